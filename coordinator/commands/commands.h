@@ -1,0 +1,12 @@
+/* The table of commands. One file per command in this folder. */
+#ifndef COFFER_COORDINATOR_COMMANDS_COMMANDS_H
+#define COFFER_COORDINATOR_COMMANDS_COMMANDS_H
+
+#include "coordinator/cli/options.h"
+
+extern const struct cf_command cf_command_run, cf_command_plan, cf_command_route, cf_command_inspect, cf_command_synth,
+    cf_command_tokenize;
+
+extern const struct cf_command *const cf_commands[]; /* ends with NULL */
+
+#endif

@@ -1,0 +1,2 @@
+/* A folder that has no source yet. */
+typedef int cf__empty;

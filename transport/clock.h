@@ -1,0 +1,13 @@
+/* Monotonic time in seconds. */
+#ifndef COFFER_TRANSPORT_CLOCK_H
+#define COFFER_TRANSPORT_CLOCK_H
+
+#include <time.h>
+
+static inline double cf_now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+#endif

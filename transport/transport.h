@@ -1,0 +1,90 @@
+/* Moving messages between ranks: the only room that sees MPI.
+ *
+ * Think of a transport as this rank's desk in an office of `size` desks: it posts envelopes to other desks without
+ * waiting, and a single callback is told of every piece that arrives. All calls are made by one thread (the one that
+ * opened it; MPI_THREAD_FUNNELED). MPI moves data only while it is called, so long computations call cf_progress() at
+ * least every millisecond.
+ *
+ * With one rank and no launcher the transport has size 1 and MPI is never initialised.
+ *
+ * What this room does not know: what a layer, a token or a page is.
+ */
+#ifndef COFFER_TRANSPORT_TRANSPORT_H
+#define COFFER_TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "coffer.pb-c.h" /* generated: Cf__Envelope, ... */
+#include "proto/error.h"
+
+enum {
+    CF_PIECE = 256 * 1024,   /* most payload bytes per MPI message */
+    CF_SMALL = 64 * 1024,    /* most bytes of an envelope with its inline payload */
+    CF_CREDITS = 2,          /* unacknowledged messages per ordered pair */
+};
+
+struct cf_transport;
+
+struct cf_transport_options {
+    double timeout;      /* seconds without a sign of life after which a peer counts as dead */
+    bool sleep_at_once;  /* more ranks or threads than cores: waiting yields the core immediately */
+};
+
+/* Was this process started by a launcher (mpirun, srun with PMI)? Looks at the environment only. Several Slurm tasks
+ * without PMI/PMIx are an error that names `srun --mpi=pmix`. *ranks gets the number of ranks (1 without launcher). */
+int cf_transport_detect(int *ranks, struct cf_error *e);
+
+int cf_transport_open(struct cf_transport **out, const struct cf_transport_options *options, struct cf_error *e);
+
+int cf_transport_rank(const struct cf_transport *t);
+int cf_transport_size(const struct cf_transport *t);
+/* Hosts are told apart by shared memory and boot identity, never by name. Index 0.. in order of each host's first rank. */
+int cf_transport_host_of(const struct cf_transport *t, int rank);
+const char *cf_transport_host_name(const struct cf_transport *t, int rank);
+int cf_transport_hosts(const struct cf_transport *t);
+int cf_transport_local_rank(const struct cf_transport *t);
+int cf_transport_local_size(const struct cf_transport *t);
+
+/* Told of every piece of every message. `data` is valid during the call only. offset + n == env->payload_bytes marks the
+ * last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to refuse for now (the piece is
+ * offered again at a later cf_progress(), and everything behind it from that peer waits); -1 on error. */
+typedef int (*cf_on_message)(void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n,
+    struct cf_error *e);
+void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx);
+
+/* Queues a message to rank `to` (itself included: delivered at the next progress). Packs env->body at once; the
+ * transport fills sequence, credits and the piece fields. The payload is not copied when it is larger than what fits
+ * inline: it must stay untouched until *pending, which is raised now, has been lowered again (pending may be NULL only
+ * without payload). Never waits. */
+int cf_post(struct cf_transport *t, int to, Cf__Envelope *env, const void *payload, size_t bytes, int *pending,
+    struct cf_error *e);
+
+/* Moves what can be moved and delivers what has arrived. Returns the number of events (0: nothing to do) or -1: a peer
+ * was silent too long, an Error envelope came, or the callback failed. Cheap enough to call between tiles. */
+int cf_progress(struct cf_transport *t, struct cf_error *e);
+
+/* Progress until ready(ctx) is true: polls briefly, then yields, then sleeps in short naps (at once with sleep_at_once).
+ * Adds the time spent to *waited (may be NULL). */
+int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e);
+
+/* The hello round. Every rank calls it with its own hello (protocol, program and host are filled here). Rank 0 compares
+ * protocol, program, model size and hash, and refuses with a message that names the rank and host that differ; all ranks
+ * then return -1 with that same text. On success *all (freed with cf__verdict__free_unpacked(v, NULL)) holds every
+ * rank's hello, on every rank. */
+int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdict **all, struct cf_error *e);
+
+/* Latency and bandwidth between this rank and `peer`, both calling it: one-way seconds for n bytes, median of rounds. */
+int cf_transport_probe(struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e);
+
+/* Tells all peers of *why (named as coming from this rank), unless they know it already, within about a second. */
+void cf_transport_fail(struct cf_transport *t, const struct cf_error *why);
+/* Who the failure came from: this rank's number for its own, the origin's for one received, -1 for none. */
+int cf_transport_failed_rank(const struct cf_transport *t);
+
+/* Closes. ok: all ranks agreed to end (waits for queued messages). Not ok: never hangs for more than a few seconds, even
+ * if peers are dead. Frees t. */
+void cf_transport_close(struct cf_transport *t, bool ok);
+
+#endif
