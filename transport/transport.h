@@ -35,6 +35,8 @@ struct cf_transport_options {
 /* Was this process started by a launcher (mpirun, srun with PMI)? Looks at the environment only. Several Slurm tasks
  * without PMI/PMIx are an error that names `srun --mpi=pmix`. *ranks gets the number of ranks (1 without launcher). */
 int cf_transport_detect(int *ranks, struct cf_error *e);
+/* Is there a launcher at all? Tells `mpirun -n 1 coffer` from plain `coffer`. Environment only. */
+bool cf_transport_launched(void);
 
 int cf_transport_open(struct cf_transport **out, const struct cf_transport_options *options, struct cf_error *e);
 

@@ -40,10 +40,12 @@ struct cf_type {
     uint32_t cut;         /* column slices begin and end at multiples of this (1 or 32), or at the end of the row */
     /* src: n elements of whole blocks -> dst[n], exactly the values that the format defines. */
     void (*decode)(const void *src, float *dst, size_t n);
-    /* Bytes of a tile of columns [c0, c1). A multiple of 64. Also the offset of column c1 in a tile that begins at c0,
-     * so that a product over [c, c1) of a tile packed from c0 begins at tile + tile_bytes(c0, c). */
+    /* Bytes of a tile of columns [c0, c1). A multiple of 64. Also what a product over [c, c1) of a tile packed from c0
+     * takes as its tile: tile + tile_bytes(c0, c). What lies there (a head, a block, a column) only the kernels know;
+     * they find the rest of what they need from tile_c0 and c (tile.h). */
     size_t (*tile_bytes)(uint32_t c0, uint32_t c1);
-    /* rows[i]: file bytes of row i from column c0 rounded down to a whole block; NULL packs a row of zeros. */
+    /* rows[i]: file bytes of row i from column c0 rounded down to a whole block; NULL packs a row of zeros. The tile
+     * must be aligned to 2 bytes; products are fastest at 64. Writes exactly tile_bytes(c0, c1). */
     void (*pack)(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1);
     /* One row of a packed tile back to its exact values: dst[c1 - c0]. */
     void (*unpack_row)(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst);

@@ -1,0 +1,54 @@
+/* See bar.h. */
+#include "coordinator/cli/bar.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { CELLS = 40, REDRAW_MS = 100 };
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+void cf_bar_open(struct cf_bar *b) {
+    const char *term = getenv("TERM");
+    memset(b, 0, sizeof *b);
+    b->is_terminal = isatty(STDERR_FILENO) && term && strcmp(term, "dumb") != 0;
+}
+
+void cf_bar_clear(struct cf_bar *b) {
+    if (!b->drawn) return;
+    fputs("\r\033[K", stderr);
+    fflush(stderr);
+    b->drawn = false;
+}
+
+void cf_bar_draw(struct cf_bar *b, double fraction, const char *label) {
+    bool is_new = strncmp(b->label, label, sizeof b->label - 1) != 0;
+    snprintf(b->label, sizeof b->label, "%s", label);
+    if (!b->is_terminal) {
+        if (is_new && *label) fprintf(stderr, "coffer: %s\n", label);
+        return;
+    }
+    if (fraction >= 1) {
+        cf_bar_clear(b);
+        b->last_ms = 0;
+        return;
+    }
+    int64_t now = now_ms();
+    if (!is_new && b->last_ms && now - b->last_ms < REDRAW_MS) return;
+    int full = fraction > 0 ? (int)(fraction * CELLS) : 0;
+    char cells[CELLS + 1];
+    memset(cells, '-', CELLS);
+    memset(cells, '#', (size_t)full);
+    cells[CELLS] = '\0';
+    fprintf(stderr, "\r\033[K[%s] %3d %% %s", cells, fraction > 0 ? (int)(fraction * 100) : 0, b->label);
+    fflush(stderr);
+    b->drawn = true;
+    b->last_ms = now;
+}

@@ -1,0 +1,228 @@
+/* See front.h. One poll loop over four descriptors: the launcher's stdout and stderr, our signals, and our own stdout
+ * (may it be written, has its reader gone). No handler, no thread, no state outside struct front.
+ */
+#include "coordinator/cli/front.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "coordinator/cli/launcher.h"
+#include "coordinator/cli/spawn.h"
+
+enum {
+    CHUNK = 4096,     /* at most this much per write: a pipe that polls writable takes it without blocking */
+    KILL_MS = 2000,   /* from SIGTERM to SIGKILL */
+    DRAIN_MS = 1000,  /* for output that is still under way when the launcher has ended */
+    READER_GONE = 141 /* as the shell shows a death by SIGPIPE */
+};
+
+struct front {
+    struct cf_launcher_process launcher;
+    int signals;      /* signalfd */
+    bool running;     /* the launcher is */
+    int wait_status;  /* of the launcher */
+    int interrupts;   /* how often Ctrl-C */
+    int ended_by;     /* exit status if we ended the run ourselves; 0: we did not */
+    int64_t deadline; /* ms: the next SIGKILL, or the end of draining; 0: none */
+    bool both_on_terminal;
+    size_t at, n; /* pending[at..n) waits to be written to stdout */
+    char pending[CHUNK];
+    struct cf_launcher_lines lines;
+};
+
+static int64_t now_ms(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+/* Ends the run with this exit status; the first reason counts. */
+static void stop(struct front *f, int status) {
+    if (!f->ended_by) f->ended_by = status;
+    if (!f->running) return;
+    kill(-f->launcher.pid, SIGTERM);
+    if (!f->deadline) f->deadline = now_ms() + KILL_MS;
+}
+
+static void on_interrupt(struct front *f) {
+    f->interrupts++;
+    if (!f->running) return;
+    if (f->interrupts == 1)
+        kill(f->launcher.pid, SIGUSR1); /* mpirun hands it to every rank */
+    else if (f->interrupts == 2)
+        stop(f, 130);
+    else
+        cf_spawn_kill_below(f->launcher.pid);
+}
+
+/* The launcher's orphans become our children (subreaper), so those who outlive it are found and ended. */
+static void on_child(struct front *f) {
+    int status;
+    pid_t pid;
+    while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+        if (pid != f->launcher.pid) continue;
+        f->wait_status = status;
+        f->running = false;
+        f->deadline = now_ms() + DRAIN_MS;
+    }
+    if (!f->running) cf_spawn_kill_below(getpid());
+}
+
+static void on_signals(struct front *f) {
+    struct signalfd_siginfo info;
+    while (read(f->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo == SIGINT)
+            on_interrupt(f);
+        else if (info.ssi_signo == SIGCHLD)
+            on_child(f);
+        else
+            stop(f, 128 + (int)info.ssi_signo);
+    }
+}
+
+static void write_text(struct front *f) {
+    cf_bar_clear(&f->lines.bar);
+    ssize_t done = write(STDOUT_FILENO, f->pending + f->at, f->n - f->at);
+    if (done < 0 && (errno == EINTR || errno == EAGAIN)) return;
+    if (done >= 0) {
+        f->at += (size_t)done;
+        if (f->both_on_terminal && f->at > 0) f->lines.text_mid_line = f->pending[f->at - 1] != '\n';
+    } else {
+        f->at = f->n = 0;
+        if (errno == EPIPE) {
+            stop(f, READER_GONE);
+        } else if (!f->ended_by) {
+            fprintf(stderr, "coffer: cannot write to standard output: %s\n", strerror(errno));
+            stop(f, 1);
+        }
+    }
+    if (f->at == f->n) f->at = f->n = 0;
+}
+
+/* Reads at most one chunk. Returns false at the end of the stream. */
+static bool read_text(struct front *f) {
+    ssize_t n = read(f->launcher.out, f->pending, sizeof f->pending);
+    if (n < 0 && errno == EINTR) return true;
+    if (n <= 0) return false;
+    f->n = (size_t)n;
+    if (f->ended_by) f->n = 0; /* nobody wants it any more */
+    return true;
+}
+
+static bool read_lines(struct front *f) {
+    char bytes[CHUNK];
+    ssize_t n = read(f->launcher.err, bytes, sizeof bytes);
+    if (n < 0 && errno == EINTR) return true;
+    if (n > 0) cf_launcher_push(&f->lines, bytes, (size_t)n);
+    return n > 0;
+}
+
+static void close_stream(int *fd) {
+    close(*fd);
+    *fd = -1;
+}
+
+static void on_deadline(struct front *f) {
+    if (!f->deadline || now_ms() < f->deadline) return;
+    f->deadline = 0;
+    if (f->running) {
+        cf_spawn_kill_below(f->launcher.pid);
+        return;
+    }
+    if (f->launcher.out >= 0) close_stream(&f->launcher.out);
+    if (f->launcher.err >= 0) close_stream(&f->launcher.err);
+}
+
+static void pump(struct front *f) {
+    while (f->running || f->launcher.out >= 0 || f->launcher.err >= 0 || f->n) {
+        bool pending = f->n > 0;
+        struct pollfd fds[] = {
+            {.fd = f->signals, .events = POLLIN},
+            {.fd = f->launcher.err, .events = POLLIN},
+            {.fd = pending ? -1 : f->launcher.out, .events = POLLIN},
+            {.fd = f->ended_by ? -1 : STDOUT_FILENO, .events = pending ? POLLOUT : 0},
+        };
+        int64_t wait = f->deadline ? f->deadline - now_ms() : -1;
+        if (f->deadline && wait < 0) wait = 0;
+        if (poll(fds, 4, (int)wait) < 0 && errno != EINTR) return;
+        if (fds[0].revents) on_signals(f);
+        if (fds[1].revents && !read_lines(f)) close_stream(&f->launcher.err);
+        if (fds[2].revents && !read_text(f)) close_stream(&f->launcher.out);
+        if (pending && fds[3].revents & (POLLOUT | POLLNVAL))
+            write_text(f);
+        else if (fds[3].revents & POLLERR)
+            stop(f, READER_GONE);
+        if (f->ended_by) f->at = f->n = 0;
+        on_deadline(f);
+    }
+}
+
+static int conclude(struct front *f) {
+    bool good = WIFEXITED(f->wait_status) && WEXITSTATUS(f->wait_status) == 0;
+    cf_launcher_end(&f->lines);
+    if (f->lines.text_mid_line && f->both_on_terminal && (f->interrupts || f->ended_by)) fputc('\n', stderr);
+    if (f->ended_by) return f->ended_by;
+    if (f->lines.has_status && (f->lines.status || good)) return f->lines.status;
+    if (f->interrupts) return 130;
+    if (good) return 0;
+    if (*f->lines.verdict)
+        fprintf(stderr, "coffer: %s\n", f->lines.verdict);
+    else if (WIFSIGNALED(f->wait_status))
+        fprintf(stderr, "coffer: mpirun died: %s\n", strsignal(WTERMSIG(f->wait_status)));
+    else if (!f->lines.said_anything)
+        fprintf(stderr, "coffer: mpirun ended with exit status %d\n", WEXITSTATUS(f->wait_status));
+    return WIFEXITED(f->wait_status) && WEXITSTATUS(f->wait_status) == 2 ? 2 : 1;
+}
+
+/* A closed stdin, stdout or stderr would lend its number to one of our pipes. Read-only, so that writing still fails.
+ */
+static void fill_standard_descriptors(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO) close(fd);
+}
+
+static void choose_signals(sigset_t *set) {
+    struct sigaction hangup;
+    sigemptyset(set);
+    sigaddset(set, SIGINT);
+    sigaddset(set, SIGTERM);
+    sigaddset(set, SIGCHLD);
+    sigaction(SIGHUP, NULL, &hangup);
+    if (hangup.sa_handler != SIG_IGN) sigaddset(set, SIGHUP); /* nohup means it */
+}
+
+int cf_front_launch(const struct cf_front_options *o, struct cf_error *e) {
+    struct front f = {.running = true, .both_on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)};
+    sigset_t mine, before;
+    fill_standard_descriptors();
+    cf_launcher_open(&f.lines);
+    choose_signals(&mine);
+    sigprocmask(SIG_BLOCK, &mine, &before);
+    void (*old_pipe)(int) = signal(SIGPIPE, SIG_IGN);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    f.signals = signalfd(-1, &mine, SFD_CLOEXEC | SFD_NONBLOCK);
+    int status = -1;
+    if (f.signals < 0) {
+        cf_fail(e, CF_ERR_SYSTEM, "signalfd: %s", strerror(errno));
+    } else if (cf_spawn_launcher(&f.launcher, o, e) == 0) {
+        pump(&f);
+        status = conclude(&f);
+    }
+    if (f.signals >= 0) close(f.signals);
+    prctl(PR_SET_CHILD_SUBREAPER, 0);
+    signal(SIGPIPE, old_pipe);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return status;
+}

@@ -1,0 +1,27 @@
+/* The front process: `coffer run` without mpirun on a machine of several nodes starts mpirun itself and stays in front
+ * of it. It owns the terminal: copies the text of rank 0 to stdout, draws the progress that rank 0 reports
+ * (terminal.h), turns Ctrl-C into "end the text" and then into "kill", and leaves no process behind, however it ends.
+ *
+ * Call it before any MPI call and before any thread is started: it forks.
+ */
+#ifndef COFFER_COORDINATOR_CLI_FRONT_H
+#define COFFER_COORDINATOR_CLI_FRONT_H
+
+#include <stdbool.h>
+
+#include "proto/error.h"
+
+struct cf_front_options {
+    int ranks;
+    int argc; /* our own command line, from argv[0] on: the ranks get argv[1..] */
+    char **argv;
+    const char *mpirun; /* with options if need be, parted by spaces; NULL: $COFFER_MPIRUN, else "mpirun" */
+    bool oversubscribe; /* more ranks than mpirun sees slots */
+};
+
+/* Runs `mpirun -n RANKS ... /proc/self/exe argv...` to its end. Returns the exit status: what rank 0 reported; 130
+ * after Ctrl-C, 128 + signal if the front was told to end, 141 if the reader of stdout is gone, 1 if a rank died (said
+ * on stderr). Returns -1 if mpirun could not be started. */
+int cf_front_launch(const struct cf_front_options *o, struct cf_error *e);
+
+#endif

@@ -1,0 +1,162 @@
+/* See spawn.h. */
+#include "coordinator/cli/spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+enum { MAX_DEPTH = 16 };
+
+extern char **environ;
+
+struct words {
+    char **word;
+    size_t n, size;
+    int failed;
+};
+
+static void add(struct words *w, const char *word) {
+    if (w->n + 2 > w->size) {
+        size_t size = w->size ? 2 * w->size : 32;
+        char **bigger = realloc(w->word, size * sizeof *bigger);
+        if (!bigger) {
+            w->failed = 1;
+            return;
+        }
+        w->word = bigger;
+        w->size = size;
+    }
+    char *copy = strdup(word);
+    w->failed |= !copy;
+    w->word[w->n++] = copy;
+    w->word[w->n] = NULL;
+}
+
+static void free_words(struct words *w) {
+    for (size_t i = 0; i < w->n; i++)
+        free(w->word[i]);
+    free(w->word);
+}
+
+static void add_split(struct words *w, const char *text) {
+    char *copy = strdup(text), *state = NULL;
+    w->failed |= !copy;
+    for (char *word = copy ? strtok_r(copy, " \t", &state) : NULL; word; word = strtok_r(NULL, " \t", &state))
+        add(w, word);
+    free(copy);
+}
+
+/* Our variables must reach the ranks of other hosts too: mpirun carries only those that it is told of. */
+static void add_environment(struct words *w) {
+    for (char **v = environ; *v; v++) {
+        size_t n = strcspn(*v, "=");
+        char name[64];
+        if (strncmp(*v, "COFFER_", 7) != 0 || n >= sizeof name || !strncmp(*v, "COFFER_MPIRUN=", 14)) continue;
+        snprintf(name, sizeof name, "%.*s", (int)n, *v);
+        add(w, "-x");
+        add(w, name);
+    }
+}
+
+static int build(struct words *w, const struct cf_front_options *o, struct cf_error *e) {
+    const char *mpirun = o->mpirun ? o->mpirun : getenv("COFFER_MPIRUN");
+    char self[4096], ranks[16];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/exe: %s", strerror(errno));
+    self[n] = '\0';
+    snprintf(ranks, sizeof ranks, "%d", o->ranks);
+    add_split(w, mpirun && *mpirun ? mpirun : "mpirun");
+    if (!w->n) return cf_fail(e, CF_ERR_USAGE, "COFFER_MPIRUN names no program");
+    static const char *const always[] = {"--bind-to", "none", "--mca", "odls_base_sigkill_timeout", "0"};
+    add(w, "-n");
+    add(w, ranks);
+    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+        add(w, always[i]);
+    if (o->oversubscribe) add(w, "--oversubscribe");
+    if (geteuid() == 0) add(w, "--allow-run-as-root");
+    add_environment(w);
+    add(w, self);
+    for (int i = 1; i < o->argc; i++)
+        add(w, o->argv[i]);
+    return w->failed ? cf_fail(e, CF_ERR_MEMORY, "no memory for mpirun's command line") : 0;
+}
+
+/* In the child: never returns. What goes wrong is written to `report` as an errno. */
+static void become(char **words, int out, int err, int report, pid_t parent) {
+    setpgid(0, 0);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) _exit(1); /* it died before the prctl */
+    sigset_t none;
+    sigemptyset(&none);
+    signal(SIGPIPE, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    /* A background process group must not read the terminal. */
+    if (isatty(STDIN_FILENO)) {
+        int null = open("/dev/null", O_RDONLY);
+        if (null >= 0) dup2(null, STDIN_FILENO), close(null);
+    }
+    dup2(out, STDOUT_FILENO);
+    dup2(err, STDERR_FILENO);
+    execvp(words[0], words);
+    int why = errno;
+    (void)!write(report, &why, sizeof why);
+    _exit(127);
+}
+
+static void close_pair(int pair[2]) {
+    for (int i = 0; i < 2; i++)
+        if (pair[i] >= 0) close(pair[i]);
+}
+
+static int start(struct cf_launcher_process *p, struct words *w, struct cf_error *e) {
+    int out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, why = 0;
+    pid_t parent = getpid();
+    if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) || (p->pid = fork()) < 0) {
+        cf_fail(e, CF_ERR_SYSTEM, "cannot start %s: %s", w->word[0], strerror(errno));
+        close_pair(out), close_pair(err), close_pair(report);
+        return -1;
+    }
+    if (p->pid == 0) become(w->word, out[1], err[1], report[1], parent);
+    setpgid(p->pid, p->pid); /* whoever comes first */
+    close(out[1]), close(err[1]), close(report[1]);
+    ssize_t n;
+    while ((n = read(report[0], &why, sizeof why)) < 0 && errno == EINTR)
+        ;
+    close(report[0]);
+    p->out = out[0];
+    p->err = err[0];
+    if (n != (ssize_t)sizeof why) return 0;
+    close(p->out), close(p->err);
+    return cf_fail(e, CF_ERR_SYSTEM,
+        "cannot start %s: %s (is Open MPI installed? COFFER_MPIRUN names another launcher)", w->word[0], strerror(why));
+}
+
+int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_options *o, struct cf_error *e) {
+    struct words w = {0};
+    setenv("COFFER_FRONT", "1", 1);
+    int failed = build(&w, o, e) || start(p, &w, e);
+    unsetenv("COFFER_FRONT");
+    free_words(&w);
+    return failed ? -1 : 0;
+}
+
+/* Children first found, then killed: a parent that dies first hands its children to somebody else. */
+static void kill_tree(pid_t pid, int depth, pid_t spare) {
+    char path[64];
+    snprintf(path, sizeof path, "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    FILE *f = fopen(path, "re");
+    int child;
+    while (f && depth < MAX_DEPTH && fscanf(f, "%d", &child) == 1)
+        kill_tree(child, depth + 1, spare);
+    if (f) fclose(f);
+    if (pid != spare) kill(pid, SIGKILL);
+}
+
+void cf_spawn_kill_below(pid_t pid) {
+    kill_tree(pid, 0, getpid());
+}

@@ -1,0 +1,58 @@
+/* Who may write what where. stdout carries the text alone; everything else goes to stderr. Only rank 0 writes.
+ *
+ * Three roles. IN PLACE: one process, it owns the terminal and draws the progress bar. BEHIND A FRONT: mpirun was
+ * started by our own front process (front.h, COFFER_FRONT=1); isatty lies under mpirun, so nothing is drawn here:
+ * progress, notes and the exit status travel as event lines on stderr and the front acts on them. PLAIN: a user's own
+ * mpirun or srun; plain lines only.
+ *
+ * An event line is the byte 0x1e (record separator), a word, its text and a newline, in one write:
+ *     \x1eprogress 0.4300 loading        \x1enote rank 1: ...        \x1estatus 130
+ */
+#ifndef COFFER_COORDINATOR_CLI_TERMINAL_H
+#define COFFER_COORDINATOR_CLI_TERMINAL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "coordinator/cli/bar.h"
+#include "proto/error.h"
+
+#define CF_EVENT_MARK '\x1e'
+
+enum cf_terminal_role { CF_TERMINAL_IN_PLACE, CF_TERMINAL_BEHIND_FRONT, CF_TERMINAL_PLAIN };
+
+struct cf_terminal {
+    enum cf_terminal_role role;
+    bool is_rank0; /* all others are silent */
+    bool in_line;  /* stdout, if it is a terminal, stands in the middle of a line: notes begin with a newline */
+    bool text_on_terminal;
+    struct cf_bar bar;
+};
+
+/* The role, from the environment alone (before any MPI call). */
+enum cf_terminal_role cf_terminal_role(void);
+
+/* This process's rank as the launcher wrote it into the environment (Open MPI, PMIx, PMI, Slurm); -1 without one. */
+int cf_terminal_env_rank(void);
+
+/* May this process print what every rank would print alike, such as a usage error? True without a launcher, and in rank
+ * 0. */
+bool cf_terminal_speaks(void);
+
+void cf_terminal_open(struct cf_terminal *t, enum cf_terminal_role role, bool is_rank0);
+
+/* How far the phase `label` ("loading") is, 0..1; 1 ends it. May be called often: it draws ten times a second at most.
+ */
+void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *label);
+
+/* One line on stderr; the newline is added. Rank 0 only: others are silent. */
+void cf_terminal_note(struct cf_terminal *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* bytes[n] to stdout, at once. Returns -1 with CF_ERR_FILE if they cannot be written (the disk is full), and with
+ * CF_ERR_INTERRUPTED if the reader is gone and SIGPIPE is ignored (else the signal ends the process, as it should). */
+int cf_terminal_text(struct cf_terminal *t, const char *bytes, size_t n, struct cf_error *e);
+
+/* Tells the front how the program ends: call it last, with the exit status. Elsewhere it only takes the bar away. */
+void cf_terminal_status(struct cf_terminal *t, int exit_status);
+
+#endif

@@ -1,0 +1,14 @@
+/* See commands.h. The order is that of --help and the manual. */
+#include "coordinator/commands/commands.h"
+
+#include <stddef.h>
+
+const struct cf_command *const cf_commands[] = {
+    &cf_command_run,
+    &cf_command_plan,
+    &cf_command_route,
+    &cf_command_inspect,
+    &cf_command_synth,
+    &cf_command_tokenize,
+    NULL,
+};

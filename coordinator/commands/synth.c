@@ -1,0 +1,180 @@
+/* coffer synth: a random model of any shape, from a seed, as a GGUF file that llama.cpp loads too. No test and no
+ * benchmark needs a download. This file completes and checks the command line and writes the keys; see synth.h. */
+#include "coordinator/commands/synth.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "coordinator/commands/commands.h"
+
+#define FIELD(f) offsetof(struct cf__synth, f)
+
+static const struct cf_option options[] = {
+    {"arch", 0, CF_OPT_STRING, FIELD(arch), "NAME", "architecture: llama (required)", 0, 0, NULL},
+    {"output", 'o', CF_OPT_STRING, FIELD(out), "FILE", "the file to write (required)", 0, 0, NULL},
+    {"layers", 0, CF_OPT_INT, FIELD(layers), "N", "number of layers (4)", 1, 4096, NULL},
+    {"dim", 0, CF_OPT_INT, FIELD(dim), "N", "width of the hidden state (512)", 2, 262144, NULL},
+    {"heads", 0, CF_OPT_INT, FIELD(heads), "N", "number of query heads (width / head size)", 1, 4096, NULL},
+    {"kv-heads", 0, CF_OPT_INT, FIELD(kv_heads), "N", "number of key and value heads (heads / 4)", 1, 4096, NULL},
+    {"head-dim", 0, CF_OPT_INT, FIELD(head_dim), "N", "size of a head (64; with --heads, width / heads)", 2, 4096, NULL},
+    {"ffn", 0, CF_OPT_INT, FIELD(ffn), "N", "width of the MLP (4 x width)", 1, 4194304, NULL},
+    {"vocab", 0, CF_OPT_INT, FIELD(vocab), "N", "number of tokens (32000)", 300, 1000000, NULL},
+    {"ctx", 0, CF_OPT_INT, FIELD(ctx), "N", "context length (4096)", 1, 1 << 30, NULL},
+    {"type", 0, CF_OPT_STRING, FIELD(type), "TYPE",
+        "type of the matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k, or a mix, q4_k_m q5_k_m (q8_0)", 0, 0, NULL},
+    {"head-type", 0, CF_OPT_STRING, FIELD(head_type), "TYPE", "type of the output head (as --type says)", 0, 0, NULL},
+    {"untied", 0, CF_OPT_FLAG, FIELD(untied), NULL, "give the output head a matrix of its own", 0, 0, NULL},
+    {"tokenizer", 0, CF_OPT_STRING, FIELD(tokenizer), "KIND", "llama (SentencePiece) or gpt2 (byte-level BPE) (llama)", 0, 0, NULL},
+    {"rope-base", 0, CF_OPT_REAL, FIELD(rope_base), "X", "base of the RoPE frequencies (10000)", 2, 1e9, NULL},
+    {"rope-scaling", 0, CF_OPT_STRING, FIELD(rope_scaling), "KIND", "none, linear, llama3 or yarn (none)", 0, 0, NULL},
+    {"rope-factor", 0, CF_OPT_REAL, FIELD(rope_factor), "X", "how far the scaling stretches the context (8)", 1, 1e4, NULL},
+    {"seed", 0, CF_OPT_INT, FIELD(seed), "N", "the same seed and shape give the same file on every machine (1)", 0, 0, NULL},
+    {0},
+};
+
+static void defaults(void *config) {
+    *(struct cf__synth *)config = (struct cf__synth){.layers = 4, .dim = 512, .vocab = 32000, .ctx = 4096, .seed = 1,
+        .type = "q8_0", .tokenizer = "llama", .rope_scaling = "none", .rope_base = 10000, .rope_factor = 8};
+}
+
+static int one_of(const char *flag, const char *value, const char *const *allowed, struct cf_error *e) {
+    char list[128] = "";
+    for (size_t i = 0, n = 0; allowed[i]; i++) {
+        if (!strcmp(value, allowed[i])) return 0;
+        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", allowed[i]);
+    }
+    return cf_fail(e, CF_ERR_USAGE, "%s: \"%s\" is unknown here (%s)", flag, value, list);
+}
+
+/* What was not given follows from what was. */
+static void complete(struct cf__synth *s) {
+    bool divides = s->heads && s->dim % s->heads == 0 && s->dim / s->heads % 2 == 0;
+    if (!s->head_dim) s->head_dim = divides ? s->dim / s->heads : 64;
+    if (!s->heads) s->heads = s->dim >= s->head_dim ? s->dim / s->head_dim : 1;
+    if (!s->kv_heads) {
+        s->kv_heads = s->heads >= 4 ? s->heads / 4 : 1;
+        while (s->heads % s->kv_heads)
+            s->kv_heads--;
+    }
+    if (!s->ffn) s->ffn = 4 * s->dim;
+}
+
+static int check(const struct cf__synth *s, struct cf_error *e) {
+    static const char *const architectures[] = {"llama", NULL}, *const tokenizers[] = {"llama", "gpt2", NULL},
+                             *const scalings[] = {"none", "linear", "llama3", "yarn", NULL};
+    if (!s->arch) return cf_fail(e, CF_ERR_USAGE, "--arch is required");
+    if (!s->out) return cf_fail(e, CF_ERR_USAGE, "-o is required");
+    if (one_of("--arch", s->arch, architectures, e) || one_of("--tokenizer", s->tokenizer, tokenizers, e) ||
+        one_of("--rope-scaling", s->rope_scaling, scalings, e))
+        return -1;
+    if (s->head_dim % 2) return cf_fail(e, CF_ERR_USAGE, "--head-dim: %lld is odd", (long long)s->head_dim);
+    if (s->heads % s->kv_heads) {
+        return cf_fail(e, CF_ERR_USAGE, "--kv-heads: %lld does not divide --heads, %lld", (long long)s->kv_heads,
+            (long long)s->heads);
+    }
+    return 0;
+}
+
+/* general.file_type, as llama.cpp counts whole files. */
+static uint32_t file_type(const char *type) {
+    static const struct {
+        const char *name;
+        uint32_t number;
+    } numbers[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 7}, {"q4_k", 14}, {"q4_k_m", 15}, {"q5_k", 16}, {"q5_k_m", 17},
+        {"q6_k", 18}, {"bf16", 32}};
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (!strcasecmp(type, numbers[i].name)) return numbers[i].number;
+    }
+    return 1024; /* llama.cpp's word for a guess */
+}
+
+static int write_shape(struct cf_gguf_writer *w, const struct cf__synth *s, struct cf_error *e) {
+    const struct {
+        const char *key;
+        int64_t value;
+    } numbers[] = {
+        {"llama.context_length", s->ctx},
+        {"llama.embedding_length", s->dim},
+        {"llama.block_count", s->layers},
+        {"llama.feed_forward_length", s->ffn},
+        {"llama.attention.head_count", s->heads},
+        {"llama.attention.head_count_kv", s->kv_heads},
+        {"llama.attention.key_length", s->head_dim},
+        {"llama.attention.value_length", s->head_dim},
+        {"llama.rope.dimension_count", s->head_dim},
+        {"llama.vocab_size", s->vocab},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        if (cf_gguf_add_u32(w, numbers[i].key, (uint32_t)numbers[i].value, e)) return -1;
+    }
+    return cf_gguf_add_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, e) ||
+                   cf_gguf_add_f32(w, "llama.rope.freq_base", (float)s->rope_base, e)
+               ? -1
+               : 0;
+}
+
+/* The scaling of Llama 3 is a tensor (rope_freqs.weight) and no key. */
+static int write_rope_scaling(struct cf_gguf_writer *w, const struct cf__synth *s, struct cf_error *e) {
+    bool yarn = !strcmp(s->rope_scaling, "yarn");
+    if (!yarn && strcmp(s->rope_scaling, "linear")) return 0;
+    if (cf_gguf_add_str(w, "llama.rope.scaling.type", s->rope_scaling, e) ||
+        cf_gguf_add_f32(w, "llama.rope.scaling.factor", (float)s->rope_factor, e))
+        return -1;
+    uint32_t original = (uint32_t)((double)s->ctx / s->rope_factor);
+    return yarn ? cf_gguf_add_u32(w, "llama.rope.scaling.original_context_length", original ? original : 1, e) : 0;
+}
+
+static int write_model(struct cf_gguf_writer *w, const struct cf__synth *s, const struct cf__synth_tensors *t,
+    struct cf_error *e) {
+    char name[160];
+    snprintf(name, sizeof name, "coffer synth %s, %lld layers of %lld, seed %lld", s->arch, (long long)s->layers,
+        (long long)s->dim, (long long)s->seed);
+    return cf_gguf_add_str(w, "general.architecture", s->arch, e) || cf_gguf_add_str(w, "general.name", name, e) ||
+                   cf_gguf_add_u32(w, "general.file_type", file_type(s->type), e) ||
+                   cf_gguf_add_u32(w, "general.quantization_version", 2, e) || write_shape(w, s, e) ||
+                   write_rope_scaling(w, s, e) || cf__synth_vocab(w, s->tokenizer, (uint32_t)s->vocab, e) ||
+                   cf__synth_tensors_write(t, w, e)
+               ? -1
+               : 0;
+}
+
+static int write_file(const struct cf__synth *s, const struct cf__synth_tensors *t, struct cf_error *e) {
+    struct cf_gguf_writer *w;
+    if (cf_gguf_writer_open(&w, s->out, e)) return -1;
+    int status = write_model(w, s, t, e);
+    return cf_gguf_writer_close(w, status == 0, status ? NULL : e) || status ? -1 : 0;
+}
+
+static int run(void *config, int argc, char **argv) {
+    struct cf__synth *s = config;
+    struct cf__synth_tensors *t = NULL;
+    struct cf_error e = {0};
+    complete(s);
+    int status = argc > 0 ? cf_fail(&e, CF_ERR_USAGE, "\"%s\" is not expected", argv[0]) : check(s, &e);
+    if (!status) status = cf__synth_tensors_new(&t, s, &e);
+    if (!status) status = write_file(s, t, &e);
+    if (status)
+        fprintf(stderr, "coffer synth: %s\n", e.text);
+    else
+        fprintf(stderr, "%s: %.1f MB of random weights, seed %lld\n", s->out, 1e-6 * (double)cf__synth_tensors_bytes(t), (long long)s->seed);
+    cf__synth_tensors_free(t);
+    return status ? cf_exit_status(&e) : 0;
+}
+
+const struct cf_command cf_command_synth = {
+    .name = "synth",
+    .synopsis = "--arch llama -o FILE [options]",
+    .summary = "write a random model of any shape",
+    .text = "Writes a GGUF file with random weights and a usable vocabulary. The weights are scaled so that activations stay "
+            "near one and logits have a spread of about 2.5; the text that such a model generates means nothing. The same "
+            "options and seed give the same file on every machine.\n\n"
+            "Matrices whose rows are no whole number of a type's blocks of 256 are written as q8_0 instead.",
+    .example = "coffer synth --arch llama -o tiny.gguf\n"
+               "coffer synth --arch llama --layers 16 --dim 2048 --heads 32 --kv-heads 8 --ffn 8192 --vocab 128256 "
+               "--type q8_0 --seed 1 -o model.gguf",
+    .options = options,
+    .config_size = sizeof(struct cf__synth),
+    .defaults = defaults,
+    .run = run,
+};

@@ -1,0 +1,112 @@
+/* See planner.h: weights from measured figures, the layout, the proof, and the fit to free memory. */
+#include "coordinator/plan/planner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/plan/internal.h"
+#include "node/model/engine.h"
+
+static const double GIB = 1024.0 * 1024.0 * 1024.0;
+
+/* Shares by measured bandwidth; figures within a quarter of each other are noise and count as equal. */
+static void set_weights(struct cf_draft *d) {
+    double low = 0, high = 0;
+    bool known = true;
+    for (uint32_t i = 0; i < d->n_ranks; i++) {
+        double b = d->ranks[i].bandwidth;
+        if (b <= 0) known = false;
+        if (!i || b < low) low = b;
+        if (!i || b > high) high = b;
+    }
+    bool equal = !known || high <= 1.25 * low;
+    for (uint32_t i = 0; i < d->n_ranks; i++)
+        d->weight[i] = d->wish->cut_weights ? d->wish->cut_weights[i] : equal ? 1.0 : d->ranks[i].bandwidth;
+}
+
+static uint32_t default_stages(const struct cf_draft *d) {
+    int hosts = d->ranks[d->n_ranks - 1].host_index + 1;
+    for (uint32_t i = 0; i < d->n_ranks; i++)
+        if (d->ranks[i].host_index >= hosts) hosts = d->ranks[i].host_index + 1;
+    if (hosts > 1) return (uint32_t)hosts;
+    return d->n_ranks >= 4 ? 2 : 1;
+}
+
+static int lay_out(struct cf_draft *d, struct cf_error *e) {
+    struct cf_plan *p = d->plan;
+    free(p->rows);
+    p->rows = NULL, p->n_plan_rows = 0, d->row_room = 0;
+    uint32_t stages = d->wish->stages ? d->wish->stages : default_stages(d);
+    switch (p->layout) {
+    case CF_LAYOUT_LAYERS: p->n_flight = d->n_ranks < 4 ? d->n_ranks : 4; return cf__layout_stages(d, d->n_ranks, e);
+    case CF_LAYOUT_HYBRID: p->n_flight = stages < 4 ? stages : 4; return cf__layout_stages(d, stages, e);
+    case CF_LAYOUT_DOMAIN: p->n_flight = d->n_ranks > 1 ? 2 : 1; return cf__layout_domain(d, e);
+    default: p->n_flight = 1; return cf__layout_tensor(d, e);
+    }
+}
+
+int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
+    const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e) {
+    return cf_engine_bytes(p, m, g, (int)rank, info->threads ? info->threads : 1, &need->weights, &need->kv,
+        &need->buffers, e);
+}
+
+/* Scales the weights of ranks whose slices do not fit; returns 1 if any did not, with the worst in *e. */
+static int fit(struct cf_draft *d, struct cf_error *e) {
+    double worst = 0;
+    for (uint32_t i = 0; i < d->n_ranks; i++) {
+        struct cf_rank_need n;
+        if (cf_planner_need(d->plan, d->m, d->g, i, &d->ranks[i], &n, e)) return -1;
+        double need = (double)(n.weights + n.kv + n.buffers), has = (double)d->ranks[i].memory_free;
+        if (!d->ranks[i].memory_free || need <= has) continue;
+        d->weight[i] *= 0.97 * has / need;
+        if (need - has <= worst) continue;
+        worst = need - has;
+        cf_fail(e, CF_ERR_MEMORY, "the model does not fit: rank %u (host %s node %d) needs %.2f GiB (weights %.2f, KV cache %.2f, buffers %.2f) and has %.2f GiB free: %.2f GiB short",
+            i, d->ranks[i].host, d->ranks[i].node, need / GIB, (double)n.weights / GIB, (double)n.kv / GIB,
+            (double)n.buffers / GIB, has / GIB, worst / GIB);
+    }
+    return worst > 0;
+}
+
+static void remark(const struct cf_draft *d, char note[512]) {
+    size_t n = 0;
+    note[0] = 0;
+    for (uint32_t r = 0; r < d->n_ranks && n < 400; r++) {
+        bool works = false;
+        for (uint32_t i = 0; i < d->plan->n_plan_rows; i++)
+            works |= cf_plan_member(&d->plan->rows[i], (int)r, NULL, NULL) >= 0;
+        if (!works) n += (size_t)snprintf(note + n, 512 - n, "%srank %u holds nothing: this model has too few parts for %u ranks", n ? "\n" : "", r, d->n_ranks);
+    }
+    if (d->plan->layout == CF_LAYOUT_DOMAIN && d->n_ranks > 1 && n < 400)
+        snprintf(note + n, 512 - n, "%slayout domain pays only with two or more batches in flight; one sequence decodes faster with --layout tensor",
+            n ? "\n" : "");
+}
+
+int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e) {
+    memset(plan, 0, sizeof *plan);
+    bool one_host = true;
+    for (uint32_t i = 0; i < n_ranks; i++)
+        one_host &= ranks[i].host_index == ranks[0].host_index;
+    plan->layout = wish->layout >= 0 ? (enum cf_layout)wish->layout : one_host ? CF_LAYOUT_TENSOR : CF_LAYOUT_HYBRID;
+    plan->n_layers = m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs, plan->zero_rank = wish->zero_rank;
+    plan->n_rows = wish->n_rows < wish->n_ctx * wish->n_seqs ? wish->n_rows : wish->n_ctx * wish->n_seqs;
+    plan->n_want = wish->n_want < plan->n_rows ? wish->n_want : plan->n_rows;
+    struct cf_draft d = {.plan = plan, .wish = wish, .m = m, .g = g, .ranks = ranks, .n_ranks = n_ranks};
+    d.weight = calloc(n_ranks, sizeof *d.weight);
+    if (!d.weight) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    set_weights(&d);
+    int rc = lay_out(&d, e), misfit = 0;
+    for (int round = 0; !rc && round < 8; round++) {
+        rc = cf_plan_check(plan, m, (int)n_ranks, e);
+        misfit = rc ? 0 : fit(&d, e);
+        if (misfit < 0) rc = -1;
+        if (rc || !misfit) break;
+        if (round < 7) rc = lay_out(&d, e);
+    }
+    if (!rc && !misfit) remark(&d, note);
+    free(d.weight);
+    if (rc || misfit) cf_plan_free(plan);
+    return rc || misfit ? -1 : 0;
+}

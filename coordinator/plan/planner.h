@@ -1,0 +1,48 @@
+/* The planner: ranks and what they can, a model and what it needs -> a plan that is proven to cover it and to fit.
+ *
+ * Knows nothing of pages, MPI or kernels: it gets figures and gives rows. See DESIGN.md section 4 for the layouts.
+ */
+#ifndef COFFER_COORDINATOR_PLAN_PLANNER_H
+#define COFFER_COORDINATOR_PLAN_PLANNER_H
+
+#include <stdio.h>
+
+#include "node/model/plan.h"
+
+/* One rank as the planner sees it. */
+struct cf_rank_info {
+    char host[64];
+    int host_index;        /* 0.. in order of first rank */
+    int node;              /* NUMA node, os index */
+    uint32_t threads;
+    uint64_t memory_free;  /* bytes that this rank may use */
+    double bandwidth;      /* bytes/s read by its threads, 0 unknown */
+};
+
+struct cf_plan_wish {
+    int layout;            /* enum cf_layout, or -1: tensor on one host, hybrid on several */
+    uint32_t stages;       /* hybrid: 0 default */
+    uint32_t n_ctx, n_seqs, n_rows, n_want;
+    int map[CF_DOMAINS];   /* NUMA node of each domain (layout domain), -1 none */
+    int zero_rank;         /* test hook, -1 none */
+    const uint32_t *cut_weights; /* NULL, or [n_ranks] relative shares instead of measured bandwidth */
+};
+
+/* The plan, and what should be said about it (ranks without work, weighting): up to 512 bytes of lines. */
+int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e);
+
+/* What a rank needs under a plan. */
+struct cf_rank_need { uint64_t weights, kv, buffers; };
+int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
+    const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e);
+
+/* Predicted seconds of one decode step with one sequence at an empty context: bytes by bandwidth, exchanges by latency. */
+double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    const struct cf_rank_info *ranks, uint32_t n_ranks, double hop_local, double hop_remote);
+
+/* The table of placements. */
+int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    const struct cf_rank_info *ranks, uint32_t n_ranks, struct cf_error *e);
+
+#endif

@@ -1,0 +1,99 @@
+/* What a plan looks like and how fast it should be: the table of placements and the prediction. */
+#include <string.h>
+
+#include "coordinator/plan/planner.h"
+
+static const double MIB = 1024.0 * 1024.0;
+
+static const char *axis_name(enum cf_domain d) {
+    return d == CF_PREFRONTAL ? "vocabulary tiles" : d == CF_RIGHT_HEMI ? "MLP chunks" : "attention chunks";
+}
+
+static void print_rows(FILE *to, const struct cf_plan *p, const struct cf_model *m) {
+    fprintf(to, "%-11s %-9s slices (rank: chunks of the domain's axis)\n", "domain", "layers");
+    for (uint32_t i = 0; i < p->n_plan_rows; i++) {
+        const struct cf_plan_row *r = &p->rows[i];
+        char layers[32];
+        snprintf(layers, sizeof layers, "%u-%u", r->layer0, r->layer1 - 1);
+        fprintf(to, "%-11s %-9s", cf_domain_name(r->domain), layers);
+        for (uint32_t k = 0; k < r->n; k++)
+            fprintf(to, " %d:[%u,%u)", r->ranks[k], r->cuts[k], r->cuts[k + 1]);
+        fprintf(to, " of %u %s\n", cf_plan_axis_chunks(m, r->domain), axis_name(r->domain));
+    }
+}
+
+int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    const struct cf_rank_info *ranks, uint32_t n_ranks, struct cf_error *e) {
+    fprintf(to, "layout %s, %u ranks, context %u, %u sequence%s\n\n", cf_layout_name(p->layout), n_ranks, p->n_ctx,
+        p->n_seqs, p->n_seqs == 1 ? "" : "s");
+    print_rows(to, p, m);
+    fprintf(to, "\n%4s  %-16s %4s %7s %12s %12s %12s %12s\n", "rank", "host", "node", "threads", "weights MiB", "KV MiB",
+        "buffers MiB", "free MiB");
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < n_ranks; i++) {
+        struct cf_rank_need n;
+        if (cf_planner_need(p, m, g, i, &ranks[i], &n, e)) return -1;
+        sum += n.weights;
+        fprintf(to, "%4u  %-16s %4d %7u %12.1f %12.1f %12.1f %12.1f\n", i, ranks[i].host, ranks[i].node, ranks[i].threads,
+            (double)n.weights / MIB, (double)n.kv / MIB, (double)n.buffers / MIB, (double)ranks[i].memory_free / MIB);
+    }
+    struct cf_plan one = *p;
+    struct cf_plan_row rows[CF_DOMAINS];
+    memset(rows, 0, sizeof rows);
+    for (int d = 0; d < CF_DOMAINS; d++) {
+        rows[d].domain = (enum cf_domain)d, rows[d].layer1 = m->n_layers, rows[d].n = 1;
+        rows[d].cuts[1] = cf_plan_axis_chunks(m, (enum cf_domain)d);
+    }
+    one.rows = rows, one.n_plan_rows = CF_DOMAINS;
+    struct cf_rank_need n;
+    if (cf_planner_need(&one, m, g, 0, &ranks[0], &n, e)) return -1;
+    fprintf(to, "\nweights %.1f MiB in all, %.1f MiB of them replicated\n", (double)sum / MIB,
+        sum > n.weights ? (double)(sum - n.weights) / MIB : 0.0);
+    return 0;
+}
+
+/* Seconds that a group needs for one domain of one layer: its slowest member. bytes: of the whole domain. */
+static double group_time(const struct cf_plan_row *r, double bytes, const struct cf_rank_info *ranks) {
+    double worst = 0;
+    for (uint32_t i = 0; i < r->n; i++) {
+        double part = bytes * (r->cuts[i + 1] - r->cuts[i]) / (r->cuts[r->n] ? r->cuts[r->n] : 1);
+        double bandwidth = ranks[r->ranks[i]].bandwidth;
+        if (bandwidth > 0 && part / bandwidth > worst) worst = part / bandwidth;
+    }
+    return worst;
+}
+
+static double hop_time(const struct cf_plan_row *a, const struct cf_plan_row *b, const struct cf_rank_info *ranks,
+    double local, double remote) {
+    bool same = a->n == b->n && !memcmp(a->ranks, b->ranks, a->n * sizeof *a->ranks);
+    if (same && a->n == 1) return 0;
+    for (uint32_t i = 0; i < a->n; i++)
+        for (uint32_t k = 0; k < b->n; k++)
+            if (ranks[a->ranks[i]].host_index != ranks[b->ranks[k]].host_index) return remote;
+    return local;
+}
+
+double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    const struct cf_rank_info *ranks, uint32_t n_ranks, double hop_local, double hop_remote) {
+    for (uint32_t i = 0; i < n_ranks; i++)
+        if (ranks[i].bandwidth <= 0) return 0;
+    double bytes[CF_DOMAINS] = {0}, time = 0;
+    for (int role = 0; role < CF_ROLES; role++) {
+        if (role == CF_W_TOKEN_EMBD && !m->tied) continue; /* one row of it is read */
+        if (role == CF_W_OUTPUT && m->tied) continue;
+        const struct cf_gguf_tensor *t = cf_model_tensor(m, g, (enum cf_role)role, 0);
+        if (t) bytes[cf_tensor_specs[role].domain] += (double)t->bytes;
+    }
+    const struct cf_plan_row *head = cf_plan_find(p, CF_PREFRONTAL, 0), *before = head;
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        const struct cf_plan_row *left = cf_plan_find(p, CF_LEFT_HEMI, l), *right = cf_plan_find(p, CF_RIGHT_HEMI, l);
+        const struct cf_plan_row *temporal = cf_plan_find(p, CF_TEMPORAL, l);
+        time += group_time(left, bytes[CF_LEFT_HEMI], ranks) + group_time(right, bytes[CF_RIGHT_HEMI], ranks);
+        time += hop_time(before, left, ranks, hop_local, hop_remote) + hop_time(left, right, ranks, hop_local, hop_remote);
+        if (temporal->ranks[0] != left->ranks[0] || temporal->n != left->n)
+            time += 2 * hop_time(left, temporal, ranks, hop_local, hop_remote);
+        before = right;
+    }
+    time += hop_time(before, head, ranks, hop_local, hop_remote) + group_time(head, bytes[CF_PREFRONTAL], ranks);
+    return time;
+}

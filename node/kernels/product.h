@@ -1,0 +1,49 @@
+/* The products and the rounding of activations of each instruction set: what dispatch.c builds its tables from.
+ *
+ * product_scalar.c is the definition, product_avx2.c and product_avx512.c must give the same bits. How tiles lie is in
+ * tile.h, what is added in which order in README.md.
+ */
+#ifndef COFFER_NODE_KERNELS_PRODUCT_H
+#define COFFER_NODE_KERNELS_PRODUCT_H
+
+#include "node/kernels/kernels.h"
+
+#define CF__PRODUCTS(isa)                                                                                              \
+    void cf__product_f32_##isa(const struct cf_product *p);                                                            \
+    void cf__product_f16_##isa(const struct cf_product *p);                                                            \
+    void cf__product_bf16_##isa(const struct cf_product *p);                                                           \
+    void cf__product_q8_0_##isa(const struct cf_product *p);                                                           \
+    void cf__product_q4_0_##isa(const struct cf_product *p);                                                           \
+    void cf__product_q4_k_##isa(const struct cf_product *p);                                                           \
+    void cf__product_q5_k_##isa(const struct cf_product *p);                                                           \
+    void cf__product_q6_k_##isa(const struct cf_product *p);                                                           \
+    int cf__quantise_##isa(const float *x, size_t n, int8_t *q, float *d, int16_t *sum);
+
+CF__PRODUCTS(scalar)
+CF__PRODUCTS(avx2)
+CF__PRODUCTS(avx512)
+
+/* An activation row from column p->c0 on. */
+static inline const float *cf__row_f(const struct cf_product *p, uint32_t i) {
+    return p->x->f + (size_t)(p->row0 + i) * p->x->f_stride + (p->c0 - p->x->c0);
+}
+static inline const int8_t *cf__row_q(const struct cf_product *p, uint32_t i) {
+    return p->x->q + (size_t)(p->row0 + i) * p->x->q_stride + (p->c0 - p->x->c0);
+}
+static inline const float *cf__row_d(const struct cf_product *p, uint32_t i) {
+    return p->x->d + (size_t)(p->row0 + i) * (p->x->q_stride / 32) + (p->c0 - p->x->c0) / 32;
+}
+static inline const int16_t *cf__row_sum(const struct cf_product *p, uint32_t i) {
+    return p->x->sum + (size_t)(p->row0 + i) * (p->x->q_stride / 16) + (p->c0 - p->x->c0) / 16;
+}
+
+/* Column p->c0 of a tile of a float type. The tile lies as [column][16], but tile_bytes rounds up to 64 bytes. */
+static inline const char *cf__float_column(const struct cf_product *p, uint32_t element_bytes) {
+    size_t exact = (size_t)(p->c0 - p->tile_c0) * CF_TILE * element_bytes;
+    return (const char *)p->tile - ((exact + 63) / 64 * 64 - exact);
+}
+
+/* Below this an activation block is rounded to zeros. */
+#define CF__TINY 0x1p-100f
+
+#endif

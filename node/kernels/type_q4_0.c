@@ -1,0 +1,74 @@
+/* Q4_0: 32 columns are an f16 scale d and 16 bytes; byte j holds column j in its low and column j + 16 in its high
+ * nibble; value = d * (nibble - 8).
+ */
+#include "node/kernels/tile.h"
+
+enum { COLUMNS = 32, BYTES = 18, PAIR = 64 };
+
+static void decode(const void *src, float *dst, size_t n) {
+    const uint8_t *block = src;
+    for (size_t i = 0; i < n; i += COLUMNS, block += BYTES) {
+        float d = cf_f16_to_f32(cf__u16(block));
+        for (uint32_t j = 0; j < 16; j++) {
+            dst[i + j] = d * (float)((block[2 + j] & 15) - 8);
+            dst[i + j + 16] = d * (float)((block[2 + j] >> 4) - 8);
+        }
+    }
+}
+
+/* The nibbles of a file lie as a block wants them: groups g and g + 4 share their bytes. */
+static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1) {
+    uint8_t *at = tile;
+    struct cf__head_pair *head = NULL;
+    for (uint32_t c = c0; c < c1; c += COLUMNS) {
+        if (!head || c % PAIR == 0) {
+            head = memset(at, 0, sizeof *head);
+            at += sizeof *head;
+        }
+        struct cf__block_q4 *block = (void *)at;
+        for (uint32_t r = 0; r < CF_TILE; r++) {
+            const uint8_t *from = cf__file_block(rows[r], c0, c, COLUMNS, BYTES);
+            head->d[c / COLUMNS % 2][r] = cf__u16(from);
+            for (uint32_t g = 0; g < 4; g++)
+                cf__put32(block->low[g][r], cf__u32(from + 2 + 4 * g));
+        }
+        at += sizeof *block;
+    }
+}
+
+static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
+    const struct cf__head_pair *h = head;
+    const struct cf__block_q4 *b = block;
+    for (uint32_t j = 0; j < 16; j++) {
+        uint8_t byte = b->low[j / 4][lane][j % 4];
+        run->w[j] = (int8_t)((byte & 15) - 8);
+        run->w[j + 16] = (int8_t)((byte >> 4) - 8);
+    }
+    run->scale[0] = run->scale[1] = cf_f16_to_f32(h->d[column / COLUMNS % 2][lane]);
+    run->min = 0;
+}
+
+const struct cf__layout cf__layout_q4_0 = {.super = PAIR,
+    .head_bytes = sizeof(struct cf__head_pair),
+    .block_bytes = sizeof(struct cf__block_q4),
+    .open = open};
+
+static size_t tile_bytes(uint32_t c0, uint32_t c1) {
+    return cf__tile_bytes(&cf__layout_q4_0, c0, c1);
+}
+
+static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
+    cf__unpack_row(&cf__layout_q4_0, tile, lane, c0, c1, dst);
+}
+
+extern const struct cf_type cf__type_q4_0;
+const struct cf_type cf__type_q4_0 = {.name = "Q4_0",
+    .id = CF_TYPE_Q4_0,
+    .block = COLUMNS,
+    .block_bytes = BYTES,
+    .quantised = true,
+    .cut = CF_BLOCK,
+    .decode = decode,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .unpack_row = unpack_row};

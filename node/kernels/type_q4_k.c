@@ -1,0 +1,92 @@
+/* Q4_K: 256 columns are f16 d and dmin, 12 bytes with a 6-bit scale and min for each 32 columns, and 128 bytes of
+ * nibbles: each 32 bytes hold 32 columns in their low nibbles and the next 32 in their high ones.
+ * value = d * scale * nibble - dmin * min.
+ */
+#include "node/kernels/tile.h"
+
+enum { COLUMNS = 256, BYTES = 144, SCALES = 4, NIBBLES = 16 };
+
+static void decode(const void *src, float *dst, size_t n) {
+    const uint8_t *block = src;
+    for (size_t i = 0; i < n; i += COLUMNS, block += BYTES) {
+        float d = cf_f16_to_f32(cf__u16(block)), dmin = cf_f16_to_f32(cf__u16(block + 2));
+        for (uint32_t s = 0; s < 8; s++) {
+            const uint8_t *nibbles = block + NIBBLES + s / 2 * 32;
+            uint8_t sc, m;
+            cf__scale_min_k(block + SCALES, s, &sc, &m);
+            float scale = d * (float)sc, min = dmin * (float)m;
+            for (uint32_t j = 0; j < 32; j++)
+                dst[i + s * 32 + j] = scale * (float)(nibbles[j] >> s % 2 * 4 & 15) - min;
+        }
+    }
+}
+
+static void pack_row(const uint8_t *from, uint32_t r, uint32_t first, uint32_t last, struct cf__head_k *head,
+    struct cf__block_q4 *blocks) {
+    head->d[r] = cf__u16(from);
+    head->dmin[r] = cf__u16(from + 2);
+    for (uint32_t s = 0; s < 8; s++)
+        cf__scale_min_k(from + SCALES, s, &head->scale[s][r], &head->min[s][r]);
+    for (uint32_t s = first; s < last; s++) {
+        const uint8_t *nibbles = from + NIBBLES + s / 2 * 32;
+        uint32_t shift = s % 2 * 4;
+        for (uint32_t g = 0; g < 4; g++) {
+            uint32_t a = cf__u32(nibbles + 4 * g) >> shift & 0x0f0f0f0f;
+            uint32_t b = cf__u32(nibbles + 16 + 4 * g) >> shift & 0x0f0f0f0f;
+            cf__put32(blocks[s - first].low[g][r], a | b << 4);
+        }
+    }
+}
+
+static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1) {
+    uint8_t *at = tile;
+    for (uint32_t c = c0, end; c < c1; c = end) {
+        uint32_t base = c / COLUMNS * COLUMNS;
+        end = base + COLUMNS < c1 ? base + COLUMNS : c1;
+        struct cf__head_k *head = (void *)at;
+        struct cf__block_q4 *blocks = (void *)(at + sizeof *head);
+        for (uint32_t r = 0; r < CF_TILE; r++)
+            pack_row(
+                cf__file_block(rows[r], c0, c, COLUMNS, BYTES), r, (c - base) / 32, (end - base) / 32, head, blocks);
+        at += sizeof *head + (end - c) / 32 * sizeof *blocks;
+    }
+}
+
+static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
+    const struct cf__head_k *h = head;
+    const struct cf__block_q4 *b = block;
+    uint32_t s = column % COLUMNS / 32;
+    for (uint32_t j = 0; j < 16; j++) {
+        uint8_t byte = b->low[j / 4][lane][j % 4];
+        run->w[j] = (int8_t)(byte & 15);
+        run->w[j + 16] = (int8_t)(byte >> 4);
+    }
+    run->scale[0] = run->scale[1] = cf_f16_to_f32(h->d[lane]) * (float)h->scale[s][lane];
+    run->min = cf_f16_to_f32(h->dmin[lane]) * (float)h->min[s][lane];
+}
+
+const struct cf__layout cf__layout_q4_k = {.super = COLUMNS,
+    .head_bytes = sizeof(struct cf__head_k),
+    .block_bytes = sizeof(struct cf__block_q4),
+    .mins = true,
+    .open = open};
+
+static size_t tile_bytes(uint32_t c0, uint32_t c1) {
+    return cf__tile_bytes(&cf__layout_q4_k, c0, c1);
+}
+
+static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
+    cf__unpack_row(&cf__layout_q4_k, tile, lane, c0, c1, dst);
+}
+
+extern const struct cf_type cf__type_q4_k;
+const struct cf_type cf__type_q4_k = {.name = "Q4_K",
+    .id = CF_TYPE_Q4_K,
+    .block = COLUMNS,
+    .block_bytes = BYTES,
+    .quantised = true,
+    .cut = CF_BLOCK,
+    .decode = decode,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .unpack_row = unpack_row};

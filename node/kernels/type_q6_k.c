@@ -1,0 +1,108 @@
+/* Q6_K: 256 columns are 128 bytes of low nibbles, 64 bytes of high bit pairs, 16 signed scales (one per 16 columns) and
+ * an f16 d. In each half of 128 columns, of the four runs t of 32 columns, run t has its nibbles in bytes
+ * 32 * (t % 2) ..., low for t < 2 and high else, and its pairs in bits 2t of 32 bytes. value = d * scale * (w - 32).
+ */
+#include "node/kernels/tile.h"
+
+enum { COLUMNS = 256, BYTES = 210, HIGH = 128, SCALES = 192, D = 208 };
+
+/* Where sub-block s (32 columns) lies in a block of the file. */
+struct place {
+    const uint8_t *low, *high;
+    uint32_t low_shift, high_shift;
+};
+
+static inline struct place place_of(const uint8_t *block, uint32_t s) {
+    uint32_t half = s / 4, t = s % 4;
+    return (struct place){block + half * 64 + t % 2 * 32, block + HIGH + half * 32, t / 2 * 4, t * 2};
+}
+
+static void decode(const void *src, float *dst, size_t n) {
+    const uint8_t *block = src;
+    for (size_t i = 0; i < n; i += COLUMNS, block += BYTES) {
+        float d = cf_f16_to_f32(cf__u16(block + D));
+        for (uint32_t s = 0; s < 8; s++) {
+            struct place p = place_of(block, s);
+            for (uint32_t j = 0; j < 32; j++) {
+                int w = (p.low[j] >> p.low_shift & 15) | (p.high[j] >> p.high_shift & 3) << 4;
+                float scale = d * (float)(int8_t)block[SCALES + s * 2 + j / 16];
+                dst[i + s * 32 + j] = scale * (float)(w - 32);
+            }
+        }
+    }
+}
+
+static void pack_row(const uint8_t *from, uint32_t r, uint32_t first, uint32_t last, struct cf__head_q6_k *head,
+    struct cf__block_q6_k *blocks) {
+    head->d[r] = cf__u16(from + D);
+    for (uint32_t s = 0; s < 16; s++)
+        head->scale[s][r] = (int8_t)from[SCALES + s];
+    for (uint32_t s = first; s < last; s++) {
+        struct place p = place_of(from, s);
+        struct cf__block_q6_k *to = &blocks[s - first];
+        uint32_t high[2] = {0, 0};
+        for (uint32_t g = 0; g < 4; g++) {
+            uint32_t a = cf__u32(p.low + 4 * g) >> p.low_shift & 0x0f0f0f0f;
+            uint32_t b = cf__u32(p.low + 16 + 4 * g) >> p.low_shift & 0x0f0f0f0f;
+            cf__put32(to->low[g][r], a | b << 4);
+            high[0] |= (cf__u32(p.high + 4 * g) >> p.high_shift & 0x03030303) << 2 * g;
+            high[1] |= (cf__u32(p.high + 16 + 4 * g) >> p.high_shift & 0x03030303) << 2 * g;
+        }
+        cf__put32(to->high[0][r], high[0]);
+        cf__put32(to->high[1][r], high[1]);
+    }
+}
+
+static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1) {
+    uint8_t *at = tile;
+    for (uint32_t c = c0, end; c < c1; c = end) {
+        uint32_t base = c / COLUMNS * COLUMNS;
+        end = base + COLUMNS < c1 ? base + COLUMNS : c1;
+        struct cf__head_q6_k *head = memset(at, 0, sizeof *head);
+        struct cf__block_q6_k *blocks = (void *)(at + sizeof *head);
+        for (uint32_t r = 0; r < CF_TILE; r++)
+            pack_row(
+                cf__file_block(rows[r], c0, c, COLUMNS, BYTES), r, (c - base) / 32, (end - base) / 32, head, blocks);
+        at += sizeof *head + (end - c) / 32 * sizeof *blocks;
+    }
+}
+
+static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
+    const struct cf__head_q6_k *h = head;
+    const struct cf__block_q6_k *b = block;
+    float d = cf_f16_to_f32(h->d[lane]);
+    for (uint32_t j = 0; j < 32; j++) {
+        uint32_t g = j / 4;
+        int low = b->low[g % 4][lane][j % 4] >> g / 4 * 4 & 15, high = b->high[g / 4][lane][j % 4] >> g % 4 * 2 & 3;
+        run->w[j] = (int8_t)((low | high << 4) - 32);
+    }
+    for (uint32_t half = 0; half < 2; half++)
+        run->scale[half] = d * (float)h->scale[column % COLUMNS / 16 + half][lane];
+    run->min = 0;
+}
+
+const struct cf__layout cf__layout_q6_k = {.super = COLUMNS,
+    .head_bytes = sizeof(struct cf__head_q6_k),
+    .block_bytes = sizeof(struct cf__block_q6_k),
+    .halves = true,
+    .open = open};
+
+static size_t tile_bytes(uint32_t c0, uint32_t c1) {
+    return cf__tile_bytes(&cf__layout_q6_k, c0, c1);
+}
+
+static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
+    cf__unpack_row(&cf__layout_q6_k, tile, lane, c0, c1, dst);
+}
+
+extern const struct cf_type cf__type_q6_k;
+const struct cf_type cf__type_q6_k = {.name = "Q6_K",
+    .id = CF_TYPE_Q6_K,
+    .block = COLUMNS,
+    .block_bytes = BYTES,
+    .quantised = true,
+    .cut = CF_BLOCK,
+    .decode = decode,
+    .tile_bytes = tile_bytes,
+    .pack = pack,
+    .unpack_row = unpack_row};

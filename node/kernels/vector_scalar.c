@@ -1,0 +1,97 @@
+/* The vector functions without vectors: the reference that every other table must equal bit for bit. README.md of this
+ * folder states the same order of operations in words. */
+#include "node/kernels/vector.h"
+
+#include <math.h>
+
+#include "node/kernels/type.h"
+
+enum { LANES = 16 };
+
+/* lanes l and l+8, +4, +2, +1. Destroys lane[]. */
+static float lane_sum(float lane[LANES]) {
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++)
+            lane[l] += lane[l + half];
+    return lane[0];
+}
+
+void cf__rms_norm_scalar(float *y, const float *x, const float *w, size_t n, float eps) {
+    float lane[LANES] = {0};
+    for (size_t i = 0; i < n; i++)
+        lane[i % LANES] += x[i] * x[i];
+    float mean = lane_sum(lane) / (float)n;
+    float scale = 1.0f / sqrtf(mean + eps);
+    for (size_t i = 0; i < n; i++)
+        y[i] = w ? (x[i] * scale) * w[i] : x[i] * scale;
+}
+
+void cf__silu_mul_scalar(float *y, const float *g, const float *u, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = g[i] / (1.0f + cf_expf(-g[i])) * u[i];
+}
+
+void cf__add_scalar(float *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] += x[i];
+}
+
+void cf__rope_scalar(float *x, const float *cs, size_t n_dims, bool neox) {
+    size_t pairs = n_dims / 2, step = neox ? 1 : 2, apart = neox ? pairs : 1;
+    for (size_t i = 0; i < pairs; i++) {
+        float a = x[i * step], b = x[i * step + apart];
+        float c = cs[2 * i], s = cs[2 * i + 1];
+        x[i * step] = a * c - b * s;
+        x[i * step + apart] = a * s + b * c;
+    }
+}
+
+void cf__attend_page_scalar(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,
+    uint32_t d_k, uint32_t d_v, uint32_t n, float scale) {
+    if (n == 0) return;
+    float score[CF__PAGE], max = s->max;
+    for (uint32_t j = 0; j < n; j++) {
+        float dot = 0;
+        for (uint32_t d = 0; d < d_k; d++)
+            dot = fmaf(q[d], cf_f16_to_f32(k[(size_t)d * CF__PAGE + j]), dot);
+        score[j] = dot * scale;
+        max = score[j] > max ? score[j] : max;
+    }
+    max += 0.0f; /* -0 becomes +0: which of the two a maximum yields depends on the order of comparisons */
+    float correction = s->max == -INFINITY ? 0.0f : cf_expf(s->max - max);
+    s->max = max;
+    for (uint32_t l = 0; l < LANES; l++)
+        s->sum[l] *= correction;
+    for (uint32_t d = 0; d < d_v; d++)
+        s->acc[d] *= correction;
+    for (uint32_t j = 0; j < n; j++) {
+        float p = cf_expf(score[j] - max);
+        s->sum[j % LANES] += p;
+        for (uint32_t d = 0; d < d_v; d++)
+            s->acc[d] = fmaf(p, cf_f16_to_f32(v[(size_t)j * d_v + d]), s->acc[d]);
+    }
+}
+
+void cf__attend_merge_scalar(struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v) {
+    if (span->max == -INFINITY) return; /* no key took part */
+    float lane[LANES];
+    for (uint32_t l = 0; l < LANES; l++)
+        lane[l] = span->sum[l];
+    float sum = lane_sum(lane);
+    float max = total->max > span->max ? total->max : span->max;
+    float of_total = cf_expf(total->max - max), of_span = cf_expf(span->max - max);
+    total->max = max;
+    total->sum[0] = total->sum[0] * of_total + sum * of_span;
+    for (uint32_t d = 0; d < d_v; d++)
+        total->acc[d] = total->acc[d] * of_total + span->acc[d] * of_span;
+}
+
+void cf__attend_finish_scalar(float *out, const struct cf_attention_state *total, uint32_t d_v) {
+    for (uint32_t d = 0; d < d_v; d++)
+        out[d] = total->acc[d] / total->sum[0];
+}
+
+void cf__to_f16_scalar(uint16_t *y, const float *x, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = cf_f32_to_f16(x[i]);
+}

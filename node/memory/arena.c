@@ -1,0 +1,167 @@
+/* Maps an arena and binds it to its node before anything touches it. See arena.h.
+ *
+ * A large range is first reserved without access, then the aligned middle of it is mapped for real: the rest stays as a
+ * guard, and keeps the kernel from merging the arena with its neighbours, so that /proc/self/smaps and numa_maps show
+ * it as a line of its own. */
+#include "node/memory/arena.h"
+
+#include <errno.h>
+#include <numa.h>
+#include <numaif.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "node/memory/meminfo.h"
+
+#ifndef MAP_HUGE_SHIFT
+#define MAP_HUGE_SHIFT 26
+#endif
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+enum { HUGE_SHIFT = 21 };
+static const size_t huge_page = (size_t)1 << HUGE_SHIFT;
+
+static double gib(uint64_t bytes) {
+    return (double)bytes / (double)(1 << 30);
+}
+
+static void note(struct cf_arena *a, const char *text) {
+    size_t n = strlen(a->note);
+    snprintf(a->note + n, sizeof a->note - n, "%s%s", n ? "; " : "", text);
+}
+
+static int check_room(const struct cf_arena *a, bool only, struct cf_error *e) {
+    struct cf__memory now;
+    if (!cf__memory_of_node("", (uint32_t)a->wanted, only, &now)) return 0;
+    uint64_t limit = cf__memory_limit_free(""), need = a->bytes;
+    const char *whose = only ? "" : " on its node";
+    if (limit < now.free) now.free = limit, whose = " within the memory limit of its cgroup";
+    if (need <= now.free) return 0;
+    return cf_fail(e, CF_ERR_MEMORY, "node %d: %.2f GiB needed, %.2f GiB free%s, %.2f GiB missing", a->wanted,
+        gib(need), gib(now.free), whose, gib(need - now.free));
+}
+
+static int reserve(struct cf_arena *a, struct cf_error *e) {
+    a->map_bytes = a->bytes + 2 * huge_page;
+    a->map = mmap(NULL, a->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (a->map == MAP_FAILED) {
+        a->map = NULL;
+        return cf_fail(e, CF_ERR_MEMORY, "cannot map %.2f GiB: %s", gib(a->bytes), strerror(errno));
+    }
+    /* At least one page is left in front, and at least one behind. */
+    uintptr_t start = (uintptr_t)a->map + 1;
+    a->base = (char *)a->map + ((start + huge_page - 1) / huge_page * huge_page - (uintptr_t)a->map);
+    return 0;
+}
+
+static int map_middle(struct cf_arena *a, int flags, struct cf_error *e) {
+    void *p = mmap(a->base, a->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | flags, -1, 0);
+    if (p == MAP_FAILED) return cf_fail(e, CF_ERR_MEMORY, "cannot map %.2f GiB: %s", gib(a->bytes), strerror(errno));
+    return 0;
+}
+
+/* 0, or the errno of a refused mbind. */
+static int bind(const struct cf_arena *a) {
+    struct bitmask *nodes = numa_bitmask_alloc((unsigned)a->wanted + 1);
+    if (!nodes) return ENOMEM;
+    numa_bitmask_setbit(nodes, (unsigned)a->wanted);
+    long rc = mbind(a->base, a->bytes, MPOL_BIND, nodes->maskp, nodes->size + 1, 0);
+    int refused = rc == 0 ? 0 : errno;
+    numa_bitmask_free(nodes);
+    return refused;
+}
+
+static const char *why_refused(int refused) {
+    switch (refused) {
+    case EPERM: return "no permission (a container's seccomp profile? grant CAP_SYS_NICE)";
+    case ENOSYS: return "this kernel has no NUMA support";
+    case EINVAL: return "there is no such node here that this process may use";
+    default: return strerror(refused);
+    }
+}
+
+/* Binds the fresh mapping as the policy says. */
+static int settle(struct cf_arena *a, bool only, enum cf_numa_policy policy, struct cf_error *e) {
+    a->node = -1;
+    if (policy == CF_NUMA_OFF) return 0;
+    int refused = cf__memory_node_allowed("", (uint32_t)a->wanted) ? 0 : EINVAL;
+    if (!refused && !only) refused = bind(a);
+    if (!refused) {
+        a->node = a->wanted;
+        return 0;
+    }
+    char text[sizeof a->note];
+    snprintf(text, sizeof text, "memory is not bound to node %d: %s", a->wanted, why_refused(refused));
+    if (policy == CF_NUMA_STRICT) return cf_fail(e, CF_ERR_MEMORY, "%s", text);
+    note(a, text);
+    return 0;
+}
+
+/* The pool is per node, but the kernel's reservation is not: a bound page that its node's pool lacks is a SIGBUS. So
+ * count first, and then fill at once, which reports a page that somebody else took in between. */
+static bool open_hugetlb(struct cf_arena *a, bool only, enum cf_numa_policy policy) {
+    uint64_t need = a->bytes >> HUGE_SHIFT, free_pages = cf__memory_free_hugepages("", (uint32_t)a->wanted);
+    struct cf_error ignored;
+    char text[sizeof a->note];
+    if (free_pages < need) {
+        snprintf(text, sizeof text, "hugetlb pool of node %d: %llu pages free, %llu needed", a->wanted,
+            (unsigned long long)free_pages, (unsigned long long)need);
+        note(a, text);
+        return false;
+    }
+    if (map_middle(a, MAP_HUGETLB | HUGE_SHIFT << MAP_HUGE_SHIFT, &ignored) == 0) {
+        size_t noted = strlen(a->note);
+        bool settled = settle(a, only, policy, &ignored) == 0;
+        bool filled = settled && (madvise(a->base, a->bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL);
+        if (filled) return true;
+        a->note[noted] = 0;
+    }
+    note(a, "hugetlb pages refused");
+    return false;
+}
+
+static int open_pages(struct cf_arena *a, bool only, enum cf_numa_policy policy, struct cf_error *e) {
+    if (map_middle(a, MAP_NORESERVE, e) < 0 || settle(a, only, policy, e) < 0) return -1;
+    madvise(a->base, a->bytes, MADV_HUGEPAGE); /* a wish: without transparent huge pages there is nothing to report */
+    return 0;
+}
+
+int cf_arena_open(
+    struct cf_arena *a, size_t bytes, int node, bool huge, enum cf_numa_policy policy, struct cf_error *e) {
+    memset(a, 0, sizeof *a);
+    a->node = -1;
+    a->wanted = node;
+    if (node < 0) return cf_fail(e, CF_ERR_MEMORY, "node %d: there is no such NUMA node", node);
+    if (bytes > SIZE_MAX / 4) return cf_fail(e, CF_ERR_MEMORY, "%.2f GiB is no size for an arena", gib(bytes));
+    if (bytes == 0) bytes = 1;
+    a->bytes = (bytes + huge_page - 1) / huge_page * huge_page;
+
+    uint32_t first;
+    bool only = cf__memory_nodes("", &first) == 1;
+    a->hugetlb = huge && reserve(a, e) == 0 && open_hugetlb(a, only, policy);
+    if (a->hugetlb) return 0;
+    if (check_room(a, only || policy == CF_NUMA_OFF, e) == 0 && (a->map || reserve(a, e) == 0) &&
+        open_pages(a, only, policy, e) == 0)
+        return 0;
+    cf_arena_close(a);
+    return -1;
+}
+
+void *cf_arena_take(struct cf_arena *a, size_t bytes, size_t align) {
+    if (!a->base || !align || (align & (align - 1))) return NULL;
+    uintptr_t base = (uintptr_t)a->base;
+    size_t at = (size_t)(((base + a->used + align - 1) & ~(uintptr_t)(align - 1)) - base);
+    if (at > a->bytes || bytes > a->bytes - at) return NULL;
+    a->used = at + bytes;
+    return a->base + at;
+}
+
+void cf_arena_close(struct cf_arena *a) {
+    if (a->map) munmap(a->map, a->map_bytes);
+    memset(a, 0, sizeof *a);
+    a->node = -1;
+}

@@ -1,0 +1,74 @@
+/* Streaming read bandwidth of a team: what decoding can reach at best. See cf_team_bandwidth in team.h. */
+#include "node/memory/team.h"
+
+#include "transport/clock.h"
+
+typedef uint64_t lanes __attribute__((vector_size(64)));
+
+enum { PIECE = 1 << 18 }; /* bytes of one item */
+
+/* Four independent sums hide the latency of the additions. One body, compiled once for each width of loads. */
+static inline __attribute__((always_inline)) uint64_t sum_lanes(const lanes *p, size_t n) {
+    lanes a = {0}, b = {0}, c = {0}, d = {0};
+    for (; n >= 4; n -= 4, p += 4) {
+        a += p[0];
+        b += p[1];
+        c += p[2];
+        d += p[3];
+    }
+    a += b + c + d;
+    return a[0] + a[1] + a[2] + a[3] + a[4] + a[5] + a[6] + a[7];
+}
+
+typedef uint64_t sum_fn(const lanes *p, size_t n);
+static uint64_t sum_generic(const lanes *p, size_t n) {
+    return sum_lanes(p, n);
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx2"))) static uint64_t sum_avx2(const lanes *p, size_t n) {
+    return sum_lanes(p, n);
+}
+__attribute__((target("avx512f"))) static uint64_t sum_avx512(const lanes *p, size_t n) {
+    return sum_lanes(p, n);
+}
+
+static sum_fn *widest(void) {
+    if (__builtin_cpu_supports("avx512f")) return sum_avx512;
+    if (__builtin_cpu_supports("avx2")) return sum_avx2;
+    return sum_generic;
+}
+#else
+static sum_fn *widest(void) {
+    return sum_generic;
+}
+#endif
+
+struct stream {
+    const char *buf;
+    sum_fn *sum;
+    _Atomic uint64_t total; /* keeps the compiler from dropping the reads */
+};
+
+static void read_pieces(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct stream *s = ctx;
+    uint32_t first, last;
+    uint64_t total = 0;
+    while (cf_team_next(team, thread, 4, &first, &last))
+        total += s->sum((const lanes *)(const void *)(s->buf + (size_t)first * PIECE),
+            (size_t)(last - first) * (PIECE / sizeof(lanes)));
+    s->total += total;
+}
+
+double cf_team_bandwidth(struct cf_team *team, const void *buf, size_t bytes, int passes) {
+    struct stream s = {.buf = buf, .sum = widest()};
+    uint32_t pieces = bytes / PIECE > UINT32_MAX ? UINT32_MAX : (uint32_t)(bytes / PIECE);
+    double best = 0;
+    for (int i = 0; i < passes && pieces; i++) {
+        double start = cf_now();
+        cf_team_do(team, read_pieces, &s, pieces);
+        double rate = (double)pieces * PIECE / (cf_now() - start);
+        if (rate > best) best = rate;
+    }
+    return best;
+}

@@ -1,0 +1,63 @@
+/* See barrier.h. The sleepers' counter and the value are a Dekker pair: the raiser writes the value and then reads the
+ * counter, the sleeper counts itself and then (inside futex) reads the value, all sequentially consistent, so that one
+ * of them sees the other. */
+#include "node/memory/barrier.h"
+
+#include <linux/futex.h>
+#include <limits.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "transport/clock.h"
+
+static inline void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb" ::: "memory");
+#else
+    __asm__ volatile("" ::: "memory");
+#endif
+}
+
+void cf__signal_raise(struct cf__signal *s, uint32_t value) {
+    atomic_store(&s->value, value);
+    if (atomic_load(&s->sleepers)) syscall(SYS_futex, &s->value, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static uint32_t sleep_on(struct cf__signal *s, uint32_t old, double limit, double start) {
+    uint32_t now;
+    atomic_fetch_add(&s->sleepers, 1);
+    while ((now = atomic_load(&s->value)) == old) {
+        struct timespec t, *timeout = NULL;
+        if (limit > 0) {
+            double left = limit - (cf_now() - start);
+            if (left <= 0) break;
+            t.tv_sec = (time_t)left;
+            t.tv_nsec = (long)((left - (double)t.tv_sec) * 1e9);
+            timeout = &t;
+        }
+        syscall(SYS_futex, &s->value, FUTEX_WAIT_PRIVATE, old, timeout, NULL, 0);
+    }
+    atomic_fetch_sub(&s->sleepers, 1);
+    return now;
+}
+
+uint32_t cf__signal_wait(struct cf__signal *s, uint32_t old, double spin, double limit) {
+    uint32_t now = atomic_load_explicit(&s->value, memory_order_acquire);
+    if (now != old) return now;
+    double start = cf_now();
+    if (limit > 0 && limit < spin) spin = limit;
+    if (spin > 0) {
+        do {
+            for (int i = 0; i < 32; i++) {
+                relax();
+                now = atomic_load_explicit(&s->value, memory_order_acquire);
+                if (now != old) return now;
+            }
+        } while (cf_now() - start < spin);
+        if (spin == limit) return now;
+    }
+    return sleep_on(s, old, limit, start);
+}

@@ -1,0 +1,66 @@
+/* See kv.h. */
+#include "node/model/kv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_model *m, int rank, struct cf_error *e) {
+    memset(kv, 0, sizeof *kv);
+    kv->d_k = m->d_k, kv->d_v = m->d_v, kv->n_layers = m->n_layers;
+    kv->n_seqs = p->n_seqs, kv->pages_per_seq = (p->n_ctx + CF_PAGE - 1) / CF_PAGE;
+    kv->n_pages = kv->n_seqs * kv->pages_per_seq, kv->n_free = kv->n_pages;
+    kv->kv0 = calloc(m->n_layers, sizeof(uint32_t)), kv->n_kv = calloc(m->n_layers, sizeof(uint32_t));
+    kv->first_slot = calloc(m->n_layers, sizeof(uint32_t)), kv->length = calloc(kv->n_seqs, sizeof(uint32_t));
+    kv->table = calloc(kv->n_pages, sizeof(uint32_t)), kv->free_list = calloc(kv->n_pages, sizeof(uint32_t));
+    if (!kv->kv0 || !kv->n_kv || !kv->first_slot || !kv->length || !kv->table || !kv->free_list) {
+        cf_kv_free(kv);
+        return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    }
+    for (uint32_t i = 0; i < kv->n_pages; i++)
+        kv->free_list[i] = kv->n_pages - 1 - i;
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        uint32_t first, last;
+        kv->first_slot[l] = kv->slots;
+        if (cf_plan_member(cf_plan_find(p, CF_TEMPORAL, l), rank, &first, &last) < 0) continue;
+        struct cf_heads h = cf_model_heads(m, first, last);
+        kv->kv0[l] = h.kv0, kv->n_kv[l] = h.kv1 - h.kv0;
+        kv->slots += kv->n_kv[l];
+    }
+    return 0;
+}
+
+uint64_t cf_kv_bytes(const struct cf_kv *kv) {
+    return (uint64_t)kv->n_pages * kv->slots * CF_PAGE * (kv->d_k + kv->d_v) * sizeof(uint16_t);
+}
+
+int cf_kv_place(struct cf_kv *kv, struct cf_arena *arena, struct cf_error *e) {
+    if (!kv->slots) return 0;
+    kv->data = cf_arena_take(arena, cf_kv_bytes(kv), 4096);
+    return kv->data ? 0 : cf_fail(e, CF_ERR_MEMORY, "the arena is full at the KV cache");
+}
+
+void cf_kv_free(struct cf_kv *kv) {
+    free(kv->kv0);
+    free(kv->n_kv);
+    free(kv->first_slot);
+    free(kv->length);
+    free(kv->table);
+    free(kv->free_list);
+    memset(kv, 0, sizeof *kv);
+}
+
+int cf_kv_reserve(struct cf_kv *kv, uint32_t sequence, uint32_t position, struct cf_error *e) {
+    if (sequence >= kv->n_seqs || position / CF_PAGE >= kv->pages_per_seq)
+        return cf_fail(e, CF_ERR_LIMIT, "sequence %u position %u lies beyond the KV cache (%u sequences of %u positions)",
+            sequence, position, kv->n_seqs, kv->pages_per_seq * CF_PAGE);
+    while (kv->length[sequence] <= position / CF_PAGE)
+        kv->table[(size_t)sequence * kv->pages_per_seq + kv->length[sequence]++] = kv->free_list[--kv->n_free];
+    return 0;
+}
+
+void cf_kv_truncate(struct cf_kv *kv, uint32_t sequence, uint32_t position) {
+    if (sequence >= kv->n_seqs) return;
+    uint32_t keep = (position + CF_PAGE - 1) / CF_PAGE;
+    while (kv->length[sequence] > keep)
+        kv->free_list[kv->n_free++] = kv->table[(size_t)sequence * kv->pages_per_seq + --kv->length[sequence]];
+}

@@ -1,0 +1,71 @@
+/* What one rank does for a batch: the plan compiled into a list of instructions and the exchanges between them.
+ *
+ * Every rank compiles the same plan and numbers the same exchanges, but keeps only its own ends of them. An instruction
+ * that waits (TAKE_*, ADD, SHARE) names the exchange whose parts it needs; the others run at once.
+ */
+#ifndef COFFER_NODE_MODEL_PROGRAM_H
+#define COFFER_NODE_MODEL_PROGRAM_H
+
+#include "node/model/plan.h"
+#include "transport/exchange.h"
+
+enum cf_op {
+    CF_OP_EMBED,       /* token rows that this rank holds -> their receivers */
+    CF_OP_TAKE_EMBED,  /* -> h */
+    CF_OP_QKV,         /* norm(h) -> q, k, v of this rank's heads, rotated */
+    CF_OP_TAKE_QKV,    /* slices of q, k, v from LEFT_HEMI -> TEMPORAL */
+    CF_OP_ATTEND,      /* append k, v; attend */
+    CF_OP_TAKE_HEADS,  /* slices of attention output from TEMPORAL -> LEFT_HEMI */
+    CF_OP_OUT,         /* output projection -> partial sums */
+    CF_OP_MLP,         /* norm(h), gate, up, SiLU, down -> partial sums */
+    CF_OP_ADD,         /* all partial sums -> h (small), or this rank's share of columns -> the others (large) */
+    CF_OP_SHARE,       /* the others' shares -> h */
+    CF_OP_HOP,         /* h -> the next stage (or the rows wanted -> the head) */
+    CF_OP_TAKE_HIDDEN, /* -> h (or the rows wanted) */
+    CF_OP_HEAD,        /* norm, head rows -> slices of the logits */
+    CF_OP_TAKE_LOGITS, /* rank 0: slices -> full rows */
+};
+
+enum cf_step { CF_STEP_EMBED, CF_STEP_QKV, CF_STEP_HEADS, CF_STEP_ATTN_SUM, CF_STEP_ATTN_SHARE, CF_STEP_FFN_SUM,
+    CF_STEP_FFN_SHARE, CF_STEP_HIDDEN, CF_STEP_LOGITS, CF_STEPS };
+const char *cf_step_name(enum cf_step step);
+
+struct cf_instr { enum cf_op op; uint32_t layer; int32_t route; }; /* route: index, or -1 */
+
+/* An exchange with what its columns mean. */
+struct cf_route {
+    struct cf_exchange x;
+    enum cf_step step;
+    bool wanted_only;                  /* rows: only those whose logits are wanted */
+    /* QKV and HEADS: heads of each part; `self` is what stays on this rank (q0 == q1: nothing). */
+    struct cf_heads in_heads[CF_MAX_PARTS], out_heads[CF_MAX_PARTS], self;
+    /* EMBED and LOGITS: vocabulary rows of each part's sender; own range of this rank. */
+    uint32_t in_row0[CF_MAX_PARTS], in_row1[CF_MAX_PARTS], own_row0, own_row1;
+    /* Sums: vectors of each sender, and this rank's. */
+    struct cf_tree_program tree;
+    uint32_t in_vector[CF_MAX_PARTS], own_vector, n_own;
+    struct cf_subtree own[16];
+    /* Shares of columns among the receivers, cut at multiples of 16; only if three or more. */
+    uint32_t n_shares, share_cut[CF_MAX_PARTS + 1];
+    int my_share;                      /* -1: not a receiver */
+    bool receives;
+};
+
+struct cf_program {
+    uint32_t n_instrs;
+    struct cf_instr *instrs;
+    uint32_t n_routes;
+    struct cf_route *routes;           /* route i has exchange id i */
+    const struct cf_exchange **exchanges; /* [n_routes], for the mail room */
+    size_t slot_bytes;                 /* of the mail room */
+    uint32_t most_own;                 /* most vectors that this rank makes in one step */
+};
+
+/* Do sums of this batch go by shares (reduce-scatter, then all-gather)? */
+bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd);
+
+int cf_program_compile(struct cf_program *p, const struct cf_plan *plan, const struct cf_model *m, int rank,
+    struct cf_error *e);
+void cf_program_free(struct cf_program *p);
+
+#endif

@@ -1,0 +1,89 @@
+/* Inside the engine: a batch in flight, the buffers, and the rank's state. Shared by engine.c, steps.c and attend.c only.
+ */
+#ifndef COFFER_NODE_MODEL_STATE_H
+#define COFFER_NODE_MODEL_STATE_H
+
+#include "node/model/engine.h"
+#include "node/model/kv.h"
+#include "node/model/program.h"
+#include "node/model/weights.h"
+
+enum { CF_ROW_BLOCK = 32 }; /* rows that one product call takes */
+
+/* A batch in flight on this rank. */
+struct cf_context {
+    bool used;
+    uint32_t id, n_rows, n_want;
+    uint32_t *sequence, *position, *token, *want; /* [plan.n_rows], want [plan.n_want] */
+    uint32_t pc;            /* next instruction */
+    bool compact;           /* h holds the wanted rows only */
+    bool done;
+    float *h;               /* [rows][n_embd] residual stream */
+    float *rope;            /* [rows][n_dims] cos and sin */
+    float *sums;            /* partial sums on their way out */
+    float *stage;           /* slices on their way out */
+    int sums_pending, stage_pending;
+    float *logits;          /* rank 0: [n_want][n_vocab] */
+};
+
+/* Activations rounded for quantised products beside their f32 form. */
+struct cf_activation { float *f; int8_t *q; float *d; int16_t *sum; size_t stride; };
+
+/* Work of the queue: batches and KV operations in the order in which rank 0 sent them. */
+struct cf_queued {
+    bool kv;
+    uint32_t id, n_rows, n_want;
+    uint32_t *sequence, *position, *token, *want;
+    uint32_t after, kv_sequence, kv_position;
+};
+
+struct cf_engine {
+    struct cf_engine_options o;
+    int rank, size;
+    struct cf_plan plan;
+    bool have_plan, started;
+    struct cf_program program;
+    struct cf_weights weights;
+    struct cf_kv kv;
+    struct cf_arena arena;
+    struct cf_mailroom mail;
+    struct cf_context *contexts;   /* [plan.n_flight] */
+    struct cf_queued *queue;       /* ring of queue_room */
+    uint32_t queue_room, queue_first, queue_n;
+    uint32_t next_id, last_done;
+
+    /* Buffers of one step; nothing in them outlives a wait. */
+    struct cf_activation x;        /* n_embd columns */
+    struct cf_activation wide;     /* attention or MLP columns of this rank */
+    float *q, *k, *v;              /* [rows][local heads * d] */
+    float *att;                    /* [rows][local heads * d_v], which is wide.f */
+    float *thread_scratch;         /* [threads][thread_floats] */
+    size_t thread_floats;
+    float *span_states;            /* attention split over spans */
+    size_t span_floats;
+    double *rope_freq;             /* [n_dims / 2] */
+    float rope_mscale;
+    const float **vectors;         /* [threads][CF_MAX_VECTORS] */
+
+    struct cf_rank_ready *ready;   /* rank 0: [size] */
+    struct cf_rank_counts *counts; /* rank 0: [size] */
+    uint64_t *loaded, *to_load;    /* rank 0: [size] */
+    bool shutdown, counts_wanted;
+    struct cf_rank_counts own;
+    struct cf_error poll_error;
+    bool poll_failed;
+    double load_seconds;
+};
+
+/* Runs one instruction whose inputs are there. */
+int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+/* Which parts of the route this batch will bring (bit per part). */
+uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i);
+/* Appends k, v and attends: engine->q, k, v -> wide.f. */
+int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct cf_error *e);
+/* Sizes of all buffers in bytes; with an arena, takes them. */
+int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, uint64_t *bytes, struct cf_error *e);
+/* Waits until a buffer that is being sent may be written again. */
+int cf__wait_sent(struct cf_engine *g, const int *pending, struct cf_error *e);
+
+#endif

@@ -1,0 +1,47 @@
+/* The slices of the model that one rank holds: measured from the plan, then read, cut and packed into its arena.
+ */
+#ifndef COFFER_NODE_MODEL_WEIGHTS_H
+#define COFFER_NODE_MODEL_WEIGHTS_H
+
+#include "node/memory/arena.h"
+#include "node/memory/team.h"
+#include "node/model/plan.h"
+
+/* A matrix slice as tiles of 16 rows, or a vector in f32. */
+struct cf_weight {
+    const struct cf_type *type;
+    uint32_t row0, rows;     /* of the file's tensor; rows held */
+    uint32_t c0, c1;         /* columns held */
+    size_t tile_bytes;
+    char *tiles;             /* [(rows + 15) / 16][tile_bytes] */
+    float *vector;           /* [c1 - c0] for vectors, else NULL */
+};
+
+static inline uint32_t cf_weight_tiles(const struct cf_weight *w) { return (w->rows + CF_TILE - 1) / CF_TILE; }
+static inline bool cf_weight_here(const struct cf_weight *w) { return w->tiles || w->vector; }
+
+struct cf_weights {
+    uint32_t n_layers;
+    struct cf_weight (*w)[CF_ROLES]; /* [n_layers + 1]: the last entry holds the roles without a layer */
+    uint64_t bytes[CF_DOMAINS];      /* in memory, by domain */
+    uint32_t tensors[CF_DOMAINS];
+};
+
+static inline struct cf_weight *cf_weight_of(const struct cf_weights *w, enum cf_role role, uint32_t layer) {
+    return &w->w[role < CF_FIRST_LAYER_ROLE ? w->n_layers : layer][role];
+}
+
+/* Fills everything but the data pointers: what `rank` must hold. bytes[] then tells the arena's size (plus 4 KiB per
+ * tensor for alignment). */
+int cf_weights_measure(struct cf_weights *w, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    int rank, struct cf_error *e);
+uint64_t cf_weights_bytes(const struct cf_weights *w);
+
+/* Reads and packs with all threads of the team; thread 0 polls. progress (may be NULL) is called by thread 0 now and then
+ * with file bytes done and to do. zero: leave all matrices zero (test hook). */
+int cf_weights_load(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g, struct cf_arena *arena,
+    struct cf_team *team, bool zero, void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+    struct cf_error *e);
+void cf_weights_free(struct cf_weights *w);
+
+#endif

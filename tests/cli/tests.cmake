@@ -1,0 +1,8 @@
+# The front process from outside: with an mpirun of our own (no MPI needed) and with the real one.
+find_program(COFFER_PYTHON NAMES python3 REQUIRED)
+add_executable(front_helper ${CMAKE_CURRENT_LIST_DIR}/front_helper.c)
+target_link_libraries(front_helper PRIVATE coffer_coordinator_cli)
+add_test(NAME cli.front COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/front_test.py $<TARGET_FILE:front_helper>)
+add_test(NAME cli.front_mpirun COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/front_test.py
+  $<TARGET_FILE:front_helper> mpirun)
+set_tests_properties(cli.front cli.front_mpirun PROPERTIES TIMEOUT 300 LABELS cli)

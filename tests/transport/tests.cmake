@@ -1,0 +1,25 @@
+# Rank tests of the transport: rank.transport.N (all is well) and rank.transport.SCENARIO.N (all must notice).
+add_executable(transport_ranks ${CMAKE_CURRENT_LIST_DIR}/transport_ranks.c)
+target_link_libraries(transport_ranks PRIVATE coffer_transport MPI::MPI_C)
+
+# SEEN: how many ranks must have seen TEXT (0: the scenario succeeds).
+function(coffer_transport_test name ranks seen scenario)
+  add_test(NAME rank.transport.${name}
+    COMMAND ${PROJECT_SOURCE_DIR}/tests/transport/run_ranks.sh $<TARGET_FILE:transport_ranks> ${ranks} ${seen} ${scenario} ${ARGN})
+  set_tests_properties(rank.transport.${name} PROPERTIES TIMEOUT 60 LABELS rank PROCESSORS 2
+    ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+endfunction()
+
+foreach(ranks 1 2 3 4)
+  coffer_transport_test(${ranks} ${ranks} 0 works)
+endforeach()
+coffer_transport_test(pauses.2 2 0 pauses)
+coffer_transport_test(protocol.3 3 3 protocol "speaks protocol 99")
+coffer_transport_test(program.2 2 2 program "runs coffer 9.9.9")
+coffer_transport_test(size.3 3 3 size "model of 1001 bytes")
+coffer_transport_test(hash.4 4 4 hash "rank 3 (")
+coffer_transport_test(zero.3 3 3 zero "rank 0 (")
+coffer_transport_test(missing.3 3 3 missing "cannot open m.gguf")
+coffer_transport_test(fails.2 2 2 fails "layer 3 went mad")
+coffer_transport_test(fails.4 4 4 fails "layer 3 went mad")
+coffer_transport_test(stops.3 3 2 stops "gave no sign of life for 2 s")

@@ -1,0 +1,75 @@
+/* exchange(A -> B): the one way in which activations pass from a group of ranks to the next.
+ *
+ * An exchange is what one rank sees of it: which parts it gets (`in`, one per sending rank) and which it sends (`out`).
+ * The same code is the pipeline hop (one part), the all-reduce of a tensor group (A = B, partial sums) and the hop between
+ * domains (A != B, slices). What the columns mean is the caller's business.
+ *
+ * The mail room holds what has arrived until the batch that needs it gets there: a fixed number of slots in memory that
+ * the caller gives, keyed by (batch, exchange). Parts may arrive in any order and before this rank knows of the batch.
+ * When no slot is free the message is refused and waits in the transport, which keeps its sender from sending more.
+ */
+#ifndef COFFER_TRANSPORT_EXCHANGE_H
+#define COFFER_TRANSPORT_EXCHANGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "transport/transport.h"
+#include "transport/tree.h"
+
+struct cf_part {
+    int rank;          /* the other end */
+    uint32_t segment;  /* which of the receiver's parts this is */
+    uint32_t columns;  /* most columns of a row, f32 */
+};
+
+struct cf_exchange {
+    uint32_t id;       /* the same on every rank */
+    uint32_t layer, step; /* for messages only */
+    uint32_t max_rows;
+    uint32_t n_in, n_out;
+    struct cf_part in[CF_MAX_PARTS];
+    struct cf_part out[CF_MAX_PARTS];
+};
+
+/* Bytes of a slot that can hold everything that `x` brings in. */
+size_t cf_exchange_bytes(const struct cf_exchange *x);
+
+struct cf_mail_slot {
+    bool used;
+    uint32_t batch, exchange;
+    uint32_t arrived;                  /* bit per complete part */
+    uint32_t rows[CF_MAX_PARTS];
+    uint32_t columns[CF_MAX_PARTS];
+    size_t received[CF_MAX_PARTS];
+    char *data;
+};
+
+struct cf_mailroom {
+    struct cf_transport *transport;
+    const struct cf_exchange *const *exchanges; /* by id; entries of exchanges that bring nothing here may be NULL */
+    uint32_t n_exchanges;
+    uint32_t n_slots;
+    struct cf_mail_slot *slots;        /* [n_slots], data set by the caller, slot_bytes each */
+    size_t slot_bytes;
+    uint32_t done_batch;               /* batches up to this id are over: late mail for them is an error */
+};
+
+/* One piece of an Activation message: the transport's callback hands it here. 0 taken, 1 no slot free, -1 it fits no
+ * expected part. */
+int cf_mail_deliver(struct cf_mailroom *m, int from, const Cf__Activation *a, size_t total, const void *data,
+    size_t offset, size_t n, struct cf_error *e);
+
+/* Have all parts of `x` named in `mask` (bit per part) arrived for this batch? */
+bool cf_mail_ready(const struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch, uint32_t mask);
+/* A part that has arrived: [rows][columns] f32. NULL if it was not sent. */
+const float *cf_mail_part(const struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch, uint32_t part,
+    uint32_t *rows, uint32_t *columns);
+void cf_mail_release(struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch);
+
+/* Sends rows x columns f32 as part `out` of x. The payload must stay until *pending is down again. */
+int cf_mail_send(struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch, uint32_t out, const float *payload,
+    uint32_t rows, uint32_t columns, int *pending, struct cf_error *e);
+
+#endif

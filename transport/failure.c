@@ -1,0 +1,44 @@
+/* Failures: remembered once, told to everybody, and traced to the rank where they began. */
+#include "transport/internal.h"
+
+#include <sched.h>
+
+int cf__mpi_failed(int rc, const char *what, struct cf_error *e) {
+    char text[MPI_MAX_ERROR_STRING] = "unknown error";
+    int n;
+    MPI_Error_string(rc, text, &n);
+    return cf_fail(e, CF_ERR_PEER, "%s: %s", what, text);
+}
+
+int cf__break(struct cf_transport *t, const struct cf_error *why, int origin) {
+    if (t->broken) return -1;
+    t->broken = true;
+    t->why = *why;
+    t->failed_rank = origin;
+    return -1;
+}
+
+int cf_transport_failed_rank(const struct cf_transport *t) {
+    return t->failed_rank;
+}
+
+static bool all_told(const struct cf_transport *t) {
+    for (int r = 0; r < t->size; r++)
+        if (r != t->rank && (!t->peers[r].failure_told || t->peers[r].control_busy)) return false;
+    return true;
+}
+
+void cf_transport_fail(struct cf_transport *t, const struct cf_error *why) {
+    cf__break(t, why, t->rank);
+    if (!t->uses_mpi || t->failed_rank != t->rank) return; // the origin has told everybody
+    for (int r = 0; r < t->size; r++)
+        t->peers[r].tell_failure = r != t->rank && !t->peers[r].failure_told;
+    double end = cf_now() + 1.0;
+    for (double now = cf_now(); now < end && !all_told(t); now = cf_now()) {
+        t->last_turn = now;
+        for (int r = 0; r < t->size; r++)
+            if (t->peers[r].tell_failure && cf__control_send(t, r, NULL)) t->peers[r].tell_failure = false;
+        if (cf__collect(t, NULL) < 0) continue; // one broken peer must not keep the others from hearing
+        sched_yield();
+    }
+}

@@ -1,0 +1,191 @@
+/* The hello round: every rank tells rank 0 what it is, rank 0 compares, and its verdict goes to all. */
+#include "transport/internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- comparing ---- */
+
+static bool same(const Cf__Hello *a, const Cf__Hello *b) {
+    return a->protocol == b->protocol && strcmp(a->program, b->program) == 0 && a->model_bytes == b->model_bytes &&
+           a->model_hash == b->model_hash;
+}
+
+/* What `mine` has that `theirs` has not; called for hellos that differ. */
+static void describe(const Cf__Hello *mine, const Cf__Hello *theirs, int other, struct cf_error *e) {
+    const char *host = theirs->host;
+    if (mine->protocol != theirs->protocol)
+        cf_fail(e, CF_ERR_PEER, "speaks protocol %u, but rank %d (%s) speaks %u", mine->protocol, other, host,
+            theirs->protocol);
+    else if (strcmp(mine->program, theirs->program) != 0)
+        cf_fail(e, CF_ERR_PEER, "runs coffer %.32s, but rank %d (%s) runs %.32s", mine->program, other, host,
+            theirs->program);
+    else if (mine->model_bytes != theirs->model_bytes)
+        cf_fail(e, CF_ERR_PEER, "has a model of %" PRIu64 " bytes, but that of rank %d (%s) has %" PRIu64,
+            mine->model_bytes, other, host, theirs->model_bytes);
+    else
+        cf_fail(e, CF_ERR_PEER,
+            "has another model: its header hashes to %016" PRIx64 ", that of rank %d (%s) to %016" PRIx64,
+            mine->model_hash, other, host, theirs->model_hash);
+}
+
+int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_error *e) {
+    for (int r = 0; r < n; r++) {
+        const Cf__Error *error = hellos[r]->error;
+        if (!error) continue;
+        *origin = r;
+        bool known = error->code > CF_OK && error->code <= CF_ERR_SYSTEM;
+        return cf_fail(
+            e, known ? (enum cf_code)error->code : CF_ERR_PEER, "rank %d (%s): %s", r, hellos[r]->host, error->text);
+    }
+    int first = 0, differ = 0;
+    for (int r = 1; r < n; r++) {
+        if (same(hellos[r], hellos[0])) continue;
+        if (differ++ == 0) first = r;
+    }
+    if (differ == 0) return 0;
+    // Where all others agree with each other, rank 0 is the odd one.
+    bool zero_is_odd = n > 2 && differ == n - 1;
+    for (int r = 2; r < n && zero_is_odd; r++)
+        zero_is_odd = same(hellos[r], hellos[1]);
+    int odd = zero_is_odd ? 0 : first, other = zero_is_odd ? 1 : 0;
+    describe(hellos[odd], hellos[other], other, e);
+    *origin = odd;
+    return cf_fail_in(e, "rank %d (%s)", odd, hellos[odd]->host);
+}
+
+/* ---- the round ---- */
+
+struct greeting {
+    struct cf_transport *t;
+    Cf__Hello **hellos; /* [size], rank 0 only */
+    int missing;
+    Cf__Verdict *verdict;
+};
+
+/* A copy in memory of its own, by way of the wire format. */
+static void *copy_of(const ProtobufCMessage *message, struct cf_error *e) {
+    size_t bytes = protobuf_c_message_get_packed_size(message);
+    void *copy = NULL, *packed = malloc(bytes + 1);
+    if (packed) {
+        protobuf_c_message_pack(message, packed);
+        copy = protobuf_c_message_unpack(message->descriptor, NULL, bytes, packed);
+    }
+    free(packed);
+    if (!copy) cf_fail(e, CF_ERR_MEMORY, "no memory for a message of %zu bytes", bytes);
+    return copy;
+}
+
+static int on_greeting(
+    void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e) {
+    (void)data;
+    (void)offset;
+    (void)n;
+    struct greeting *g = ctx;
+    if (g->t->rank == 0 && env->body_case == CF__ENVELOPE__BODY_HELLO) {
+        if (g->hellos[from]) return cf_fail(e, CF_ERR_FORMAT, "rank %d: a second hello", from);
+        g->hellos[from] = copy_of(&env->hello->base, e);
+        g->missing--;
+        return g->hellos[from] ? 0 : -1;
+    }
+    if (from == 0 && env->body_case == CF__ENVELOPE__BODY_VERDICT && !g->verdict) {
+        g->verdict = copy_of(&env->verdict->base, e);
+        return g->verdict ? 0 : -1;
+    }
+    return 1; // of a rank that is through already: waits until this one is, too
+}
+
+static bool all_came(void *ctx) {
+    return ((struct greeting *)ctx)->missing == 0;
+}
+static bool judged(void *ctx) {
+    return ((struct greeting *)ctx)->verdict != NULL;
+}
+
+static int post_verdict(struct greeting *g, Cf__Verdict *verdict, struct cf_error *e) {
+    for (int r = 1; r < g->t->size; r++) {
+        Cf__Envelope env = CF__ENVELOPE__INIT;
+        env.body_case = CF__ENVELOPE__BODY_VERDICT;
+        env.verdict = verdict;
+        if (cf_post(g->t, r, &env, NULL, 0, NULL, e)) return -1;
+    }
+    g->verdict = copy_of(&verdict->base, e);
+    return g->verdict ? 0 : -1;
+}
+
+/* Rank 0: waits for all hellos, compares them and tells everybody the result. */
+static int judge(struct greeting *g, struct cf_error *e) {
+    struct cf_transport *t = g->t;
+    if (cf_wait(t, all_came, g, NULL, e)) return -1;
+    Cf__Verdict verdict = CF__VERDICT__INIT;
+    Cf__Error error = CF__ERROR__INIT;
+    struct cf_error why;
+    int origin = 0;
+    if (cf__hello_compare(g->hellos, t->size, &origin, &why)) {
+        error.code = (uint32_t)why.code;
+        error.text = why.text;
+        error.rank = (uint32_t)origin;
+        error.host = t->host_names[origin];
+        verdict.error = &error;
+    } else {
+        verdict.n_hellos = (size_t)t->size;
+        verdict.hellos = g->hellos;
+    }
+    return post_verdict(g, &verdict, e);
+}
+
+static int ask(struct greeting *g, Cf__Hello *mine, struct cf_error *e) {
+    Cf__Envelope env = CF__ENVELOPE__INIT;
+    env.body_case = CF__ENVELOPE__BODY_HELLO;
+    env.hello = mine;
+    if (cf_post(g->t, 0, &env, NULL, 0, NULL, e)) return -1;
+    return cf_wait(g->t, judged, g, NULL, e);
+}
+
+/* A refusal is a failure that every rank knows of: nobody needs to tell it again. */
+static int obey(struct cf_transport *t, const Cf__Verdict *verdict, struct cf_error *e) {
+    const Cf__Error *error = verdict->error;
+    if (!error) {
+        if (verdict->n_hellos == (size_t)t->size) return 0;
+        return cf_fail(e, CF_ERR_FORMAT, "a verdict on %zu of %d ranks", verdict->n_hellos, t->size);
+    }
+    struct cf_error why;
+    bool known = error->code > CF_OK && error->code <= CF_ERR_SYSTEM;
+    cf_fail(&why, known ? (enum cf_code)error->code : CF_ERR_PEER, "%s", error->text);
+    if (e) *e = why;
+    for (int r = 0; r < t->size; r++)
+        t->peers[r].failure_told = true;
+    return cf__break(t, &why, (int)error->rank);
+}
+
+int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdict **all, struct cf_error *e) {
+    char program[] = COFFER_VERSION;
+    Cf__Hello hello = *mine;
+    hello.protocol = CF_PROTOCOL_VERSION;
+    hello.program = program;
+    hello.host = t->host_names[t->rank];
+    struct greeting g = {.t = t, .missing = t->rank == 0 ? t->size : 0};
+    cf_on_message before = t->on_message;
+    void *before_ctx = t->on_message_ctx;
+    *all = NULL;
+    if (t->rank == 0) {
+        g.hellos = calloc((size_t)t->size, sizeof(Cf__Hello *));
+        if (!g.hellos) return cf_fail(e, CF_ERR_MEMORY, "no memory for %d ranks", t->size);
+        g.hellos[0] = copy_of(&hello.base, e);
+        g.missing--;
+    }
+    cf_transport_on_message(t, on_greeting, &g);
+    int rc = t->rank != 0 ? ask(&g, &hello, e) : g.hellos[0] ? judge(&g, e) : -1;
+    cf_transport_on_message(t, before, before_ctx);
+    t->greeted = true;
+    if (rc == 0) rc = obey(t, g.verdict, e);
+    for (int r = 0; r < t->size && g.hellos; r++)
+        if (g.hellos[r]) cf__hello__free_unpacked(g.hellos[r], NULL);
+    free(g.hellos);
+    if (rc == 0)
+        *all = g.verdict;
+    else if (g.verdict)
+        cf__verdict__free_unpacked(g.verdict, NULL);
+    return rc;
+}

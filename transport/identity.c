@@ -1,0 +1,90 @@
+/* Who is where: which ranks share a host, and what the hosts are called.
+ *
+ * Two ranks are on one host if MPI can share memory between them and they agree on the running kernel's boot identity
+ * and on /dev/shm. Names decide nothing: containers and cloned machines are often called the same.
+ */
+#include "transport/internal.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+struct card {
+    char name[HOST_NAME_BYTES];
+    int first; /* lowest rank of the host: the host's identity */
+};
+
+static uint64_t machine_identity(void) {
+    char id[64 + 2 * sizeof(uint64_t)] = {0};
+    int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        ssize_t n = read(fd, id, 64);
+        (void)n; // unreadable counts as equal: MPI's own answer then decides
+        close(fd);
+    }
+    struct stat s;
+    if (stat("/dev/shm", &s) == 0) {
+        uint64_t place[2] = {(uint64_t)s.st_dev, (uint64_t)s.st_ino};
+        memcpy(id + 64, place, sizeof place);
+    }
+    return XXH64(id, sizeof id, 0);
+}
+
+/* The lowest rank of those that share this host. */
+static int first_on_host(struct cf_transport *t, int *first, struct cf_error *e) {
+    MPI_Comm node;
+    int rc = MPI_Comm_split_type(t->comm, MPI_COMM_TYPE_SHARED, t->rank, MPI_INFO_NULL, &node);
+    if (rc) return cf__mpi_failed(rc, "MPI_Comm_split_type", e);
+    struct {
+        uint64_t machine;
+        int rank;
+    } mine = {machine_identity(), t->rank}, *all;
+    int n;
+    MPI_Comm_size(node, &n);
+    all = calloc((size_t)n, sizeof *all);
+    if (!all) {
+        MPI_Comm_free(&node);
+        return cf_fail(e, CF_ERR_MEMORY, "no memory for %d ranks", n);
+    }
+    rc = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, all, sizeof mine, MPI_BYTE, node);
+    *first = t->rank;
+    for (int i = 0; i < n && !rc; i++)
+        if (all[i].machine == mine.machine && all[i].rank < *first) *first = all[i].rank;
+    free(all);
+    MPI_Comm_free(&node);
+    return rc ? cf__mpi_failed(rc, "MPI_Allgather", e) : 0;
+}
+
+static void number_hosts(struct cf_transport *t, const struct card *cards) {
+    t->hosts = t->local_rank = t->local_size = 0;
+    for (int r = 0; r < t->size; r++) {
+        memcpy(t->host_names[r], cards[r].name, HOST_NAME_BYTES);
+        t->host_names[r][HOST_NAME_BYTES - 1] = '\0';
+        bool opens = cards[r].first < 0 || cards[r].first >= r; // out of range cannot be: then a host of its own
+        t->peers[r].host = opens ? t->hosts++ : t->peers[cards[r].first].host;
+    }
+    for (int r = 0; r < t->size; r++) {
+        if (t->peers[r].host != t->peers[t->rank].host) continue;
+        if (r < t->rank) t->local_rank++;
+        t->local_size++;
+    }
+}
+
+int cf__identify(struct cf_transport *t, struct cf_error *e) {
+    struct card mine = {.first = t->rank};
+    if (gethostname(mine.name, sizeof mine.name - 1) != 0) strcpy(mine.name, "unknown");
+    if (!t->uses_mpi) {
+        number_hosts(t, &mine);
+        return 0;
+    }
+    if (first_on_host(t, &mine.first, e)) return -1;
+    struct card *cards = calloc((size_t)t->size, sizeof *cards);
+    if (!cards) return cf_fail(e, CF_ERR_MEMORY, "no memory for %d ranks", t->size);
+    int rc = MPI_Allgather(&mine, sizeof mine, MPI_BYTE, cards, sizeof mine, MPI_BYTE, t->comm);
+    if (!rc) number_hosts(t, cards);
+    free(cards);
+    return rc ? cf__mpi_failed(rc, "MPI_Allgather", e) : 0;
+}

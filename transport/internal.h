@@ -1,0 +1,185 @@
+/* What the files of this room share, and nobody else sees.
+ *
+ * For every other rank there is a struct peer: an outbox of entries (posted, not yet sent), CF_CREDITS slots with send
+ * buffers, an inbox of as many posted receives, and a control lane for what may not wait behind data.
+ *
+ *     lane      tag           needs credit   what
+ *     envelope  TAG_ENVELOPE  yes            a frame of proto/wire.h, with its piece inline if both fit in CF_SMALL
+ *     piece     TAG_PIECE     (envelope's)   the piece of the envelope that went before it
+ *     control   TAG_CONTROL   no             heartbeats, bare credits, Error, Shutdown: small, one in flight per peer
+ *
+ * Every MPI request lives in one array, LANES per peer, so that one MPI_Testsome serves all. MPI delivers messages of
+ * one pair and tag in order, and receives are posted in ring order, so slot k of the inbox always holds the message
+ * behind that of slot k-1, and pieces meet their envelopes.
+ */
+#ifndef COFFER_TRANSPORT_INTERNAL_H
+#define COFFER_TRANSPORT_INTERNAL_H
+
+#include <mpi.h>
+
+#include "proto/wire.h"
+#include "transport/clock.h"
+#include "transport/transport.h"
+
+enum { TAG_ENVELOPE = 1, TAG_PIECE = 2, TAG_CONTROL = 3 };
+
+/* Requests of one peer, in the order in which they lie in transport.requests. */
+enum {
+    LANE_IN_ENVELOPE = 0,
+    LANE_IN_PIECE = LANE_IN_ENVELOPE + CF_CREDITS,
+    LANE_IN_CONTROL = LANE_IN_PIECE + CF_CREDITS,
+    LANE_OUT_ENVELOPE = LANE_IN_CONTROL + 1,
+    LANE_OUT_PIECE = LANE_OUT_ENVELOPE + CF_CREDITS,
+    LANE_OUT_CONTROL = LANE_OUT_PIECE + CF_CREDITS,
+    LANES = LANE_OUT_CONTROL + 1,
+};
+
+enum {
+    CONTROL_BYTES = 2048,         /* most bytes of a control frame */
+    SCRATCH_BYTES = 8 * CF_SMALL, /* most memory of an unpacked envelope; untouched pages cost nothing */
+    SMALL_BODY = 256,             /* bodies up to this size lie in the entry itself */
+    ENTRIES_AT_START = 64,        /* per peer; more are made when needed and kept */
+    HOST_NAME_BYTES = 64,
+};
+
+/* A posted message: waiting in an outbox, then in flight until its last piece has left. */
+struct entry {
+    struct entry *next;
+    unsigned char *body; /* `small`, or memory of its own that stays with the entry */
+    size_t body_bytes, body_capacity;
+    const unsigned char *payload;
+    size_t bytes, sent; /* of the payload: all, handed to MPI */
+    int *pending;
+    int in_flight; /* pieces handed to MPI and not yet done */
+    unsigned char small[SMALL_BODY];
+};
+
+struct entry_slab {
+    struct entry_slab *next;
+    size_t count;
+    struct entry entries[];
+};
+
+struct send_slot {
+    unsigned char *buffer; /* [CF_SMALL] */
+    struct entry *entry;   /* whose piece leaves from the caller's memory; NULL if inline or none */
+    bool envelope_busy, piece_busy;
+};
+
+struct receive_slot {
+    unsigned char *buffer; /* [CF_SMALL] */
+    unsigned char *memory; /* [SCRATCH_BYTES] */
+    struct cf_scratch scratch;
+    Cf__Envelope *envelope; /* arrived and unpacked, or NULL */
+    const unsigned char *inlined;
+};
+
+struct piece_slot {
+    unsigned char *buffer; /* [CF_PIECE] */
+    int bytes;             /* arrived, or -1 */
+};
+
+struct peer {
+    /* out */
+    struct entry *first, *last;
+    struct send_slot out[CF_CREDITS];
+    uint32_t next_out; /* sequence number of the next envelope */
+    int unacked;       /* envelopes that the peer has not given credit for */
+    /* in */
+    struct receive_slot in[CF_CREDITS];
+    struct piece_slot piece[CF_CREDITS];
+    int in_head, piece_head; /* the slot whose message comes next */
+    uint32_t next_in;        /* its sequence number */
+    int owed;                /* envelopes taken and not yet credited */
+    double owed_since;
+    bool acknowledge_now;
+    /* control */
+    unsigned char *control_in, *control_out; /* [CONTROL_BYTES] each */
+    bool control_busy;
+    bool tell_failure, tell_shutdown; /* to be sent */
+    bool failure_told, shutdown_told; /* sent (handed to MPI) */
+    bool shutdown_seen;
+    uint32_t shutdown_status;
+    /* signs of life */
+    double heard, spoke;
+    int host;
+    bool touched; /* something happened: look at it in this turn */
+};
+
+struct cf_transport {
+    int rank, size;
+    int hosts, local_rank, local_size;
+    char (*host_names)[HOST_NAME_BYTES]; /* [size] */
+    double timeout, beat;                /* seconds */
+    bool sleep_at_once;
+    bool uses_mpi;
+    MPI_Comm comm;
+
+    struct peer *peers;     /* [size]; of the own one only the outbox is used */
+    MPI_Request *requests;  /* [size * LANES] */
+    int *indices;           /* [size * LANES]: scratch of MPI_Testsome */
+    MPI_Status *statuses;   /* [size * LANES] */
+    unsigned char *buffers; /* all buffers of all peers, one allocation */
+    struct entry *free_entries;
+    struct entry_slab *slabs;
+    struct cf_scratch self_scratch;
+    unsigned char *self_memory; /* [SCRATCH_BYTES] */
+
+    cf_on_message on_message;
+    void *on_message_ctx;
+    bool inside;  /* a turn is under way: posts are only queued, progress does nothing */
+    bool closing; /* arriving messages are dropped */
+    bool greeted; /* the hello round is over */
+    bool probing;
+
+    double last_turn;  /* when progress was last made */
+    double next_check; /* when signs of life are looked at next */
+    int owing;         /* peers that are owed credits */
+
+    bool broken; /* for good: every progress reports `why` */
+    struct cf_error why;
+    int failed_rank;
+};
+
+/* identity.c: who is where. Fills host names, hosts, local rank and size; collective. */
+int cf__identify(struct cf_transport *t, struct cf_error *e);
+
+/* queue.c */
+int cf__entries_grow(struct cf_transport *t, size_t count, struct cf_error *e);
+/* Sends what credits and slots allow. */
+int cf__pump(struct cf_transport *t, int to, struct cf_error *e);
+/* All of the entry has left: lowers *pending and makes it free for the next message. */
+void cf__entry_done(struct cf_transport *t, struct entry *entry);
+/* A send of this peer's is done. */
+void cf__sent(struct cf_transport *t, int peer, int lane);
+bool cf__outbox_idle(const struct cf_transport *t, int peer);
+
+/* progress.c */
+int cf__post_receives(struct cf_transport *t, struct cf_error *e);
+/* One turn of moving and delivering without looking at earlier failures: events, or -1. */
+int cf__turn(struct cf_transport *t, struct cf_error *e);
+/* Completes sends and receives; delivers nothing. After a failure only control messages are read. Events, or -1. */
+int cf__collect(struct cf_transport *t, struct cf_error *e);
+
+/* control.c: heartbeats, bare credits, errors, shutdown */
+int cf__control_send(struct cf_transport *t, int to, struct cf_error *e);
+int cf__control_arrived(struct cf_transport *t, int from, int bytes, struct cf_error *e);
+int cf__look_after_peers(struct cf_transport *t, double now, struct cf_error *e);
+void cf__restart_clocks(struct cf_transport *t, double now);
+
+/* failure.c */
+/* Remembers *why as the reason why nothing goes on, unless there is one already. Returns -1. */
+int cf__break(struct cf_transport *t, const struct cf_error *why, int origin);
+int cf__mpi_failed(int rc, const char *what, struct cf_error *e);
+
+/* hello.c: *error and *origin are filled if the hellos disagree (returns -1). Pure; tested alone. */
+int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_error *e);
+
+/* wait.c */
+struct nap {
+    double since; /* when waiting began */
+    double length;
+};
+void cf__rest(const struct cf_transport *t, struct nap *nap, double now);
+
+#endif
