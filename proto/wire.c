@@ -64,7 +64,7 @@ static int check_verdict(const Cf__Verdict *verdict, struct cf_error *e) {
     if (verdict->n_hellos > CF_WIRE_ROWS_MOST) return cf_fail(e, CF_ERR_FORMAT, "Verdict.hellos: too many");
     for (size_t i = 0; i < verdict->n_hellos; i++)
         if (check_hello(verdict->hellos[i], e)) return -1;
-    return check_error(verdict->error, e);
+    return 0;
 }
 
 static int check_batch(const Cf__Batch *batch, struct cf_error *e) {

@@ -8,6 +8,7 @@
 #include <string.h>
 
 static const double ACKNOWLEDGE_WITHIN = 1e-3; // seconds that credits wait for an envelope going back
+static const double EXPLAIN_WITHIN = 0.5;      // seconds between a peer's leaving and the news why
 
 /* ---- out ---- */
 
@@ -41,9 +42,9 @@ int cf__control_send(struct cf_transport *t, int to, struct cf_error *e) {
     Cf__Heartbeat heartbeat = CF__HEARTBEAT__INIT;
     if (p->tell_failure) {
         error.code = (uint32_t)t->why.code;
-        error.text = t->why.text;
-        error.rank = (uint32_t)t->rank;
-        error.host = t->host_names[t->rank];
+        error.text = t->told;
+        error.rank = (uint32_t)t->failed_rank;
+        error.host = t->host_names[t->failed_rank];
         env.body_case = CF__ENVELOPE__BODY_ERROR;
         env.error = &error;
         p->tell_failure = false;
@@ -72,12 +73,11 @@ static int failure_arrived(struct cf_transport *t, int from, const Cf__Error *er
     return cf__break(t, &why, origin);
 }
 
-static int shutdown_arrived(struct cf_transport *t, int from, uint32_t status, struct cf_error *e) {
+static void shutdown_arrived(struct cf_transport *t, int from, uint32_t status) {
     struct peer *p = &t->peers[from];
     p->shutdown_seen = true;
     p->shutdown_status = status;
-    if (status == 0 || t->broken) return 0;
-    return cf_fail(e, CF_ERR_PEER, "gave up"); // without having said why; the caller puts its name in front
+    p->shutdown_at = t->last_turn;
 }
 
 int cf__control_arrived(struct cf_transport *t, int from, int bytes, struct cf_error *e) {
@@ -95,7 +95,7 @@ int cf__control_arrived(struct cf_transport *t, int from, int bytes, struct cf_e
     switch (env->body_case) {
     case CF__ENVELOPE__BODY_HEARTBEAT: return 0;
     case CF__ENVELOPE__BODY_ERROR: return failure_arrived(t, from, env->error), 0;
-    case CF__ENVELOPE__BODY_SHUTDOWN: return shutdown_arrived(t, from, env->shutdown->status, e);
+    case CF__ENVELOPE__BODY_SHUTDOWN: return shutdown_arrived(t, from, env->shutdown->status), 0;
     default: return cf_fail(e, CF_ERR_FORMAT, "no message for the control lane");
     }
 }
@@ -105,6 +105,14 @@ int cf__control_arrived(struct cf_transport *t, int from, int bytes, struct cf_e
 void cf__restart_clocks(struct cf_transport *t, double now) {
     for (int r = 0; r < t->size; r++)
         t->peers[r].heard = now;
+}
+
+/* A peer that leaves because of a failure has heard of it from somebody who tells us, too. Only if that does not come
+ * is its leaving the failure. */
+static int check_leaving(const struct cf_transport *t, int r, double now, struct cf_error *e) {
+    const struct peer *p = &t->peers[r];
+    if (!p->shutdown_seen || p->shutdown_status == 0 || now - p->shutdown_at < EXPLAIN_WITHIN) return 0;
+    return cf_fail(e, CF_ERR_PEER, "rank %d (%s) gave up", r, t->host_names[r]);
 }
 
 static int check_silence(const struct cf_transport *t, int r, double now, struct cf_error *e) {
@@ -121,7 +129,7 @@ int cf__look_after_peers(struct cf_transport *t, double now, struct cf_error *e)
         if (r == t->rank) continue;
         bool speak = p->owed > 0 && (p->acknowledge_now || now - p->owed_since > ACKNOWLEDGE_WITHIN);
         if (all) {
-            if (check_silence(t, r, now, e)) return -1;
+            if (check_leaving(t, r, now, e) || check_silence(t, r, now, e)) return -1;
             speak = speak || p->tell_failure || p->tell_shutdown;
             speak = speak || (now - p->spoke >= t->beat && !p->shutdown_told);
         }

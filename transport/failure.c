@@ -2,6 +2,7 @@
 #include "transport/internal.h"
 
 #include <sched.h>
+#include <string.h>
 
 int cf__mpi_failed(int rc, const char *what, struct cf_error *e) {
     char text[MPI_MAX_ERROR_STRING] = "unknown error";
@@ -14,6 +15,7 @@ int cf__break(struct cf_transport *t, const struct cf_error *why, int origin) {
     if (t->broken) return -1;
     t->broken = true;
     t->why = *why;
+    memcpy(t->told, why->text, sizeof t->told);
     t->failed_rank = origin;
     return -1;
 }
@@ -28,9 +30,9 @@ static bool all_told(const struct cf_transport *t) {
     return true;
 }
 
-void cf_transport_fail(struct cf_transport *t, const struct cf_error *why) {
-    cf__break(t, why, t->rank);
-    if (!t->uses_mpi || t->failed_rank != t->rank) return; // the origin has told everybody
+/* For about a second, or until all have been told. */
+static void tell_all(struct cf_transport *t) {
+    if (!t->uses_mpi) return;
     for (int r = 0; r < t->size; r++)
         t->peers[r].tell_failure = r != t->rank && !t->peers[r].failure_told;
     double end = cf_now() + 1.0;
@@ -41,4 +43,16 @@ void cf_transport_fail(struct cf_transport *t, const struct cf_error *why) {
         if (cf__collect(t, NULL) < 0) continue; // one broken peer must not keep the others from hearing
         sched_yield();
     }
+}
+
+void cf_transport_fail(struct cf_transport *t, const struct cf_error *why) {
+    cf__break(t, why, t->rank);
+    if (t->failed_rank == t->rank) tell_all(t); // else the origin has told everybody
+}
+
+void cf__refuse(struct cf_transport *t, const struct cf_error *why, int origin) {
+    if (t->broken) return;
+    cf__break(t, why, origin);
+    cf_fail_in(&t->why, "rank %d (%s)", origin, t->host_names[origin]);
+    tell_all(t);
 }

@@ -52,7 +52,7 @@ int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_er
     int odd = zero_is_odd ? 0 : first, other = zero_is_odd ? 1 : 0;
     describe(hellos[odd], hellos[other], other, e);
     *origin = odd;
-    return cf_fail_in(e, "rank %d (%s)", odd, hellos[odd]->host);
+    return -1;
 }
 
 /* ---- the round ---- */
@@ -114,24 +114,21 @@ static int post_verdict(struct greeting *g, Cf__Verdict *verdict, struct cf_erro
     return g->verdict ? 0 : -1;
 }
 
-/* Rank 0: waits for all hellos, compares them and tells everybody the result. */
+/* Rank 0: waits for all hellos, compares them and tells everybody the result. A refusal goes as an Error, because those
+ * overtake the farewells of ranks that have already heard of it. */
 static int judge(struct greeting *g, struct cf_error *e) {
     struct cf_transport *t = g->t;
     if (cf_wait(t, all_came, g, NULL, e)) return -1;
-    Cf__Verdict verdict = CF__VERDICT__INIT;
-    Cf__Error error = CF__ERROR__INIT;
     struct cf_error why;
     int origin = 0;
     if (cf__hello_compare(g->hellos, t->size, &origin, &why)) {
-        error.code = (uint32_t)why.code;
-        error.text = why.text;
-        error.rank = (uint32_t)origin;
-        error.host = t->host_names[origin];
-        verdict.error = &error;
-    } else {
-        verdict.n_hellos = (size_t)t->size;
-        verdict.hellos = g->hellos;
+        cf__refuse(t, &why, origin);
+        if (e) *e = t->why;
+        return -1;
     }
+    Cf__Verdict verdict = CF__VERDICT__INIT;
+    verdict.n_hellos = (size_t)t->size;
+    verdict.hellos = g->hellos;
     return post_verdict(g, &verdict, e);
 }
 
@@ -141,22 +138,6 @@ static int ask(struct greeting *g, Cf__Hello *mine, struct cf_error *e) {
     env.hello = mine;
     if (cf_post(g->t, 0, &env, NULL, 0, NULL, e)) return -1;
     return cf_wait(g->t, judged, g, NULL, e);
-}
-
-/* A refusal is a failure that every rank knows of: nobody needs to tell it again. */
-static int obey(struct cf_transport *t, const Cf__Verdict *verdict, struct cf_error *e) {
-    const Cf__Error *error = verdict->error;
-    if (!error) {
-        if (verdict->n_hellos == (size_t)t->size) return 0;
-        return cf_fail(e, CF_ERR_FORMAT, "a verdict on %zu of %d ranks", verdict->n_hellos, t->size);
-    }
-    struct cf_error why;
-    bool known = error->code > CF_OK && error->code <= CF_ERR_SYSTEM;
-    cf_fail(&why, known ? (enum cf_code)error->code : CF_ERR_PEER, "%s", error->text);
-    if (e) *e = why;
-    for (int r = 0; r < t->size; r++)
-        t->peers[r].failure_told = true;
-    return cf__break(t, &why, (int)error->rank);
 }
 
 int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdict **all, struct cf_error *e) {
@@ -179,7 +160,8 @@ int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdic
     int rc = t->rank != 0 ? ask(&g, &hello, e) : g.hellos[0] ? judge(&g, e) : -1;
     cf_transport_on_message(t, before, before_ctx);
     t->greeted = true;
-    if (rc == 0) rc = obey(t, g.verdict, e);
+    if (rc == 0 && g.verdict->n_hellos != (size_t)t->size)
+        rc = cf_fail(e, CF_ERR_FORMAT, "a verdict on %zu of %d ranks", g.verdict->n_hellos, t->size);
     for (int r = 0; r < t->size && g.hellos; r++)
         if (g.hellos[r]) cf__hello__free_unpacked(g.hellos[r], NULL);
     free(g.hellos);

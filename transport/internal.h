@@ -100,6 +100,7 @@ struct peer {
     bool failure_told, shutdown_told; /* sent (handed to MPI) */
     bool shutdown_seen;
     uint32_t shutdown_status;
+    double shutdown_at;
     /* signs of life */
     double heard, spoke;
     int host;
@@ -138,6 +139,7 @@ struct cf_transport {
 
     bool broken; /* for good: every progress reports `why` */
     struct cf_error why;
+    char told[sizeof((struct cf_error *)0)->text]; /* what peers are told: without the name of failed_rank in front */
     int failed_rank;
 };
 
@@ -170,9 +172,11 @@ void cf__restart_clocks(struct cf_transport *t, double now);
 /* failure.c */
 /* Remembers *why as the reason why nothing goes on, unless there is one already. Returns -1. */
 int cf__break(struct cf_transport *t, const struct cf_error *why, int origin);
+/* Breaks for a reason that another rank gave, and tells everybody, in the name of that rank. */
+void cf__refuse(struct cf_transport *t, const struct cf_error *why, int origin);
 int cf__mpi_failed(int rc, const char *what, struct cf_error *e);
 
-/* hello.c: *error and *origin are filled if the hellos disagree (returns -1). Pure; tested alone. */
+/* hello.c: *e (a text to follow the rank's name) and *origin are filled if the hellos disagree (returns -1). */
 int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_error *e);
 
 /* wait.c */

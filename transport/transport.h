@@ -40,6 +40,9 @@ bool cf_transport_launched(void);
 
 int cf_transport_open(struct cf_transport **out, const struct cf_transport_options *options, struct cf_error *e);
 
+/* Changes options.sleep_at_once, once the ranks know how many share the cores. */
+void cf_transport_sleep_at_once(struct cf_transport *t, bool at_once);
+
 int cf_transport_rank(const struct cf_transport *t);
 int cf_transport_size(const struct cf_transport *t);
 /* Hosts are told apart by shared memory and boot identity, never by name. Index 0.. in order of each host's first rank. */

@@ -4,8 +4,8 @@
  *     up to 5 ms      yield between polls: costs nothing where cores are free, lets others run where they are not
  *     afterwards      naps, 50 us growing to 500 us: an idle rank uses about 1 % of a core
  *
- * With sleep_at_once (more ranks or threads than cores) naps begin at once: a sleeper that wakes up is scheduled before
- * a thread that has been computing, whereas one that yields waits for its whole time slice.
+ * With sleep_at_once (more ranks or threads than cores) naps begin after 5 us: a sleeper that wakes up is scheduled
+ * before a thread that has been computing, whereas one that yields waits for its whole time slice.
  */
 #include "transport/internal.h"
 
@@ -14,11 +14,11 @@
 
 static const double POLL_FOR = 100e-6, YIELD_FOR = 5e-3; /* seconds since waiting began */
 static const double NAP_FIRST = 50e-6, NAP_GROWTH = 1.25, NAP_LONGEST = 500e-6;
-static const double NAP_FIRST_AT_ONCE = 10e-6;
+static const double POLL_FOR_AT_ONCE = 5e-6, NAP_FIRST_AT_ONCE = 10e-6; /* the same with sleep_at_once */
 
 void cf__rest(const struct cf_transport *t, struct nap *nap, double now) {
     double waited = now - nap->since;
-    if (!t->sleep_at_once && waited < POLL_FOR) return;
+    if (waited < (t->sleep_at_once ? POLL_FOR_AT_ONCE : POLL_FOR)) return;
     if (!t->sleep_at_once && waited < YIELD_FOR) {
         sched_yield();
         return;
@@ -44,3 +44,5 @@ int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double 
     if (waited) *waited += cf_now() - begin;
     return rc < 0 ? -1 : 0;
 }
+
+void cf_transport_sleep_at_once(struct cf_transport *t, bool at_once) { t->sleep_at_once = at_once; }

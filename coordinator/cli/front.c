@@ -166,6 +166,21 @@ static void pump(struct front *f) {
     }
 }
 
+/* mpirun does not always say which rank it was (seen with ranks that never reached MPI_Init). */
+static void explain(const struct front *f) {
+    int code = WIFEXITED(f->wait_status) ? WEXITSTATUS(f->wait_status) : 0;
+    if (*f->lines.verdict)
+        fprintf(stderr, "coffer: %s\n", f->lines.verdict);
+    else if (WIFSIGNALED(f->wait_status))
+        fprintf(stderr, "coffer: mpirun died: %s\n", strsignal(WTERMSIG(f->wait_status)));
+    else if (f->lines.passed_block)
+        return; /* mpirun has said it in words of its own */
+    else if (code > 128 && code < 128 + SIGRTMIN)
+        fprintf(stderr, "coffer: a rank died: %s\n", strsignal(code - 128));
+    else
+        fprintf(stderr, "coffer: mpirun ended with exit status %d\n", code);
+}
+
 static int conclude(struct front *f) {
     bool good = WIFEXITED(f->wait_status) && WEXITSTATUS(f->wait_status) == 0;
     cf_launcher_end(&f->lines);
@@ -174,12 +189,7 @@ static int conclude(struct front *f) {
     if (f->lines.has_status && (f->lines.status || good)) return f->lines.status;
     if (f->interrupts) return 130;
     if (good) return 0;
-    if (*f->lines.verdict)
-        fprintf(stderr, "coffer: %s\n", f->lines.verdict);
-    else if (WIFSIGNALED(f->wait_status))
-        fprintf(stderr, "coffer: mpirun died: %s\n", strsignal(WTERMSIG(f->wait_status)));
-    else if (!f->lines.said_anything)
-        fprintf(stderr, "coffer: mpirun ended with exit status %d\n", WEXITSTATUS(f->wait_status));
+    explain(f);
     return WIFEXITED(f->wait_status) && WEXITSTATUS(f->wait_status) == 2 ? 2 : 1;
 }
 

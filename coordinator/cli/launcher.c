@@ -21,7 +21,6 @@ static void pass_on(struct cf_launcher_lines *l, const char *text, size_t n) {
     fwrite(text, 1, n, stderr);
     fputc('\n', stderr);
     fflush(stderr);
-    l->said_anything = true;
 }
 
 static void on_progress(struct cf_launcher_lines *l, const char *text) {
@@ -123,7 +122,9 @@ static void end_block(struct cf_launcher_lines *l) {
         verdicts[i].act(l, text);
         return;
     }
-    if (n) pass_on(l, l->block, n - (l->block[n - 1] == '\n'));
+    if (!n) return;
+    pass_on(l, l->block, n - (l->block[n - 1] == '\n'));
+    l->passed_block = true;
 }
 
 static bool is_row_of_dashes(const char *line) {

@@ -18,7 +18,7 @@ struct cf_launcher_lines {
     bool text_mid_line; /* the text on our terminal stands in the middle of a line: set by whoever writes it */
     bool has_status;    /* rank 0 sent its exit status ... */
     int status;         /* ... and this is it */
-    bool said_anything; /* a line or block went to stderr */
+    bool passed_block;  /* a block of mpirun's that is no verdict went to stderr */
     char verdict[320];  /* mpirun's reason in one line of ours; empty: none was seen */
     bool in_block;
     size_t n_line, n_block;

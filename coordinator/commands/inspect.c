@@ -1,5 +1,5 @@
-/* coffer inspect: what a GGUF file says of itself: metadata, tensors, sizes by domain; for people (inspect.c) or as JSON
- * (inspect_json.c). Reads the header only.
+/* coffer inspect: what a GGUF file says of itself: metadata, tensors, sizes by domain; for people (inspect.c) or as
+ * JSON (inspect_json.c). Reads the header only.
  */
 #include <inttypes.h>
 #include <stdbool.h>
@@ -19,8 +19,8 @@ struct config {
 enum { SHOWN_BYTES = 100, SHOWN_ELEMENTS = 8 };
 
 const char *cf_gguf_kind_name(enum cf_gguf_kind kind) {
-    static const char *const names[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64",
-        "i64", "f64"};
+    static const char *const names[] = {
+        "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
     return (unsigned)kind < sizeof names / sizeof *names ? names[kind] : "?";
 }
 
@@ -126,8 +126,8 @@ static void print_tensors(const struct cf_gguf *g) {
         const struct cf_gguf_tensor *t = cf_gguf_tensor_at(g, i);
         char shape[96], type[24];
         cf_shape_text(t, shape, sizeof shape);
-        printf("  %-*s  %-8s  %-24s  %15" PRIu64 "\n", (int)width, t->name, cf_type_text(t->type, type), shape,
-            t->bytes);
+        printf(
+            "  %-*s  %-8s  %-24s  %15" PRIu64 "\n", (int)width, t->name, cf_type_text(t->type, type), shape, t->bytes);
     }
 }
 
@@ -189,16 +189,29 @@ static int run(void *config, int argc, char **argv) {
     return cf_exit_status(&e);
 }
 
-static void defaults(void *config) { *(struct config *)config = (struct config){0}; }
+static void defaults(void *config) {
+    *(struct config *)config = (struct config){0};
+}
 
 static const struct cf_option options[] = {
-    {.name = "model", .letter = 'm', .kind = CF_OPT_STRING, .offset = offsetof(struct config, model), .arg = "FILE",
+    {.name = "model",
+        .letter = 'm',
+        .kind = CF_OPT_STRING,
+        .offset = offsetof(struct config, model),
+        .arg = "FILE",
         .help = "The GGUF file; may also stand alone."},
-    {.name = "full", .kind = CF_OPT_FLAG, .offset = offsetof(struct config, full),
+    {.name = "full",
+        .kind = CF_OPT_FLAG,
+        .offset = offsetof(struct config, full),
         .help = "Print long strings and arrays to their end."},
     {.name = "json", .kind = CF_OPT_FLAG, .offset = offsetof(struct config, json), .help = "Print one JSON object."},
-    {.name = "ctx-size", .letter = 'c', .kind = CF_OPT_INT, .offset = offsetof(struct config, ctx), .arg = "N",
-        .help = "Positions that the KV cache's row counts; default the model's, capped at 4096.", .min = 1,
+    {.name = "ctx-size",
+        .letter = 'c',
+        .kind = CF_OPT_INT,
+        .offset = offsetof(struct config, ctx),
+        .arg = "N",
+        .help = "Positions that the KV cache's row counts; default the model's, capped at 4096.",
+        .min = 1,
         .max = 1 << 30},
     {0},
 };
@@ -207,8 +220,9 @@ const struct cf_command cf_command_inspect = {
     .name = "inspect",
     .synopsis = "FILE [--full] [--json]",
     .summary = "print a model file's metadata, tensors and sizes",
-    .text = "Prints file, version, architecture, metadata, tensors and the sizes of each domain. Long strings and arrays "
-            "are abbreviated unless --full is given. Of a split file name the first part.",
+    .text =
+        "Prints file, version, architecture, metadata, tensors and the sizes of each domain. Long strings and arrays "
+        "are abbreviated unless --full is given. Of a split file name the first part.",
     .example = "coffer inspect model.gguf",
     .options = options,
     .config_size = sizeof(struct config),

@@ -30,7 +30,9 @@ static json_t *unsigned_of(uint64_t v) {
     return v <= INT64_MAX ? json_integer((json_int_t)v) : json_real((double)v);
 }
 
-static json_t *real_of(double v) { return isfinite(v) ? json_real(v) : json_null(); }
+static json_t *real_of(double v) {
+    return isfinite(v) ? json_real(v) : json_null();
+}
 
 static json_t *value_of(const struct cf_gguf_value *v, size_t max_elements);
 
@@ -41,8 +43,8 @@ static json_t *array_of(const struct cf_gguf_value *v, size_t max_elements) {
     for (size_t i = 0; i < shown && cf_gguf_element(v, i, &element); i++)
         json_array_append_new(list, value_of(&element, max_elements));
     if (shown == v->count) return list;
-    return json_pack("{s:s, s:o, s:o}", "type", cf_gguf_kind_name(v->element), "count", unsigned_of(v->count), "first",
-        list);
+    return json_pack(
+        "{s:s, s:o, s:o}", "type", cf_gguf_kind_name(v->element), "count", unsigned_of(v->count), "first", list);
 }
 
 static json_t *value_of(const struct cf_gguf_value *v, size_t max_elements) {
@@ -88,10 +90,10 @@ static json_t *tensors_of(const struct cf_gguf *g, const struct cf_sizes *s) {
             json_array_append_new(shape, unsigned_of(t->ne[d]));
         char type[24];
         enum cf_domain domain = cf_domain_of(t->name, cf_domain_block(t->name), s->n_layers);
-        json_array_append_new(list,
-            json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s}", "name", string_of(t->name, strlen(t->name)), "type",
-                cf_type_text(t->type, type), "shape", shape, "bytes", unsigned_of(t->bytes), "file",
-                unsigned_of(t->file), "offset", unsigned_of(t->offset), "domain", cf_domain_name(domain)));
+        json_array_append_new(
+            list, json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:s}", "name", string_of(t->name, strlen(t->name)), "type",
+                      cf_type_text(t->type, type), "shape", shape, "bytes", unsigned_of(t->bytes), "file",
+                      unsigned_of(t->file), "offset", unsigned_of(t->offset), "domain", cf_domain_name(domain)));
     }
     return list;
 }

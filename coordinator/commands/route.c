@@ -22,7 +22,9 @@ struct route {
     int node[CF_DOMAINS];
 };
 
-static void defaults(void *config) { *(struct config *)config = (struct config){.rules = "gguf"}; }
+static void defaults(void *config) {
+    *(struct config *)config = (struct config){.rules = "gguf"};
+}
 
 /* Behind a domain: " node 3", " node -" for a domain that the map does not name, or nothing without a map. */
 static void print_node(const struct route *r, enum cf_domain domain, const char *before) {
@@ -33,7 +35,8 @@ static void print_node(const struct route *r, enum cf_domain domain, const char 
         printf("%s%d", before, r->node[domain]);
 }
 
-/* --- Names --------------------------------------------------------------------------------------------------------- */
+/* --- Names ---------------------------------------------------------------------------------------------------------
+ */
 
 /* "name" or "name index", blanks around both. Returns the index or -1; cuts the line behind the name. */
 static int parse_line(char **line) {
@@ -74,7 +77,8 @@ static int route_names(const struct config *c, const struct route *r, struct cf_
     return rc;
 }
 
-/* --- A file -------------------------------------------------------------------------------------------------------- */
+/* --- A file --------------------------------------------------------------------------------------------------------
+ */
 
 static void print_tensors(const struct cf_gguf *g, const struct route *r, int n_layers) {
     size_t width = 6;
@@ -154,18 +158,41 @@ static int run(void *config, int argc, char **argv) {
 }
 
 static const struct cf_option options[] = {
-    {.name = "model", .letter = 'm', .kind = CF_OPT_STRING, .offset = offsetof(struct config, model), .arg = "FILE",
+    {.name = "model",
+        .letter = 'm',
+        .kind = CF_OPT_STRING,
+        .offset = offsetof(struct config, model),
+        .arg = "FILE",
         .help = "GGUF file whose tensors are listed."},
-    {.name = "names", .kind = CF_OPT_STRING, .offset = offsetof(struct config, names), .arg = "FILE",
+    {.name = "names",
+        .kind = CF_OPT_STRING,
+        .offset = offsetof(struct config, names),
+        .arg = "FILE",
         .help = "Lines of a tensor name, or a name and its layer; - is stdin."},
-    {.name = "layers", .kind = CF_OPT_INT, .offset = offsetof(struct config, layers), .arg = "N",
-        .help = "With --names, the number of layers that an index counts in.", .min = 1, .max = 1000000},
-    {.name = "rules", .kind = CF_OPT_STRING, .offset = offsetof(struct config, rules), .arg = "gguf|mlx",
+    {.name = "layers",
+        .kind = CF_OPT_INT,
+        .offset = offsetof(struct config, layers),
+        .arg = "N",
+        .help = "With --names, the number of layers that an index counts in.",
+        .min = 1,
+        .max = 1000000},
+    {.name = "rules",
+        .kind = CF_OPT_STRING,
+        .offset = offsetof(struct config, rules),
+        .arg = "gguf|mlx",
         .help = "gguf (default): exact GGUF names, then words; mlx: words for every name, as MLX Coffers does."},
-    {.name = "map", .kind = CF_OPT_STRING, .offset = offsetof(struct config, map), .arg = "MAP",
+    {.name = "map",
+        .kind = CF_OPT_STRING,
+        .offset = offsetof(struct config, map),
+        .arg = "MAP",
         .help = "Add the NUMA node: domain=node,... or s824, the machine of RAM Coffers."},
-    {.name = "ctx-size", .letter = 'c', .kind = CF_OPT_INT, .offset = offsetof(struct config, ctx), .arg = "N",
-        .help = "Positions that the KV cache's row counts; default the model's, capped at 4096.", .min = 1,
+    {.name = "ctx-size",
+        .letter = 'c',
+        .kind = CF_OPT_INT,
+        .offset = offsetof(struct config, ctx),
+        .arg = "N",
+        .help = "Positions that the KV cache's row counts; default the model's, capped at 4096.",
+        .min = 1,
         .max = 1 << 30},
     {0},
 };
@@ -174,10 +201,11 @@ const struct cf_command cf_command_route = {
     .name = "route",
     .synopsis = "-m FILE | --names FILE [--layers N] [--rules gguf|mlx] [--map MAP]",
     .summary = "print the domain of each tensor",
-    .text = "Prints for every tensor its layer, domain, type and bytes, then the totals of each domain and the KV cache. "
-            "With --names it prints \"name DOMAIN\" for every line of the list, and with --map also the node.\n"
-            "Domains: PREFRONTAL holds embedding, final norm and output head, LEFT_HEMI attention, RIGHT_HEMI the MLP "
-            "and experts, TEMPORAL the KV cache.",
+    .text =
+        "Prints for every tensor its layer, domain, type and bytes, then the totals of each domain and the KV cache. "
+        "With --names it prints \"name DOMAIN\" for every line of the list, and with --map also the node.\n"
+        "Domains: PREFRONTAL holds embedding, final norm and output head, LEFT_HEMI attention, RIGHT_HEMI the MLP "
+        "and experts, TEMPORAL the KV cache.",
     .example = "coffer route -m model.gguf\n"
                "echo 'model.layers.3.mlp.gate_proj 3' | coffer route --names - --layers 12 --map s824",
     .options = options,

@@ -6,8 +6,7 @@
 
 enum { DEFAULT_MAX_CTX = 4096, F16_BYTES = 2 };
 
-static int read_u32(
-    const struct cf_gguf *g, const char *arch, const char *name, uint32_t *v, struct cf_error *e) {
+static int read_u32(const struct cf_gguf *g, const char *arch, const char *name, uint32_t *v, struct cf_error *e) {
     char key[160];
     snprintf(key, sizeof key, "%.100s.%s", arch, name);
     return cf_gguf_u32(g, key, false, v, e);
@@ -40,8 +39,7 @@ static int read_kv(struct cf_sizes *s, const struct cf_gguf *g, uint32_t n_ctx, 
     uint32_t d_k = head ? embd / head : 0, d_v = d_k;
     uint64_t heads = 0;
     if (read_u32(g, s->arch, "attention.key_length", &d_k, e) ||
-        read_u32(g, s->arch, "attention.value_length", &d_v, e) ||
-        sum_kv_heads(g, s->arch, layers, head, &heads, e))
+        read_u32(g, s->arch, "attention.value_length", &d_v, e) || sum_kv_heads(g, s->arch, layers, head, &heads, e))
         return -1;
     if (!n_ctx) n_ctx = trained < DEFAULT_MAX_CTX ? trained : DEFAULT_MAX_CTX;
     uint64_t bytes, row = ((uint64_t)d_k + d_v) * F16_BYTES;
@@ -51,8 +49,7 @@ static int read_kv(struct cf_sizes *s, const struct cf_gguf *g, uint32_t n_ctx, 
     return 0;
 }
 
-int cf_sizes_of(
-    struct cf_sizes *s, const struct cf_gguf *g, cf_domain_rule *rule, uint32_t n_ctx, struct cf_error *e) {
+int cf_sizes_of(struct cf_sizes *s, const struct cf_gguf *g, cf_domain_rule *rule, uint32_t n_ctx, struct cf_error *e) {
     *s = (struct cf_sizes){.arch = ""};
     if (cf_gguf_str(g, "general.architecture", false, &s->arch, e) || read_kv(s, g, n_ctx, e)) return -1;
     for (size_t i = 0; i < cf_gguf_n_tensors(g); i++) {

@@ -17,7 +17,8 @@ static const struct cf_option options[] = {
     {"dim", 0, CF_OPT_INT, FIELD(dim), "N", "width of the hidden state (512)", 2, 262144, NULL},
     {"heads", 0, CF_OPT_INT, FIELD(heads), "N", "number of query heads (width / head size)", 1, 4096, NULL},
     {"kv-heads", 0, CF_OPT_INT, FIELD(kv_heads), "N", "number of key and value heads (heads / 4)", 1, 4096, NULL},
-    {"head-dim", 0, CF_OPT_INT, FIELD(head_dim), "N", "size of a head (64; with --heads, width / heads)", 2, 4096, NULL},
+    {"head-dim", 0, CF_OPT_INT, FIELD(head_dim), "N", "size of a head (64; with --heads, width / heads)", 2, 4096,
+        NULL},
     {"ffn", 0, CF_OPT_INT, FIELD(ffn), "N", "width of the MLP (4 x width)", 1, 4194304, NULL},
     {"vocab", 0, CF_OPT_INT, FIELD(vocab), "N", "number of tokens (32000)", 300, 1000000, NULL},
     {"ctx", 0, CF_OPT_INT, FIELD(ctx), "N", "context length (4096)", 1, 1 << 30, NULL},
@@ -25,17 +26,28 @@ static const struct cf_option options[] = {
         "type of the matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k, or a mix, q4_k_m q5_k_m (q8_0)", 0, 0, NULL},
     {"head-type", 0, CF_OPT_STRING, FIELD(head_type), "TYPE", "type of the output head (as --type says)", 0, 0, NULL},
     {"untied", 0, CF_OPT_FLAG, FIELD(untied), NULL, "give the output head a matrix of its own", 0, 0, NULL},
-    {"tokenizer", 0, CF_OPT_STRING, FIELD(tokenizer), "KIND", "llama (SentencePiece) or gpt2 (byte-level BPE) (llama)", 0, 0, NULL},
+    {"tokenizer", 0, CF_OPT_STRING, FIELD(tokenizer), "KIND", "llama (SentencePiece) or gpt2 (byte-level BPE) (llama)",
+        0, 0, NULL},
     {"rope-base", 0, CF_OPT_REAL, FIELD(rope_base), "X", "base of the RoPE frequencies (10000)", 2, 1e9, NULL},
     {"rope-scaling", 0, CF_OPT_STRING, FIELD(rope_scaling), "KIND", "none, linear, llama3 or yarn (none)", 0, 0, NULL},
-    {"rope-factor", 0, CF_OPT_REAL, FIELD(rope_factor), "X", "how far the scaling stretches the context (8)", 1, 1e4, NULL},
-    {"seed", 0, CF_OPT_INT, FIELD(seed), "N", "the same seed and shape give the same file on every machine (1)", 0, 0, NULL},
+    {"rope-factor", 0, CF_OPT_REAL, FIELD(rope_factor), "X", "how far the scaling stretches the context (8)", 1, 1e4,
+        NULL},
+    {"seed", 0, CF_OPT_INT, FIELD(seed), "N", "the same seed and shape give the same file on every machine (1)", 0, 0,
+        NULL},
     {0},
 };
 
 static void defaults(void *config) {
-    *(struct cf__synth *)config = (struct cf__synth){.layers = 4, .dim = 512, .vocab = 32000, .ctx = 4096, .seed = 1,
-        .type = "q8_0", .tokenizer = "llama", .rope_scaling = "none", .rope_base = 10000, .rope_factor = 8};
+    *(struct cf__synth *)config = (struct cf__synth){.layers = 4,
+        .dim = 512,
+        .vocab = 32000,
+        .ctx = 4096,
+        .seed = 1,
+        .type = "q8_0",
+        .tokenizer = "llama",
+        .rope_scaling = "none",
+        .rope_base = 10000,
+        .rope_factor = 8};
 }
 
 static int one_of(const char *flag, const char *value, const char *const *allowed, struct cf_error *e) {
@@ -81,8 +93,8 @@ static uint32_t file_type(const char *type) {
     static const struct {
         const char *name;
         uint32_t number;
-    } numbers[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 7}, {"q4_k", 14}, {"q4_k_m", 15}, {"q5_k", 16}, {"q5_k_m", 17},
-        {"q6_k", 18}, {"bf16", 32}};
+    } numbers[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 7}, {"q4_k", 14}, {"q4_k_m", 15}, {"q5_k", 16},
+        {"q5_k_m", 17}, {"q6_k", 18}, {"bf16", 32}};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         if (!strcasecmp(type, numbers[i].name)) return numbers[i].number;
     }
@@ -125,8 +137,8 @@ static int write_rope_scaling(struct cf_gguf_writer *w, const struct cf__synth *
     return yarn ? cf_gguf_add_u32(w, "llama.rope.scaling.original_context_length", original ? original : 1, e) : 0;
 }
 
-static int write_model(struct cf_gguf_writer *w, const struct cf__synth *s, const struct cf__synth_tensors *t,
-    struct cf_error *e) {
+static int write_model(
+    struct cf_gguf_writer *w, const struct cf__synth *s, const struct cf__synth_tensors *t, struct cf_error *e) {
     char name[160];
     snprintf(name, sizeof name, "coffer synth %s, %lld layers of %lld, seed %lld", s->arch, (long long)s->layers,
         (long long)s->dim, (long long)s->seed);
@@ -157,7 +169,8 @@ static int run(void *config, int argc, char **argv) {
     if (status)
         fprintf(stderr, "coffer synth: %s\n", e.text);
     else
-        fprintf(stderr, "%s: %.1f MB of random weights, seed %lld\n", s->out, 1e-6 * (double)cf__synth_tensors_bytes(t), (long long)s->seed);
+        fprintf(stderr, "%s: %.1f MB of random weights, seed %lld\n", s->out, 1e-6 * (double)cf__synth_tensors_bytes(t),
+            (long long)s->seed);
     cf__synth_tensors_free(t);
     return status ? cf_exit_status(&e) : 0;
 }
@@ -166,10 +179,12 @@ const struct cf_command cf_command_synth = {
     .name = "synth",
     .synopsis = "--arch llama -o FILE [options]",
     .summary = "write a random model of any shape",
-    .text = "Writes a GGUF file with random weights and a usable vocabulary. The weights are scaled so that activations stay "
-            "near one and logits have a spread of about 2.5; the text that such a model generates means nothing. The same "
-            "options and seed give the same file on every machine.\n\n"
-            "Matrices whose rows are no whole number of a type's blocks of 256 are written as q8_0 instead.",
+    .text =
+        "Writes a GGUF file with random weights and a usable vocabulary. The weights are scaled so that activations "
+        "stay "
+        "near one and logits have a spread of about 2.5; the text that such a model generates means nothing. The same "
+        "options and seed give the same file on every machine.\n\n"
+        "Matrices whose rows are no whole number of a type's blocks of 256 are written as q8_0 instead.",
     .example = "coffer synth --arch llama -o tiny.gguf\n"
                "coffer synth --arch llama --layers 16 --dim 2048 --heads 32 --kv-heads 8 --ffn 8192 --vocab 128256 "
                "--type q8_0 --seed 1 -o model.gguf",

@@ -1,9 +1,9 @@
 /* A vocabulary of any size for `coffer synth`: any text can be tokenized and comes back the same.
  *
- * Pieces are common English words, then words made of syllables, each with and without the mark of a leading space. With
- * every piece all its beginnings are pieces too, and pieces with the mark rank before those without: so a word is built
- * up letter by letter, and every word of the list is reached by merging. The rank of a piece is its place in the list;
- * SentencePiece sees it as a score, byte-level BPE as the order of merges.
+ * Pieces are common English words, then words made of syllables, each with and without the mark of a leading space.
+ * With every piece all its beginnings are pieces too, and pieces with the mark rank before those without: so a word is
+ * built up letter by letter, and every word of the list is reached by merging. The rank of a piece is its place in the
+ * list; SentencePiece sees it as a score, byte-level BPE as the order of merges.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,25 +13,40 @@
 #include "coordinator/commands/synth.h"
 
 static const char words[] =
-    "the of and to in is was that he for it with as his on be at by had not are but from or have an they which one you were "
-    "her all she there would their we him been has when who will more no if out so said what up its about into than them can "
-    "only other new some could time these two may then do first any my now such like our over man me even most made after "
-    "also did many before must through back years where much your way well down should because each just those people how "
-    "too little state good very make world still own see men work long get here between both life being under never day same "
-    "another know while last might us great old year off come since against go came right used take three once upon girl boy "
-    "house small water found thought went say part few every place around however home found mother father big tree dog cat "
-    "play happy friend smile sun garden bird river stone hand eye night door light name head side again few always away "
+    "the of and to in is was that he for it with as his on be at by had not are but from or have an they which one you "
+    "were "
+    "her all she there would their we him been has when who will more no if out so said what up its about into than "
+    "them can "
+    "only other new some could time these two may then do first any my now such like our over man me even most made "
+    "after "
+    "also did many before must through back years where much your way well down should because each just those people "
+    "how "
+    "too little state good very make world still own see men work long get here between both life being under never "
+    "day same "
+    "another know while last might us great old year off come since against go came right used take three once upon "
+    "girl boy "
+    "house small water found thought went say part few every place around however home found mother father big tree "
+    "dog cat "
+    "play happy friend smile sun garden bird river stone hand eye night door light name head side again few always "
+    "away "
     "something fact though less put think almost enough far took yet better told why going city want need ask children "
-    "number school open until week book room story learn form face help begin money answer large often run important walk "
-    "white sea begin grow letter second later idea watch leave red list talk able music color final green oh quick develop "
-    "sleep warm free minute strong special mind behind clear tail produce street inch nothing course stay wheel full force "
-    "blue object decide surface deep moon island foot yes system busy test record boat common gold possible plane dry wonder "
-    "laugh thousand ago ran check game shape hot miss brought heat snow bed bring sit perhaps fill east weight language";
+    "number school open until week book room story learn form face help begin money answer large often run important "
+    "walk "
+    "white sea begin grow letter second later idea watch leave red list talk able music color final green oh quick "
+    "develop "
+    "sleep warm free minute strong special mind behind clear tail produce street inch nothing course stay wheel full "
+    "force "
+    "blue object decide surface deep moon island foot yes system busy test record boat common gold possible plane dry "
+    "wonder "
+    "laugh thousand ago ran check game shape hot miss brought heat snow bed bring sit perhaps fill east weight "
+    "language";
 
-static const char endings[] = "ing ed er es ly ion tion al ent en ment ness ous ive able est ful less ity ic ate ize ise ry "
-                              "an ar as at ea ch ck ll on or ou ow ou nd nt re se st th ve ge le in is it un pre dis con com";
+static const char endings[] =
+    "ing ed er es ly ion tion al ent en ment ness ous ive able est ful less ity ic ate ize ise ry "
+    "an ar as at ea ch ck ll on or ou ow ou nd nt re se st th ve ge le in is it un pre dis con com";
 
-static const char letters[] = "etaoinsrhldcumfpgwybvkxjqz.,'\"-!?ETAOINSRHLDCUMFPGWYBVKXJQZ0123456789:;()/_*&%$#@+=<>[]{}|\\~^`";
+static const char letters[] =
+    "etaoinsrhldcumfpgwybvkxjqz.,'\"-!?ETAOINSRHLDCUMFPGWYBVKXJQZ0123456789:;()/_*&%$#@+=<>[]{}|\\~^`";
 
 enum { MAX_PIECE = 24 };
 
@@ -100,14 +115,15 @@ static void add_english(struct pieces *p) {
 }
 
 static void add_syllables(struct pieces *p) {
-    static const char onsets[20][3] = {"b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "h", "j", "w",
-        "ch", "sh", "th"};
+    static const char onsets[20][3] = {
+        "b", "d", "f", "g", "k", "l", "m", "n", "p", "r", "s", "t", "v", "z", "h", "j", "w", "ch", "sh", "th"};
     for (uint64_t count = 100, syllables = 1; p->n < p->wanted && syllables <= 4; count *= 100, syllables++) {
         for (uint64_t i = 0; i < count && p->n < p->wanted; i++) {
             char word[MAX_PIECE];
             size_t length = 0;
             for (uint64_t k = 0, rest = i; k < syllables; k++, rest /= 100) {
-                length += (size_t)snprintf(word + length, sizeof word - length, "%s%c", onsets[rest % 100 / 5], "aeiou"[rest % 5]);
+                length += (size_t)snprintf(
+                    word + length, sizeof word - length, "%s%c", onsets[rest % 100 / 5], "aeiou"[rest % 5]);
             }
             add_word(p, word, length, true);
             add_word(p, word, length, false);
@@ -185,7 +201,8 @@ static int write_tokens(struct cf_gguf_writer *w, const struct tokens *t, struct
 }
 
 static int write_ids(struct cf_gguf_writer *w, uint32_t bos, uint32_t eos, struct cf_error *e) {
-    return cf_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", bos, e) || cf_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", eos, e) ||
+    return cf_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", bos, e) ||
+                   cf_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", eos, e) ||
                    cf_gguf_add_bool(w, "tokenizer.ggml.add_bos_token", true, e) ||
                    cf_gguf_add_bool(w, "tokenizer.ggml.add_eos_token", false, e)
                ? -1
@@ -196,7 +213,8 @@ static int write_ids(struct cf_gguf_writer *w, uint32_t bos, uint32_t eos, struc
 
 static const char lower_block[] = "\xe2\x96\x81"; /* U+2581, the mark of a space */
 
-static int llama_vocab(struct cf_gguf_writer *w, struct tokens *t, struct pieces *p, size_t n_vocab, struct cf_error *e) {
+static int llama_vocab(
+    struct cf_gguf_writer *w, struct tokens *t, struct pieces *p, size_t n_vocab, struct cf_error *e) {
     add_token(t, "<unk>", UNKNOWN, 0);
     add_token(t, "<s>", CONTROL, 0);
     add_token(t, "</s>", CONTROL, 0);
@@ -213,8 +231,9 @@ static int llama_vocab(struct cf_gguf_writer *w, struct tokens *t, struct pieces
         snprintf(text, sizeof *t->small, "%.*s", i ? 1 : 3, i ? &letters[i - 1] : lower_block);
         add_token(t, text, NORMAL, -(float)(p->n + i));
     }
-    return cf_gguf_add_str(w, "tokenizer.ggml.model", "llama", e) || cf_gguf_add_str(w, "tokenizer.ggml.pre", "default", e) ||
-                   write_tokens(w, t, e) || cf_gguf_add_numbers(w, "tokenizer.ggml.scores", CF_GGUF_F32, t->score, t->n, e) ||
+    return cf_gguf_add_str(w, "tokenizer.ggml.model", "llama", e) ||
+                   cf_gguf_add_str(w, "tokenizer.ggml.pre", "default", e) || write_tokens(w, t, e) ||
+                   cf_gguf_add_numbers(w, "tokenizer.ggml.scores", CF_GGUF_F32, t->score, t->n, e) ||
                    write_ids(w, 1, 2, e) || cf_gguf_add_u32(w, "tokenizer.ggml.unknown_token_id", 0, e) ||
                    cf_gguf_add_bool(w, "tokenizer.ggml.add_space_prefix", true, e)
                ? -1
@@ -247,7 +266,8 @@ static int write_merges(struct cf_gguf_writer *w, const struct pieces *p, struct
     return status;
 }
 
-static int gpt2_vocab(struct cf_gguf_writer *w, struct tokens *t, struct pieces *p, size_t n_vocab, struct cf_error *e) {
+static int gpt2_vocab(
+    struct cf_gguf_writer *w, struct tokens *t, struct pieces *p, size_t n_vocab, struct cf_error *e) {
     unsigned next = 256;
     for (unsigned b = 0; b < 256; b++) {
         unsigned c = byte_character(b, &next);
@@ -262,9 +282,9 @@ static int gpt2_vocab(struct cf_gguf_writer *w, struct tokens *t, struct pieces 
     add_pieces(t, p);
     add_token(t, "<|begin_of_text|>", CONTROL, 0);
     add_token(t, "<|end_of_text|>", CONTROL, 0);
-    return cf_gguf_add_str(w, "tokenizer.ggml.model", "gpt2", e) || cf_gguf_add_str(w, "tokenizer.ggml.pre", "llama-bpe", e) ||
-                   write_tokens(w, t, e) || write_merges(w, p, e) ||
-                   write_ids(w, (uint32_t)t->n - 2, (uint32_t)t->n - 1, e)
+    return cf_gguf_add_str(w, "tokenizer.ggml.model", "gpt2", e) ||
+                   cf_gguf_add_str(w, "tokenizer.ggml.pre", "llama-bpe", e) || write_tokens(w, t, e) ||
+                   write_merges(w, p, e) || write_ids(w, (uint32_t)t->n - 2, (uint32_t)t->n - 1, e)
                ? -1
                : 0;
 }

@@ -1,8 +1,8 @@
 /* Random weights for `coffer synth`: the same bytes for the same seed on every machine, and fast.
  *
  * An element is the sum of the four bytes of a hash of its number (nearly normal, integers only), scaled to the spread
- * that keeps activations near one through any number of layers and gives logits a spread of about 2.5. Of each tensor at
- * most 2^20 elements are made and encoded; larger tensors are random sequences of those blocks, so that a model is
+ * that keeps activations near one through any number of layers and gives logits a spread of about 2.5. Of each tensor
+ * at most 2^20 elements are made and encoded; larger tensors are random sequences of those blocks, so that a model is
  * written about as fast as the disk takes it.
  */
 #include <math.h>
@@ -28,18 +28,20 @@ static const struct weight {
     uint32_t n_dims;
     float gain;    /* spread of the product's output for inputs of spread 1; of a vector: about its mean of 1 */
     bool residual; /* its output is added to the hidden state, once per layer */
-} layer_weights[] = {
-    {"attn_norm", DIM, DIM, 1, 0.1f, false},
-    {"attn_q", DIM, HEADS, 2, 1.4f, false},
-    {"attn_k", DIM, KV, 2, 1.4f, false},
-    {"attn_v", DIM, KV, 2, 1.0f, false},
-    {"attn_output", HEADS, DIM, 2, 2.0f, true},
-    {"ffn_norm", DIM, DIM, 1, 0.1f, false},
-    {"ffn_gate", DIM, FFN, 2, 1.0f, false},
-    {"ffn_up", DIM, FFN, 2, 1.0f, false},
-    {"ffn_down", FFN, DIM, 2, 2.0f, true},
-}, embedding = {"token_embd", DIM, VOCAB, 2, 2.5f, false},
-  final_norm = {"output_norm", DIM, DIM, 1, 0.1f, false}, head = {"output", DIM, VOCAB, 2, 2.5f, false};
+} layer_weights[] =
+    {
+        {"attn_norm", DIM, DIM, 1, 0.1f, false},
+        {"attn_q", DIM, HEADS, 2, 1.4f, false},
+        {"attn_k", DIM, KV, 2, 1.4f, false},
+        {"attn_v", DIM, KV, 2, 1.0f, false},
+        {"attn_output", HEADS, DIM, 2, 2.0f, true},
+        {"ffn_norm", DIM, DIM, 1, 0.1f, false},
+        {"ffn_gate", DIM, FFN, 2, 1.0f, false},
+        {"ffn_up", DIM, FFN, 2, 1.0f, false},
+        {"ffn_down", FFN, DIM, 2, 2.0f, true},
+},
+  embedding = {"token_embd", DIM, VOCAB, 2, 2.5f, false}, final_norm = {"output_norm", DIM, DIM, 1, 0.1f, false},
+  head = {"output", DIM, VOCAB, 2, 2.5f, false};
 
 struct tensor {
     char name[64];
@@ -60,31 +62,34 @@ struct cf__synth_tensors {
 /* ---- which tensors ---- */
 
 /* The type of a matrix, or of the output head where `is_head`. NULL after an error that names the flag. */
-static const struct cf_type *choose_type(const struct cf__synth *s, const struct weight *w, const char *name, int layer,
-    bool is_head, struct cf_error *e) {
+static const struct cf_type *choose_type(
+    const struct cf__synth *s, const struct weight *w, const char *name, int layer, bool is_head, struct cf_error *e) {
     static const char *const flags[N_SIZES] = {[DIM] = "--dim", [HEADS] = "--heads times --head-dim", [FFN] = "--ffn"};
     const int64_t columns = w->columns == DIM ? s->dim : w->columns == FFN ? s->ffn : s->heads * s->head_dim;
     const char *flag = is_head && s->head_type ? "--head-type" : "--type";
     const char *mix = is_head && s->head_type ? s->head_type : s->type;
     uint32_t wanted = cf_mix_type(mix, is_head ? "output.weight" : name, layer, (int)s->layers, w->n_dims);
     if (wanted == UINT32_MAX) {
-        cf_fail(e, CF_ERR_USAGE, "%s: unknown type \"%s\" (f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k, q4_k_m, q5_k_m)", flag,
-            mix);
+        cf_fail(e, CF_ERR_USAGE,
+            "%s: unknown type \"%s\" (f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k, q4_k_m, q5_k_m)", flag, mix);
         return NULL;
     }
     uint32_t type = w->n_dims < 2 ? wanted : cf_fitting_type(wanted, (uint64_t)columns);
     if (type == UINT32_MAX) {
-        cf_fail(e, CF_ERR_USAGE, "%s: %lld is no multiple of 32, which %s %s needs", flags[w->columns], (long long)columns, flag,
-            mix);
+        cf_fail(e, CF_ERR_USAGE, "%s: %lld is no multiple of 32, which %s %s needs", flags[w->columns],
+            (long long)columns, flag, mix);
         return NULL;
     }
     return cf_type_by_id(type);
 }
 
-static int add_weight(struct cf__synth_tensors *t, const struct cf__synth *s, const struct weight *w, int layer,
-    struct cf_error *e) {
-    const uint64_t sizes[N_SIZES] = {[DIM] = (uint64_t)s->dim, [HEADS] = (uint64_t)(s->heads * s->head_dim),
-        [KV] = (uint64_t)(s->kv_heads * s->head_dim), [FFN] = (uint64_t)s->ffn, [VOCAB] = (uint64_t)s->vocab};
+static int add_weight(
+    struct cf__synth_tensors *t, const struct cf__synth *s, const struct weight *w, int layer, struct cf_error *e) {
+    const uint64_t sizes[N_SIZES] = {[DIM] = (uint64_t)s->dim,
+        [HEADS] = (uint64_t)(s->heads * s->head_dim),
+        [KV] = (uint64_t)(s->kv_heads * s->head_dim),
+        [FFN] = (uint64_t)s->ffn,
+        [VOCAB] = (uint64_t)s->vocab};
     struct tensor *x = &t->list[t->n++];
     *x = (struct tensor){.n_dims = w->n_dims, .ne = {sizes[w->columns], w->n_dims > 1 ? sizes[w->rows] : 1}};
     if (layer >= 0)
@@ -181,7 +186,9 @@ void cf__synth_tensors_free(struct cf__synth_tensors *t) {
     free(t);
 }
 
-uint64_t cf__synth_tensors_bytes(const struct cf__synth_tensors *t) { return t->bytes; }
+uint64_t cf__synth_tensors_bytes(const struct cf__synth_tensors *t) {
+    return t->bytes;
+}
 
 /* ---- their bytes ---- */
 
@@ -232,8 +239,8 @@ struct scratch {
 };
 
 /* A large tensor: units of `unit` elements, each a copy of one of the POOL / unit that are encoded. */
-static int write_picks(const struct tensor *x, uint32_t key, struct scratch *b, struct cf_gguf_writer *w, struct progress *p,
-    struct cf_error *e) {
+static int write_picks(const struct tensor *x, uint32_t key, struct scratch *b, struct cf_gguf_writer *w,
+    struct progress *p, struct cf_error *e) {
     const uint32_t unit = x->type->block > 32 ? x->type->block : 32, mask = POOL / unit - 1;
     const size_t unit_bytes = unit / x->type->block * x->type->block_bytes, units = PIECE / unit_bytes;
     uint64_t left = x->bytes, u = 0;

@@ -19,7 +19,9 @@ struct config {
 
 enum { MAX_INPUT = 1 << 30 };
 
-static void defaults(void *config) { *(struct config *)config = (struct config){.bos = true}; }
+static void defaults(void *config) {
+    *(struct config *)config = (struct config){.bos = true};
+}
 
 /* All of stdin; malloc'ed. */
 static int read_all(char **text, size_t *length, struct cf_error *e) {
@@ -131,13 +133,23 @@ static int run(void *config, int argc, char **argv) {
 }
 
 static const struct cf_option options[] = {
-    {.name = "model", .letter = 'm', .kind = CF_OPT_STRING, .offset = offsetof(struct config, model), .arg = "FILE",
+    {.name = "model",
+        .letter = 'm',
+        .kind = CF_OPT_STRING,
+        .offset = offsetof(struct config, model),
+        .arg = "FILE",
         .help = "GGUF file whose tokenizer is used."},
-    {.name = "ids", .kind = CF_OPT_FLAG, .offset = offsetof(struct config, ids),
+    {.name = "ids",
+        .kind = CF_OPT_FLAG,
+        .offset = offsetof(struct config, ids),
         .help = "Print the ids alone, on one line."},
-    {.name = "no-bos", .kind = CF_OPT_NO_FLAG, .offset = offsetof(struct config, bos),
+    {.name = "no-bos",
+        .kind = CF_OPT_NO_FLAG,
+        .offset = offsetof(struct config, bos),
         .help = "Do not begin with the BOS token; by default it is there if the model wants it."},
-    {.name = "special", .kind = CF_OPT_FLAG, .offset = offsetof(struct config, special),
+    {.name = "special",
+        .kind = CF_OPT_FLAG,
+        .offset = offsetof(struct config, special),
         .help = "Names of control tokens in the text are those tokens; by default they are text."},
     {0},
 };
@@ -146,8 +158,9 @@ const struct cf_command cf_command_tokenize = {
     .name = "tokenize",
     .synopsis = "-m FILE [--ids] [--no-bos] [--special] < TEXT",
     .summary = "turn text on stdin into token ids",
-    .text = "Reads all of stdin, any bytes, and prints one line per token: the id and the text. With --ids it prints the "
-            "ids alone, on one line and separated by spaces.",
+    .text =
+        "Reads all of stdin, any bytes, and prints one line per token: the id and the text. With --ids it prints the "
+        "ids alone, on one line and separated by spaces.",
     .example = "printf 'Hello world' | coffer tokenize -m model.gguf --ids",
     .options = options,
     .config_size = sizeof(struct config),

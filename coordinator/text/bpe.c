@@ -29,7 +29,8 @@ struct cf__bpe {
     uint32_t mask;
 };
 
-/* --- Letters that stand for bytes ---------------------------------------------------------------------------------- */
+/* --- Letters that stand for bytes ----------------------------------------------------------------------------------
+ */
 
 /* Printable bytes stand for themselves. The others, in ascending order, are U+0100 onwards: 00 to 20, 7F to A0, AD. */
 static unsigned letter_of(unsigned byte) {
@@ -70,7 +71,8 @@ static size_t bytes(const struct cf__token *token, char *buf, size_t size) {
     return n;
 }
 
-/* --- Merges -------------------------------------------------------------------------------------------------------- */
+/* --- Merges --------------------------------------------------------------------------------------------------------
+ */
 
 static struct merge *find_merge(const struct cf__bpe *b, uint32_t left, uint32_t right) {
     uint64_t h = ((uint64_t)left << 32 | right) * 0x9e3779b97f4a7c15u;
@@ -114,19 +116,19 @@ static int load_merges(struct cf_tokenizer *t, const struct cf_gguf *g, struct c
     for (size_t i = 0; i < v->count; i++)
         if (add_merge(t, &texts[i], (uint32_t)i))
             return cf_fail(e, CF_ERR_FORMAT,
-                "%s: %s[%zu] \"%.64s\" is not two tokens that the vocabulary has, and their join", cf_gguf_path(g),
-                key, i, texts[i].length ? texts[i].text : "");
+                "%s: %s[%zu] \"%.64s\" is not two tokens that the vocabulary has, and their join", cf_gguf_path(g), key,
+                i, texts[i].length ? texts[i].text : "");
     return 0;
 }
 
-/* --- Loading ------------------------------------------------------------------------------------------------------- */
+/* --- Loading -------------------------------------------------------------------------------------------------------
+ */
 
 static int compile(struct cf__bpe *b, struct cf_error *e) {
     for (const char *const *x = b->pre->expressions; *x; x++) {
         int code;
         PCRE2_SIZE at;
-        pcre2_code *c =
-            pcre2_compile((PCRE2_SPTR)*x, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
+        pcre2_code *c = pcre2_compile((PCRE2_SPTR)*x, PCRE2_ZERO_TERMINATED, PCRE2_UTF | PCRE2_UCP, &code, &at, NULL);
         if (!c)
             return cf_fail(e, CF_ERR_SYSTEM, "pre-tokenizer %s: PCRE2 refuses its expression with error %d at %zu",
                 b->pre->names[0], code, (size_t)at);
@@ -165,7 +167,8 @@ static void unload(struct cf_tokenizer *t) {
     free(t->bpe);
 }
 
-/* --- Words --------------------------------------------------------------------------------------------------------- */
+/* --- Words ---------------------------------------------------------------------------------------------------------
+ */
 
 /* The ends of the pieces, ascending; the last is the length of the text. */
 struct cuts {
@@ -194,8 +197,7 @@ struct matcher {
 /* Where does `code` match next in text[length) from `from` on? 1: *start, *end; 0: nowhere. The text is valid UTF-8. */
 static int match(const struct matcher *m, const pcre2_code *code, const char *text, size_t length, size_t from,
     size_t *start, size_t *end, struct cf_error *e) {
-    int rc = pcre2_match(
-        code, (PCRE2_SPTR)text, length, from, PCRE2_NO_UTF_CHECK, m->data, m->context);
+    int rc = pcre2_match(code, (PCRE2_SPTR)text, length, from, PCRE2_NO_UTF_CHECK, m->data, m->context);
     if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
         rc = pcre2_match(code, (PCRE2_SPTR)text, length, from, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT, m->data, m->context);
     if (rc == PCRE2_ERROR_NOMATCH) return 0;
@@ -236,7 +238,8 @@ static int split(const struct cf__bpe *b, const struct matcher *m, const char *t
     return 0;
 }
 
-/* --- Encoding ------------------------------------------------------------------------------------------------------ */
+/* --- Encoding ------------------------------------------------------------------------------------------------------
+ */
 
 struct work {
     const struct cf_tokenizer *t;

@@ -1,7 +1,7 @@
 /* Ids back to text: the bytes of one token, and a stream that gives out whole UTF-8 characters only. See tokenizer.h.
  *
- * A character may be spread over several tokens (byte tokens, byte-level BPE), so its first bytes wait in cf_detok until
- * the rest arrives. Bytes that can become no character are replaced by U+FFFD.
+ * A character may be spread over several tokens (byte tokens, byte-level BPE), so its first bytes wait in cf_detok
+ * until the rest arrives. Bytes that can become no character are replaced by U+FFFD.
  */
 #include <string.h>
 
@@ -13,7 +13,9 @@ static size_t copy(const char *text, size_t length, char *buf, size_t size) {
     return length;
 }
 
-static int hex(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int hex(char c) {
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 /* "<0x0A>" */
 static size_t byte_token(const struct cf__token *token, char *buf, size_t size) {

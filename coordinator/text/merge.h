@@ -1,4 +1,5 @@
-/* Merging neighbours, best pair first: what SentencePiece BPE and byte-level BPE have in common. Private to this folder.
+/* Merging neighbours, best pair first: what SentencePiece BPE and byte-level BPE have in common. Private to this
+ * folder.
  *
  * A list of symbols (each a run of the text) shrinks by joining the pair of neighbours with the highest priority, the
  * leftmost of equals, until no pair can be joined. A binary heap holds the candidates, so that n symbols take
@@ -35,8 +36,8 @@ struct cf__merger {
 };
 
 /* May these neighbours be joined? Sets the priority and the id of the whole. */
-typedef bool cf__join_fn(const void *context, const struct cf__symbol *left, const struct cf__symbol *right,
-    double *priority, uint32_t *id);
+typedef bool cf__join_fn(
+    const void *context, const struct cf__symbol *left, const struct cf__symbol *right, double *priority, uint32_t *id);
 
 /* Appends a symbol at the right end (set n_symbols = 0 to begin). */
 int cf__merge_symbol(struct cf__merger *m, uint32_t start, uint32_t length, uint32_t id, struct cf_error *e);

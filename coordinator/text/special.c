@@ -1,5 +1,6 @@
-/* Cutting a text at the names of special tokens, in the order that llama.cpp uses: the longest name first, and each name
- * from left to right in what is still text. User-defined tokens always count, control and unknown ones only on request.
+/* Cutting a text at the names of special tokens, in the order that llama.cpp uses: the longest name first, and each
+ * name from left to right in what is still text. User-defined tokens always count, control and unknown ones only on
+ * request.
  *
  * A first walk over the text finds which names occur at all (few, as a rule), so that a vocabulary with thousands of
  * special tokens costs no more than one with two.

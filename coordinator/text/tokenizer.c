@@ -47,11 +47,21 @@ void cf_tokenizer_free(struct cf_tokenizer *t) {
     free(t);
 }
 
-uint32_t cf_tokenizer_n_vocab(const struct cf_tokenizer *t) { return t->n_tokens; }
-int32_t cf_tokenizer_bos(const struct cf_tokenizer *t) { return t->bos; }
-int32_t cf_tokenizer_eos(const struct cf_tokenizer *t) { return t->eos; }
-bool cf_tokenizer_adds_bos(const struct cf_tokenizer *t) { return t->add_bos; }
-bool cf_tokenizer_is_end(const struct cf_tokenizer *t, uint32_t id) { return id < t->n_tokens && t->tokens[id].end; }
+uint32_t cf_tokenizer_n_vocab(const struct cf_tokenizer *t) {
+    return t->n_tokens;
+}
+int32_t cf_tokenizer_bos(const struct cf_tokenizer *t) {
+    return t->bos;
+}
+int32_t cf_tokenizer_eos(const struct cf_tokenizer *t) {
+    return t->eos;
+}
+bool cf_tokenizer_adds_bos(const struct cf_tokenizer *t) {
+    return t->add_bos;
+}
+bool cf_tokenizer_is_end(const struct cf_tokenizer *t, uint32_t id) {
+    return id < t->n_tokens && t->tokens[id].end;
+}
 
 static int encode_all(const struct cf_tokenizer *t, const char *text, const struct cf__fragment *fragments, size_t n,
     struct cf__ids *out, struct cf_error *e) {

@@ -4,8 +4,8 @@
 
 #include <stddef.h>
 
-/* Looks at s[0..n), n >= 1. Returns the length (1 to 4) of the whole character there; 0 if s[0..n) is the beginning of a
- * character and nothing more; -k if the first k bytes can begin no character (the "maximal subpart" that one U+FFFD
+/* Looks at s[0..n), n >= 1. Returns the length (1 to 4) of the whole character there; 0 if s[0..n) is the beginning of
+ * a character and nothing more; -k if the first k bytes can begin no character (the "maximal subpart" that one U+FFFD
  * replaces). */
 static inline int cf__utf8_step(const unsigned char *s, size_t n) {
     if (s[0] < 0x80) return 1;

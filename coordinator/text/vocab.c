@@ -75,8 +75,8 @@ int cf__ids_push(struct cf__ids *list, uint32_t id, struct cf_error *e) {
     return 0;
 }
 
-int cf__vocab_array(const struct cf_gguf *g, const char *key, enum cf_gguf_kind element,
-    const struct cf_gguf_value **v, struct cf_error *e) {
+int cf__vocab_array(const struct cf_gguf *g, const char *key, enum cf_gguf_kind element, const struct cf_gguf_value **v,
+    struct cf_error *e) {
     *v = cf_gguf_value(g, key);
     if (!*v || ((*v)->kind == CF_GGUF_ARRAY && (*v)->element == element)) return 0;
     *v = NULL;
@@ -155,8 +155,8 @@ static int load_texts(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf
 static int too_few(const struct cf_gguf *g, const char *key, const struct cf_gguf_value *v,
     const struct cf_tokenizer *t, struct cf_error *e) {
     if (v->count >= t->n_tokens) return 0;
-    return cf_fail(e, CF_ERR_FORMAT, "%s: %s has %zu entries for %u tokens", cf_gguf_path(g), key, v->count,
-        t->n_tokens);
+    return cf_fail(
+        e, CF_ERR_FORMAT, "%s: %s has %zu entries for %u tokens", cf_gguf_path(g), key, v->count, t->n_tokens);
 }
 
 static int load_scores(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
@@ -192,8 +192,7 @@ static int load_id(struct cf_tokenizer *t, const struct cf_gguf *g, const char *
     uint32_t v = 0;
     if (cf_gguf_u32(g, key, true, &v, e)) return -1;
     if (v >= t->n_tokens)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: %s is %u, but there are %u tokens", cf_gguf_path(g), key, v,
-            t->n_tokens);
+        return cf_fail(e, CF_ERR_FORMAT, "%s: %s is %u, but there are %u tokens", cf_gguf_path(g), key, v, t->n_tokens);
     *id = (int32_t)v;
     return 0;
 }
@@ -227,8 +226,8 @@ static int load_flags(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf
     if (cf_gguf_bool(g, key, false, &t->add_bos, e)) return -1;
     if (t->add_bos && t->bos < 0) {
         if (cf_gguf_value(g, key))
-            return cf_fail(e, CF_ERR_FORMAT, "%s: %s is true, but there is no tokenizer.ggml.bos_token_id",
-                cf_gguf_path(g), key);
+            return cf_fail(
+                e, CF_ERR_FORMAT, "%s: %s is true, but there is no tokenizer.ggml.bos_token_id", cf_gguf_path(g), key);
         t->add_bos = false;
     }
     return cf_gguf_bool(g, "tokenizer.ggml.add_space_prefix", false, &t->add_space_prefix, e);

@@ -62,16 +62,16 @@ struct cf_tokenizer {
     const struct cf__tokenizer_kind *kind;
     struct cf__token *tokens; /* [n_tokens] */
     uint32_t n_tokens;
-    uint32_t max_length;   /* bytes of the longest token */
-    char *pool;            /* all token texts, each with a NUL behind it */
-    uint32_t *index;       /* [index_mask + 1] ids by hash of their text */
+    uint32_t max_length; /* bytes of the longest token */
+    char *pool;          /* all token texts, each with a NUL behind it */
+    uint32_t *index;     /* [index_mask + 1] ids by hash of their text */
     uint32_t index_mask;
-    uint32_t *specials;    /* [n_specials] ids of control, unknown and user-defined tokens, in order of their bytes */
+    uint32_t *specials; /* [n_specials] ids of control, unknown and user-defined tokens, in order of their bytes */
     uint32_t n_specials;
     int32_t bos, eos, unknown;
     bool add_bos, add_space_prefix;
-    uint32_t bytes[256];   /* the token of each byte; the unknown token or CF__NO_TOKEN where the vocabulary has none */
-    struct cf__bpe *bpe;   /* NULL for other kinds */
+    uint32_t bytes[256]; /* the token of each byte; the unknown token or CF__NO_TOKEN where the vocabulary has none */
+    struct cf__bpe *bpe; /* NULL for other kinds */
 };
 
 /* vocab.c. Reads tokens, types, scores, special ids; marks end tokens. t->kind is set. */
@@ -80,8 +80,8 @@ void cf__vocab_unload(struct cf_tokenizer *t);
 /* The id of this very text, or CF__NO_TOKEN. */
 uint32_t cf__vocab_find(const struct cf_tokenizer *t, const char *text, size_t length);
 /* An array value of the wanted element kind: NULL if it is absent (then 0) or of another kind (then -1). */
-int cf__vocab_array(const struct cf_gguf *g, const char *key, enum cf_gguf_kind element,
-    const struct cf_gguf_value **v, struct cf_error *e);
+int cf__vocab_array(const struct cf_gguf *g, const char *key, enum cf_gguf_kind element, const struct cf_gguf_value **v,
+    struct cf_error *e);
 
 /* special.c: the text cut at special tokens. */
 struct cf__fragment {

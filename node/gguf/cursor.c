@@ -40,7 +40,8 @@ static int refill(struct cf__scan *c) {
     do
         n = pread(c->file->fd, c->buffer, sizeof c->buffer, (off_t)c->pos);
     while (n < 0 && errno == EINTR);
-    if (n < 0) return cf__bad(c, CF_ERR_FILE, "cannot read at byte %llu: %s", (unsigned long long)c->pos, strerror(errno));
+    if (n < 0)
+        return cf__bad(c, CF_ERR_FILE, "cannot read at byte %llu: %s", (unsigned long long)c->pos, strerror(errno));
     if (n == 0) return cf__bad(c, CF_ERR_FORMAT, "the file ends at byte %llu", (unsigned long long)c->pos);
     c->filled = (size_t)n;
     return 0;
@@ -48,8 +49,9 @@ static int refill(struct cf__scan *c) {
 
 int cf__take(struct cf__scan *c, void *dst, size_t n) {
     if (n > cf__left(c)) {
-        return cf__bad(c, CF_ERR_FORMAT, "needs %zu bytes from byte %llu on, but the file ends at byte %llu (truncated?)",
-            n, (unsigned long long)c->pos, (unsigned long long)c->file->size);
+        return cf__bad(c, CF_ERR_FORMAT,
+            "needs %zu bytes from byte %llu on, but the file ends at byte %llu (truncated?)", n,
+            (unsigned long long)c->pos, (unsigned long long)c->file->size);
     }
     unsigned char *to = dst;
     while (n) {
@@ -68,10 +70,12 @@ int cf__take_string(struct cf__scan *c, size_t limit, struct cf_gguf_string *s) 
     uint64_t length;
     if (cf__take(c, &length, sizeof length)) return -1;
     if (length > limit)
-        return cf__bad(c, CF_ERR_LIMIT, "a string of %llu bytes; at most %zu are allowed", (unsigned long long)length, limit);
+        return cf__bad(
+            c, CF_ERR_LIMIT, "a string of %llu bytes; at most %zu are allowed", (unsigned long long)length, limit);
     if (length > cf__left(c)) {
-        return cf__bad(c, CF_ERR_FORMAT, "a string of %llu bytes, but only %llu bytes of the file are left (truncated?)",
-            (unsigned long long)length, (unsigned long long)cf__left(c));
+        return cf__bad(c, CF_ERR_FORMAT,
+            "a string of %llu bytes, but only %llu bytes of the file are left (truncated?)", (unsigned long long)length,
+            (unsigned long long)cf__left(c));
     }
     char *text = cf__pool_alloc(c->pool, (size_t)length + 1, 1);
     if (!text) return cf__bad(c, CF_ERR_MEMORY, "no memory for a string of %llu bytes", (unsigned long long)length);

@@ -1,4 +1,5 @@
-/* Opening a GGUF file or a split set, look-ups, and reading tensor bytes. See gguf.h; internal.h lists the other parts. */
+/* Opening a GGUF file or a split set, look-ups, and reading tensor bytes. See gguf.h; internal.h lists the other parts.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -35,10 +36,11 @@ static int read_magic(struct cf__scan *c, struct cf__file *f) {
     char magic[4];
     snprintf(c->field, sizeof c->field, "magic");
     if (cf__take(c, magic, sizeof magic)) return -1;
-    if (!memcmp(magic, "FUGG", 4)) return cf__bad(c, CF_ERR_UNSUPPORTED, "a big-endian GGUF file; only little-endian ones can be read");
+    if (!memcmp(magic, "FUGG", 4))
+        return cf__bad(c, CF_ERR_UNSUPPORTED, "a big-endian GGUF file; only little-endian ones can be read");
     if (memcmp(magic, "GGUF", 4)) {
-        return cf__bad(c, CF_ERR_FORMAT, "not a GGUF file (it begins with bytes %02x %02x %02x %02x)", (uint8_t)magic[0],
-            (uint8_t)magic[1], (uint8_t)magic[2], (uint8_t)magic[3]);
+        return cf__bad(c, CF_ERR_FORMAT, "not a GGUF file (it begins with bytes %02x %02x %02x %02x)",
+            (uint8_t)magic[0], (uint8_t)magic[1], (uint8_t)magic[2], (uint8_t)magic[3]);
     }
     snprintf(c->field, sizeof c->field, "version");
     if (cf__take(c, &f->version, sizeof f->version)) return -1;
@@ -55,8 +57,8 @@ static int read_count(struct cf__scan *c, const char *field, uint64_t limit, uin
     if (cf__take(c, n, sizeof *n)) return -1;
     if (*n > limit) return cf__bad(c, CF_ERR_LIMIT, "%" PRIu64 " is above the limit of %" PRIu64, *n, limit);
     if (*n > cf__left(c) / least) {
-        return cf__bad(c, CF_ERR_FORMAT, "%" PRIu64 " of them cannot stand in the %" PRIu64 " bytes that are left of the file", *n,
-            cf__left(c));
+        return cf__bad(c, CF_ERR_FORMAT,
+            "%" PRIu64 " of them cannot stand in the %" PRIu64 " bytes that are left of the file", *n, cf__left(c));
     }
     return 0;
 }
@@ -66,7 +68,8 @@ static int read_alignment(struct cf__scan *c, struct cf__file *f) {
     int found = cf__file_integer(f, "general.alignment", &f->alignment, c->e);
     if (found < 0) return -1;
     if (f->alignment < 1 || f->alignment > CF__MAX_ALIGNMENT || (f->alignment & (f->alignment - 1))) {
-        return cf__bad(c, CF_ERR_FORMAT, "%" PRIu64 " is no power of two from 1 to %d", f->alignment, CF__MAX_ALIGNMENT);
+        return cf__bad(
+            c, CF_ERR_FORMAT, "%" PRIu64 " is no power of two from 1 to %d", f->alignment, CF__MAX_ALIGNMENT);
     }
     f->data = (c->pos + f->alignment - 1) & ~(f->alignment - 1);
     return 0;
@@ -76,8 +79,8 @@ static int parse_file(struct cf_gguf *g, uint32_t number, struct cf__scan *c) {
     struct cf__file *f = &g->files[number];
     uint64_t n_tensors, n_values;
     size_t first = g->n_tensors;
-    /* The least tensor: length, 1 byte of name, dimensions, one of them, type, offset. The least value: length, 1 byte of
-     * key, kind, 1 byte. */
+    /* The least tensor: length, 1 byte of name, dimensions, one of them, type, offset. The least value: length, 1 byte
+     * of key, kind, 1 byte. */
     if (read_magic(c, f) || read_count(c, "tensor count", CF__MAX_TENSORS, 8 + 1 + 4 + 8 + 4 + 8, &n_tensors) ||
         read_count(c, "value count", CF__MAX_VALUES, 8 + 1 + 4 + 1, &n_values) || cf__read_values(c, f, n_values) ||
         cf__read_tensors(c, g, number, n_tensors) || read_alignment(c, f))
@@ -107,13 +110,17 @@ static int add_file(struct cf_gguf *g, const char *path, XXH64_state_t *hash, st
 
 /* ---- sorted tables: the first member of each item is its name ---- */
 
-static const char *name_of(const void *item) { return *(const char *const *)item; }
+static const char *name_of(const void *item) {
+    return *(const char *const *)item;
+}
 
 static int compare_items(const void *a, const void *b) {
     return strcmp(name_of(*(const void *const *)a), name_of(*(const void *const *)b));
 }
 
-static int compare_name(const void *name, const void *b) { return strcmp(name, name_of(*(const void *const *)b)); }
+static int compare_name(const void *name, const void *b) {
+    return strcmp(name, name_of(*(const void *const *)b));
+}
 
 /* items[n] of `size` bytes each -> pointers to them, sorted. *twice: an item whose name occurs before, or NULL. */
 static const void **sort_items(const void *items, size_t n, size_t size, const void **twice) {
@@ -124,7 +131,8 @@ static const void **sort_items(const void *items, size_t n, size_t size, const v
         sorted[i] = (const char *)items + i * size;
     qsort(sorted, n, sizeof *sorted, compare_items);
     for (size_t i = 1; i < n; i++) {
-        if (!strcmp(name_of(sorted[i - 1]), name_of(sorted[i]))) *twice = sorted[i - 1] > sorted[i] ? sorted[i - 1] : sorted[i];
+        if (!strcmp(name_of(sorted[i - 1]), name_of(sorted[i])))
+            *twice = sorted[i - 1] > sorted[i] ? sorted[i - 1] : sorted[i];
     }
     return sorted;
 }
@@ -146,7 +154,8 @@ static int sort_tables(struct cf_gguf *g, struct cf_error *e) {
     g->by_name = sort_items(g->tensors, g->n_tensors, sizeof *g->tensors, &twice);
     if (!g->by_name) return cf_fail(e, CF_ERR_MEMORY, "%s: no memory", g->path);
     if (twice) {
-        return cf_fail(e, CF_ERR_FORMAT, "%s: tensor %s occurs twice", g->files[((const struct cf_gguf_tensor *)twice)->file].path,
+        return cf_fail(e, CF_ERR_FORMAT, "%s: tensor %s occurs twice",
+            g->files[((const struct cf_gguf_tensor *)twice)->file].path,
             cf__printable(shown, sizeof shown, name_of(twice), strlen(name_of(twice))));
     }
     return 0;
@@ -161,10 +170,11 @@ static int split_numbers(const struct cf__file *f, uint64_t *no, uint64_t *count
     if (cf__file_integer(f, "split.no", no, e) < 0 || cf__file_integer(f, "split.count", count, e) < 0) return -1;
     if (*count == 0) *count = 1; /* llama.cpp writes 0 into a merged file */
     if (*count > CF__MAX_FILES)
-        return cf_fail(e, CF_ERR_LIMIT, "%s: value split.count: %" PRIu64 " is above the limit of %d", f->path, *count, CF__MAX_FILES);
+        return cf_fail(e, CF_ERR_LIMIT, "%s: value split.count: %" PRIu64 " is above the limit of %d", f->path, *count,
+            CF__MAX_FILES);
     if (*no >= *count) {
-        return cf_fail(e, CF_ERR_FORMAT, "%s: value split.no: %" PRIu64 " is not below split.count, %" PRIu64, f->path, *no,
-            *count);
+        return cf_fail(e, CF_ERR_FORMAT, "%s: value split.no: %" PRIu64 " is not below split.count, %" PRIu64, f->path,
+            *no, *count);
     }
     return 0;
 }
@@ -183,15 +193,19 @@ static int add_member(struct cf_gguf *g, uint64_t no, uint64_t count, XXH64_stat
     char *path = cf__split_path(g->path, (uint32_t)no + 1, &named);
     if (!path || named != count) {
         free(path);
-        return cf_fail(e, CF_ERR_FORMAT, "%s: value split.count: the model has %" PRIu64
-            " files, so their names must end in -00001-of-%05" PRIu64 ".gguf and so on", g->path, count, count);
+        return cf_fail(e, CF_ERR_FORMAT,
+            "%s: value split.count: the model has %" PRIu64 " files, so their names must end in -00001-of-%05" PRIu64
+            ".gguf and so on",
+            g->path, count, count);
     }
     int status = add_file(g, path, hash, e);
     uint64_t its_no, its_count;
     if (!status) status = split_numbers(&g->files[g->n_files - 1], &its_no, &its_count, e);
     if (!status && (its_no != no || its_count != count)) {
-        status = cf_fail(e, CF_ERR_FORMAT, "%s: value split.no: the file says that it is number %" PRIu64 " of %" PRIu64
-            ", but its name and the set say %" PRIu64 " of %" PRIu64, path, its_no, its_count, no, count);
+        status = cf_fail(e, CF_ERR_FORMAT,
+            "%s: value split.no: the file says that it is number %" PRIu64 " of %" PRIu64
+            ", but its name and the set say %" PRIu64 " of %" PRIu64,
+            path, its_no, its_count, no, count);
     }
     free(path);
     return status;
@@ -212,8 +226,9 @@ static int read_set(struct cf_gguf *g, XXH64_state_t *hash, struct cf_error *e) 
     }
     int found = cf__file_integer(&g->files[0], "split.tensors.count", &promised, e);
     if (found > 0 && promised != g->n_tensors) {
-        return cf_fail(e, CF_ERR_FORMAT, "%s: value split.tensors.count: %" PRIu64 " tensors promised, but the %" PRIu64
-            " files hold %zu", g->files[0].path, promised, count, g->n_tensors);
+        return cf_fail(e, CF_ERR_FORMAT,
+            "%s: value split.tensors.count: %" PRIu64 " tensors promised, but the %" PRIu64 " files hold %zu",
+            g->files[0].path, promised, count, g->n_tensors);
     }
     return found < 0 ? -1 : 0;
 }
@@ -253,16 +268,24 @@ void cf_gguf_close(struct cf_gguf *g) {
 
 /* ---- what is in it ---- */
 
-const char *cf_gguf_path(const struct cf_gguf *g) { return g->path; }
-uint32_t cf_gguf_version(const struct cf_gguf *g) { return g->files[0].version; }
-uint32_t cf_gguf_files(const struct cf_gguf *g) { return g->n_files; }
+const char *cf_gguf_path(const struct cf_gguf *g) {
+    return g->path;
+}
+uint32_t cf_gguf_version(const struct cf_gguf *g) {
+    return g->files[0].version;
+}
+uint32_t cf_gguf_files(const struct cf_gguf *g) {
+    return g->n_files;
+}
 
 void cf_gguf_identity(const struct cf_gguf *g, uint64_t *bytes, uint64_t *hash) {
     *bytes = g->bytes;
     *hash = g->hash;
 }
 
-size_t cf_gguf_n_values(const struct cf_gguf *g) { return g->files[0].n_values; }
+size_t cf_gguf_n_values(const struct cf_gguf *g) {
+    return g->files[0].n_values;
+}
 
 const struct cf_gguf_value *cf_gguf_value_at(const struct cf_gguf *g, size_t i) {
     return i < g->files[0].n_values ? &g->files[0].values[i] : NULL;
@@ -272,7 +295,9 @@ const struct cf_gguf_value *cf_gguf_value(const struct cf_gguf *g, const char *k
     return find_item(g->by_key, g->files[0].n_values, key);
 }
 
-size_t cf_gguf_n_tensors(const struct cf_gguf *g) { return g->n_tensors; }
+size_t cf_gguf_n_tensors(const struct cf_gguf *g) {
+    return g->n_tensors;
+}
 
 const struct cf_gguf_tensor *cf_gguf_tensor_at(const struct cf_gguf *g, size_t i) {
     return i < g->n_tensors ? &g->tensors[i] : NULL;
@@ -282,8 +307,8 @@ const struct cf_gguf_tensor *cf_gguf_tensor(const struct cf_gguf *g, const char 
     return find_item(g->by_name, g->n_tensors, name);
 }
 
-int cf_gguf_read(const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n,
-    struct cf_error *e) {
+int cf_gguf_read(
+    const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e) {
     const struct cf__file *f = &g->files[t->file];
     if (offset > t->bytes || n > t->bytes - offset) {
         return cf_fail(e, CF_ERR_LIMIT, "%s: tensor %s: %zu bytes from byte %" PRIu64 " asked for, but it has %" PRIu64,
@@ -295,7 +320,9 @@ int cf_gguf_read(const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64
         ssize_t got = pread(f->fd, to, n, (off_t)at);
         if (got < 0 && errno == EINTR) continue;
         if (got < 0) return cf_fail(e, CF_ERR_FILE, "%s: tensor %s: %s", f->path, t->name, strerror(errno));
-        if (got == 0) return cf_fail(e, CF_ERR_FILE, "%s: tensor %s: the file became shorter while it was open", f->path, t->name);
+        if (got == 0)
+            return cf_fail(
+                e, CF_ERR_FILE, "%s: tensor %s: the file became shorter while it was open", f->path, t->name);
         to += got;
         at += (uint64_t)got;
         n -= (size_t)got;

@@ -76,10 +76,11 @@ int cf__take(struct cf__scan *c, void *dst, size_t n);
 int cf__take_string(struct cf__scan *c, size_t limit, struct cf_gguf_string *s);
 /* Hands the bytes read so far to the hash. */
 void cf__scan_finish(struct cf__scan *c);
-static inline uint64_t cf__left(const struct cf__scan *c) { return c->file->size - c->pos; }
+static inline uint64_t cf__left(const struct cf__scan *c) {
+    return c->file->size - c->pos;
+}
 /* "FILE: FIELD: text"; returns -1. */
-int cf__bad(const struct cf__scan *c, enum cf_code code, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+int cf__bad(const struct cf__scan *c, enum cf_code code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* A stranger's text, fit for a terminal: at most size - 1 bytes, no control characters. Returns buf. */
 const char *cf__printable(char *buf, size_t size, const char *text, size_t length);
 
@@ -95,8 +96,8 @@ int cf__read_tensors(struct cf__scan *c, struct cf_gguf *g, uint32_t file, uint6
 /* After the table: offsets become absolute, and every tensor is proven to lie in the file and apart from the others. */
 int cf__place_tensors(struct cf__scan *c, struct cf_gguf *g, uint32_t file, size_t first);
 
-/* PREFIX-0000i-of-0000n.gguf -> the path of member `want` (from 1), malloc'ed; NULL if the name has another form, or i is
- * not in 1..n. *count is n. */
+/* PREFIX-0000i-of-0000n.gguf -> the path of member `want` (from 1), malloc'ed; NULL if the name has another form, or i
+ * is not in 1..n. *count is n. */
 char *cf__split_path(const char *path, uint32_t want, uint32_t *count);
 
 #endif

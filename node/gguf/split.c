@@ -25,6 +25,8 @@ char *cf__split_path(const char *path, uint32_t want, uint32_t *count) {
     *count = five_digits(s + 10);
     if (number < 1 || number > *count || want < 1 || want > *count) return NULL;
     char *member = malloc(length + 1);
-    if (member) snprintf(member, length + 1, "%.*s-%05u-of-%05u.gguf", (int)(length - tail), path, want % 100000, *count % 100000);
+    if (member)
+        snprintf(
+            member, length + 1, "%.*s-%05u-of-%05u.gguf", (int)(length - tail), path, want % 100000, *count % 100000);
     return member;
 }

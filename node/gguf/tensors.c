@@ -1,5 +1,5 @@
-/* The tensor table of one GGUF file. When it has been read, every tensor is known to have a size, to lie inside its file
- * and to share no byte with another: whoever reads tensor bytes later has nothing left to check. */
+/* The tensor table of one GGUF file. When it has been read, every tensor is known to have a size, to lie inside its
+ * file and to share no byte with another: whoever reads tensor bytes later has nothing left to check. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,8 @@
 
 #include "node/gguf/internal.h"
 
-/* Sizes of all types that ggml defines, for the table; most need no decoder here. Numbers without a row were retired. */
+/* Sizes of all types that ggml defines, for the table; most need no decoder here. Numbers without a row were retired.
+ */
 static const struct size {
     uint16_t block, bytes;
 } sizes[] = {
@@ -48,7 +49,8 @@ static const struct size {
 static int size_of(struct cf__scan *c, struct cf_gguf_tensor *t) {
     if (t->type >= sizeof sizes / sizeof *sizes || !sizes[t->type].block) {
         const char *name = cf_type_name(t->type);
-        return cf__bad(c, CF_ERR_UNSUPPORTED, "unknown tensor type %" PRIu32 "%s%s", t->type, name ? ", " : "", name ? name : "");
+        return cf__bad(
+            c, CF_ERR_UNSUPPORTED, "unknown tensor type %" PRIu32 "%s%s", t->type, name ? ", " : "", name ? name : "");
     }
     const struct size s = sizes[t->type];
     if (t->ne[0] % s.block) {
@@ -64,8 +66,9 @@ static int size_of(struct cf__scan *c, struct cf_gguf_tensor *t) {
         over |= __builtin_mul_overflow(t->bytes, t->ne[i], &t->bytes);
     }
     if (over || elements > INT64_MAX || t->bytes > INT64_MAX) {
-        return cf__bad(c, CF_ERR_FORMAT, "dimensions %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64 " overflow 64 bits",
-            t->ne[0], t->ne[1], t->ne[2], t->ne[3]);
+        return cf__bad(c, CF_ERR_FORMAT,
+            "dimensions %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64 " overflow 64 bits", t->ne[0], t->ne[1],
+            t->ne[2], t->ne[3]);
     }
     return 0;
 }
@@ -80,7 +83,8 @@ static int take_tensor(struct cf__scan *c, size_t number, struct cf_gguf_tensor 
     snprintf(c->field, sizeof c->field, "tensor %s", cf__printable(shown, sizeof shown, name.text, name.length));
     t->name = name.text;
     if (cf__take(c, &t->n_dims, sizeof t->n_dims)) return -1;
-    if (t->n_dims < 1 || t->n_dims > 4) return cf__bad(c, CF_ERR_FORMAT, "%" PRIu32 " dimensions; 1 to 4 are allowed", t->n_dims);
+    if (t->n_dims < 1 || t->n_dims > 4)
+        return cf__bad(c, CF_ERR_FORMAT, "%" PRIu32 " dimensions; 1 to 4 are allowed", t->n_dims);
     for (uint32_t i = 0; i < 4; i++) {
         t->ne[i] = 1;
         if (i < t->n_dims && cf__take(c, &t->ne[i], sizeof t->ne[i])) return -1;
@@ -121,7 +125,8 @@ static int check_apart(struct cf__scan *c, const struct cf_gguf_tensor *tensors,
     for (size_t i = 1; i < n && !status; i++) {
         if (sorted[i]->offset - sorted[i - 1]->offset >= sorted[i - 1]->bytes) continue;
         char a[80], b[80];
-        snprintf(c->field, sizeof c->field, "tensor %s", cf__printable(a, sizeof a, sorted[i]->name, strlen(sorted[i]->name)));
+        snprintf(c->field, sizeof c->field, "tensor %s",
+            cf__printable(a, sizeof a, sorted[i]->name, strlen(sorted[i]->name)));
         status = cf__bad(c, CF_ERR_FORMAT, "offset: its bytes overlap those of tensor %s",
             cf__printable(b, sizeof b, sorted[i - 1]->name, strlen(sorted[i - 1]->name)));
     }
@@ -133,7 +138,8 @@ static int place(struct cf__scan *c, const struct cf__file *f, struct cf_gguf_te
     char shown[100];
     snprintf(c->field, sizeof c->field, "tensor %s", cf__printable(shown, sizeof shown, t->name, strlen(t->name)));
     if (t->offset % f->alignment)
-        return cf__bad(c, CF_ERR_FORMAT, "offset %" PRIu64 " is no multiple of the alignment %" PRIu64, t->offset, f->alignment);
+        return cf__bad(
+            c, CF_ERR_FORMAT, "offset %" PRIu64 " is no multiple of the alignment %" PRIu64, t->offset, f->alignment);
     uint64_t room = f->data < f->size ? f->size - f->data : 0;
     if (t->offset > room || t->bytes > room - t->offset) {
         return cf__bad(c, CF_ERR_FORMAT,

@@ -90,11 +90,13 @@ static int take_array(struct cf__scan *c, struct cf_gguf_value *v) {
     if (v->element == CF_GGUF_ARRAY) return cf__bad(c, CF_ERR_UNSUPPORTED, "an array of arrays");
     if (cf__take(c, &count, sizeof count)) return -1;
     if (count > CF__MAX_ARRAY)
-        return cf__bad(c, CF_ERR_LIMIT, "an array of %" PRIu64 " elements; at most %d are allowed", count, CF__MAX_ARRAY);
+        return cf__bad(
+            c, CF_ERR_LIMIT, "an array of %" PRIu64 " elements; at most %d are allowed", count, CF__MAX_ARRAY);
     uint64_t least = v->element == CF_GGUF_STRING ? sizeof(uint64_t) : kinds[v->element].width;
     if (count > cf__left(c) / least) {
-        return cf__bad(c, CF_ERR_FORMAT, "an array of %" PRIu64 " elements (%s), but only %" PRIu64 " bytes of the file are left",
-            count, kinds[v->element].name, cf__left(c));
+        return cf__bad(c, CF_ERR_FORMAT,
+            "an array of %" PRIu64 " elements (%s), but only %" PRIu64 " bytes of the file are left", count,
+            kinds[v->element].name, cf__left(c));
     }
     v->count = (size_t)count;
     return v->element == CF_GGUF_STRING ? take_strings(c, v) : take_numbers(c, v);
@@ -144,15 +146,16 @@ int cf__file_integer(const struct cf__file *f, const char *key, uint64_t *v, str
 
 /* ---- typed look-ups: 1 found, 0 absent, -1 error ---- */
 
-static int find(const struct cf_gguf *g, const char *key, bool required, const struct cf_gguf_value **v, struct cf_error *e) {
+static int find(
+    const struct cf_gguf *g, const char *key, bool required, const struct cf_gguf_value **v, struct cf_error *e) {
     *v = cf_gguf_value(g, key);
     if (*v) return 1;
     return required ? cf_fail(e, CF_ERR_FORMAT, "%s: value %s is missing", cf_gguf_path(g), key) : 0;
 }
 
 static int wrong(const struct cf_gguf *g, const struct cf_gguf_value *v, const char *wanted, struct cf_error *e) {
-    return cf_fail(e, CF_ERR_FORMAT, "%s: value %s: %s is needed, not %s", cf_gguf_path(g), v->key, wanted,
-        kinds[v->kind].name);
+    return cf_fail(
+        e, CF_ERR_FORMAT, "%s: value %s: %s is needed, not %s", cf_gguf_path(g), v->key, wanted, kinds[v->kind].name);
 }
 
 int cf_gguf_u32(const struct cf_gguf *g, const char *key, bool required, uint32_t *v, struct cf_error *e) {

@@ -28,8 +28,8 @@ struct cf_gguf_writer {
     bool data, lost; /* the header is out; an error has made the file useless */
     struct bytes values, tensors, out;
     uint64_t n_values, n_tensors;
-    uint64_t *sizes; /* [n_tensors] bytes */
-    uint64_t total;  /* of tensor data, padding included */
+    uint64_t *sizes;        /* [n_tensors] bytes */
+    uint64_t total;         /* of tensor data, padding included */
     uint64_t current, done; /* tensor being written, its bytes so far */
 };
 
@@ -176,7 +176,8 @@ static int begin_value(struct cf_gguf_writer *w, const char *key, uint32_t kind,
     return append_string(w, &w->values, key, strlen(key), e) || append_u32(w, &w->values, kind, e) ? -1 : 0;
 }
 
-static int add_scalar(struct cf_gguf_writer *w, const char *key, uint32_t kind, const void *v, size_t n, struct cf_error *e) {
+static int add_scalar(
+    struct cf_gguf_writer *w, const char *key, uint32_t kind, const void *v, size_t n, struct cf_error *e) {
     return begin_value(w, key, kind, e) || append(w, &w->values, v, n, e) ? -1 : 0;
 }
 
@@ -198,12 +199,14 @@ int cf_gguf_add_str(struct cf_gguf_writer *w, const char *key, const char *v, st
 }
 
 static int begin_array(struct cf_gguf_writer *w, const char *key, uint32_t kind, size_t n, struct cf_error *e) {
-    return begin_value(w, key, CF_GGUF_ARRAY, e) || append_u32(w, &w->values, kind, e) || append_u64(w, &w->values, n, e) ? -1
-                                                                                                                         : 0;
+    return begin_value(w, key, CF_GGUF_ARRAY, e) || append_u32(w, &w->values, kind, e) ||
+                   append_u64(w, &w->values, n, e)
+               ? -1
+               : 0;
 }
 
-int cf_gguf_add_strings(struct cf_gguf_writer *w, const char *key, const struct cf_gguf_string *v, size_t n,
-    struct cf_error *e) {
+int cf_gguf_add_strings(
+    struct cf_gguf_writer *w, const char *key, const struct cf_gguf_string *v, size_t n, struct cf_error *e) {
     if (begin_array(w, key, CF_GGUF_STRING, n, e)) return -1;
     for (size_t i = 0; i < n; i++) {
         if (append_string(w, &w->values, v[i].text, v[i].length, e)) return -1;
@@ -211,10 +214,18 @@ int cf_gguf_add_strings(struct cf_gguf_writer *w, const char *key, const struct 
     return 0;
 }
 
-int cf_gguf_add_numbers(struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n,
-    struct cf_error *e) {
-    static const uint8_t widths[] = {[CF_GGUF_U8] = 1, [CF_GGUF_I8] = 1, [CF_GGUF_U16] = 2, [CF_GGUF_I16] = 2,
-        [CF_GGUF_U32] = 4, [CF_GGUF_I32] = 4, [CF_GGUF_F32] = 4, [CF_GGUF_BOOL] = 1, [CF_GGUF_U64] = 8, [CF_GGUF_I64] = 8,
+int cf_gguf_add_numbers(
+    struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n, struct cf_error *e) {
+    static const uint8_t widths[] = {[CF_GGUF_U8] = 1,
+        [CF_GGUF_I8] = 1,
+        [CF_GGUF_U16] = 2,
+        [CF_GGUF_I16] = 2,
+        [CF_GGUF_U32] = 4,
+        [CF_GGUF_I32] = 4,
+        [CF_GGUF_F32] = 4,
+        [CF_GGUF_BOOL] = 1,
+        [CF_GGUF_U64] = 8,
+        [CF_GGUF_I64] = 8,
         [CF_GGUF_F64] = 8};
     size_t width = (size_t)kind < sizeof widths ? widths[kind] : 0;
     if (!width) return fail(w, e, CF_ERR_FORMAT, "value %s: kind %d is no kind of number", key, (int)kind);
@@ -223,7 +234,9 @@ int cf_gguf_add_numbers(struct cf_gguf_writer *w, const char *key, enum cf_gguf_
 
 /* ---- tensors ---- */
 
-static uint64_t padded(uint64_t n) { return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+static uint64_t padded(uint64_t n) {
+    return (n + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
+}
 
 static int tensor_bytes(struct cf_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne,
     uint64_t *bytes, struct cf_error *e) {
@@ -231,8 +244,9 @@ static int tensor_bytes(struct cf_gguf_writer *w, const char *name, uint32_t typ
     if (!t) return fail(w, e, CF_ERR_UNSUPPORTED, "tensor %s: type %" PRIu32 " cannot be written", name, type);
     if (n_dims < 1 || n_dims > 4) return fail(w, e, CF_ERR_FORMAT, "tensor %s: %" PRIu32 " dimensions", name, n_dims);
     if (ne[0] % t->block) {
-        return fail(w, e, CF_ERR_FORMAT, "tensor %s: rows of %" PRIu64 " elements, but type %s comes in blocks of %" PRIu32,
-            name, ne[0], t->name, t->block);
+        return fail(w, e, CF_ERR_FORMAT,
+            "tensor %s: rows of %" PRIu64 " elements, but type %s comes in blocks of %" PRIu32, name, ne[0], t->name,
+            t->block);
     }
     bool over = __builtin_mul_overflow(ne[0] / t->block, (uint64_t)t->block_bytes, bytes);
     for (uint32_t i = 1; i < n_dims; i++)
@@ -274,8 +288,10 @@ int cf_gguf_begin_data(struct cf_gguf_writer *w, struct cf_error *e) {
         return -1;
     uint64_t header = out->n + w->values.n + w->tensors.n;
     /* Asking for all of it now tells of a full disk before the work and not after it. */
-    if (!w->direct && fallocate(w->fd, 0, 0, (off_t)(padded(header) + w->total)) && (errno == ENOSPC || errno == EFBIG)) {
-        return fail(w, e, CF_ERR_FILE, "cannot write %" PRIu64 " bytes: %s", padded(header) + w->total, strerror(errno));
+    if (!w->direct && fallocate(w->fd, 0, 0, (off_t)(padded(header) + w->total)) &&
+        (errno == ENOSPC || errno == EFBIG)) {
+        return fail(
+            w, e, CF_ERR_FILE, "cannot write %" PRIu64 " bytes: %s", padded(header) + w->total, strerror(errno));
     }
     if (put(w, w->values.at, w->values.n, e) || put(w, w->tensors.at, w->tensors.n, e)) return -1;
     return pad(w, header, e);
@@ -323,7 +339,8 @@ int cf_gguf_writer_open(struct cf_gguf_writer **out, const char *path, struct cf
 static int finish(struct cf_gguf_writer *w, struct cf_error *e) {
     if (w->lost) return cf_fail(e, CF_ERR_FILE, "%s: not written after an earlier error", w->path);
     if (!w->data || w->current != w->n_tensors) {
-        return fail(w, e, CF_ERR_FORMAT, "only %" PRIu64 " of %" PRIu64 " tensors have been written", w->current, w->n_tensors);
+        return fail(
+            w, e, CF_ERR_FORMAT, "only %" PRIu64 " of %" PRIu64 " tensors have been written", w->current, w->n_tensors);
     }
     return flush(w, e) || appear(w, e) ? -1 : 0;
 }

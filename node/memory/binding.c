@@ -121,20 +121,20 @@ static void keep_node_of(hwloc_topology_t t, int pu, hwloc_bitmap_t cpus) {
     if (best) hwloc_bitmap_and(cpus, cpus, best->cpuset);
 }
 
-/* Puts into `wide` what the launcher may use; false: unknown, or this core is not the one that its default deals to us
- * (local rank k gets core k), so that somebody else, such as taskset, chose it. */
+/* Puts into `wide` what the launcher may use; false: somebody else, such as taskset, chose our core. mpirun's default
+ * deals core k to local rank k, counting the host's cores even where it may itself use only some of them. */
 static bool launcher_cpus(hwloc_topology_t t, int pu, hwloc_bitmap_t wide) {
     struct ancestor a;
     char pid[16];
+    hwloc_const_bitmap_t all = hwloc_topology_get_allowed_cpuset(t);
+    hwloc_bitmap_copy(wide, all);
     if (find_launcher(&a, pid, sizeof pid)) {
-        if (launcher_was_told(pid)) return false;
-        if (hwloc_bitmap_list_sscanf(wide, a.cpus) < 0) return false;
-        hwloc_bitmap_and(wide, wide, hwloc_topology_get_allowed_cpuset(t));
-    } else {
-        hwloc_bitmap_copy(wide, hwloc_topology_get_allowed_cpuset(t));
+        if (launcher_was_told(pid) || hwloc_bitmap_list_sscanf(wide, a.cpus) < 0) return false;
+        hwloc_bitmap_and(wide, wide, all);
     }
     const char *local_rank = getenv("OMPI_COMM_WORLD_LOCAL_RANK");
-    return !local_rank || core_number(t, wide, pu) == atoi(local_rank);
+    int k = local_rank ? atoi(local_rank) : 0;
+    return core_number(t, all, pu) == k || core_number(t, wide, pu) == k;
 }
 
 bool cf__binding_read(hwloc_topology_t t, int local_size, hwloc_bitmap_t cpus) {
@@ -147,7 +147,7 @@ bool cf__binding_read(hwloc_topology_t t, int local_size, hwloc_bitmap_t cpus) {
         int pu = hwloc_bitmap_first(cpus);
         if (asked != CF__KEEP && is_one_core(t, cpus) && launcher_cpus(t, pu, wide)) {
             if (asked == CF__TO_NODE) keep_node_of(t, pu, wide);
-            widened = hwloc_bitmap_isincluded(cpus, wide) && !is_one_core(t, wide);
+            widened = !hwloc_bitmap_iszero(wide) && !hwloc_bitmap_isequal(cpus, wide);
             if (widened) hwloc_bitmap_copy(cpus, wide);
         }
     }

@@ -16,7 +16,8 @@ const char *cf_domain_name(enum cf_domain domain) {
     return (unsigned)domain < CF_DOMAINS ? names[domain] : "?";
 }
 
-/* --- GGUF names ---------------------------------------------------------------------------------------------------- */
+/* --- GGUF names ----------------------------------------------------------------------------------------------------
+ */
 
 struct name_row {
     const char *name;
@@ -34,11 +35,8 @@ static const struct name_row whole_names[] = {
 /* What a name begins with behind "blk.N.". Norms belong to the domain of their consumer, so that those inside a block
  * go with attention or with the MLP. */
 static const struct name_row block_names[] = {
-    {"attn_", CF_LEFT_HEMI},
-    {"post_attention_norm", CF_LEFT_HEMI},
-    {"ffn_", CF_RIGHT_HEMI},
-    {"post_ffw_norm", CF_RIGHT_HEMI},
-    {"exp_probs_b", CF_RIGHT_HEMI}, /* bias of the router */
+    {"attn_", CF_LEFT_HEMI}, {"post_attention_norm", CF_LEFT_HEMI}, {"ffn_", CF_RIGHT_HEMI},
+    {"post_ffw_norm", CF_RIGHT_HEMI}, {"exp_probs_b", CF_RIGHT_HEMI}, /* bias of the router */
 };
 
 /* Behind "blk.N."; NULL if the name is none of a block. */
@@ -79,7 +77,8 @@ static bool find_gguf_name(const char *name, enum cf_domain *domain) {
     return false;
 }
 
-/* --- Words in any name --------------------------------------------------------------------------------------------- */
+/* --- Words in any name ---------------------------------------------------------------------------------------------
+ */
 
 static const struct {
     enum cf_domain domain;
@@ -112,11 +111,11 @@ enum cf_domain cf_domain_of(const char *name, int index, int n_layers) {
     return find_gguf_name(name, &domain) ? domain : cf_domain_of_mlx(name, index, n_layers);
 }
 
-/* --- Domains on nodes ---------------------------------------------------------------------------------------------- */
+/* --- Domains on nodes ----------------------------------------------------------------------------------------------
+ */
 
 /* RAM Coffers' machine, an IBM Power S824 with four NUMA nodes. */
-static const int s824[CF_DOMAINS] = {
-    [CF_PREFRONTAL] = 3, [CF_LEFT_HEMI] = 1, [CF_RIGHT_HEMI] = 0, [CF_TEMPORAL] = 2};
+static const int s824[CF_DOMAINS] = {[CF_PREFRONTAL] = 3, [CF_LEFT_HEMI] = 1, [CF_RIGHT_HEMI] = 0, [CF_TEMPORAL] = 2};
 
 static bool find_domain(const char *text, size_t length, enum cf_domain *domain) {
     static const struct name_row rows[] = {{"prefrontal", CF_PREFRONTAL}, {"left", CF_LEFT_HEMI},
@@ -137,15 +136,16 @@ static int parse_pair(const char *text, size_t length, int node[CF_DOMAINS], str
     enum cf_domain domain;
     if (!equals || !find_domain(text, (size_t)(equals - text), &domain))
         return cf_fail(e, CF_ERR_USAGE,
-            "map: \"%.*s\" is not DOMAIN=NODE with prefrontal, left, right or temporal (or the whole map s824)",
-            shown, text);
+            "map: \"%.*s\" is not DOMAIN=NODE with prefrontal, left, right or temporal (or the whole map s824)", shown,
+            text);
     size_t digits = length - (size_t)(equals + 1 - text);
     bool number = digits > 0 && digits <= 4;
     for (size_t i = 0; i < digits; i++)
         number = number && isdigit((unsigned char)equals[1 + i]);
     int n = number ? atoi(equals + 1) : -1;
     if (n < 0 || n > MAX_NODE)
-        return cf_fail(e, CF_ERR_USAGE, "map: the node in \"%.*s\" is not a number from 0 to %d", shown, text, MAX_NODE);
+        return cf_fail(
+            e, CF_ERR_USAGE, "map: the node in \"%.*s\" is not a number from 0 to %d", shown, text, MAX_NODE);
     if (node[domain] >= 0)
         return cf_fail(e, CF_ERR_USAGE, "map: %s has two nodes, %d and %d", cf_domain_name(domain), node[domain], n);
     node[domain] = n;

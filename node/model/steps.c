@@ -48,7 +48,13 @@ struct job {
     uint32_t n_rows;
     bool by_shares;
     bool not_finite;
+    const float *part[CF_MAX_PARTS]; /* what has arrived, looked up by thread 0 before the job */
 };
+
+static void look_up_parts(struct job *j) {
+    for (uint32_t p = 0; p < j->route->x.n_in; p++)
+        j->part[p] = cf_mail_part(&j->g->mail, &j->route->x, j->c->id, p, NULL, NULL);
+}
 
 /* Round over rows: x = norm(source), rounded if a quantised matrix follows. */
 static void norm_rows(struct job *j, struct cf_team *team, uint32_t thread) {
@@ -380,10 +386,9 @@ static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     for (uint32_t k = 0; k < r->n_own; k++)
         v[r->own_vector + k] = sum_place(j, k, 0, c0);
     for (uint32_t p = 0; p < r->x.n_in; p++) {
-        const float *part = cf_mail_part(&g->mail, &r->x, j->c->id, p, NULL, NULL);
         uint32_t n = r->x.in[p].columns / n_embd;
         for (uint32_t k = 0; k < n; k++)
-            v[r->in_vector[p] + k] = part + (size_t)k * j->n_rows * width;
+            v[r->in_vector[p] + k] = j->part[p] + (size_t)k * j->n_rows * width;
     }
     const float *bias = j->norm ? j->norm->vector : NULL;
     while (cf_team_next(team, thread, 4, &first, &last)) {
@@ -418,6 +423,7 @@ static int step_add(struct cf_engine *g, struct cf_context *c, const struct cf_i
         width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
         if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
     }
+    look_up_parts(&j);
     cf_team_do(g->o.team, add_thread, &j, c->n_rows * ((width + ADD_COLUMNS - 1) / ADD_COLUMNS));
     cf_mail_release(&g->mail, &r->x, c->id);
     if (!j.by_shares) return 0;
@@ -437,7 +443,7 @@ static void share_thread(struct cf_team *team, uint32_t thread, void *ctx) {
         for (uint32_t p = 0; p <= r->x.n_in; p++) {
             uint32_t s = p < r->x.n_in ? r->in_vector[p] : (uint32_t)r->my_share;
             uint32_t width = r->share_cut[s + 1] - r->share_cut[s];
-            const float *part = p < r->x.n_in ? cf_mail_part(&g->mail, &r->x, j->c->id, p, NULL, NULL) : j->c->stage;
+            const float *part = p < r->x.n_in ? j->part[p] : j->c->stage;
             g->o.kernels->add(h + r->share_cut[s], part + (size_t)first * width, width);
         }
     }
@@ -447,6 +453,7 @@ static int step_share(struct cf_engine *g, struct cf_context *c, const struct cf
     const struct cf_route *r = &g->program.routes[i->route];
     if (!cf_route_by_shares(r, c->n_rows, g->o.model->n_embd)) return 0;
     struct job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows};
+    look_up_parts(&j);
     cf_team_do(g->o.team, share_thread, &j, c->n_rows);
     cf_mail_release(&g->mail, &r->x, c->id);
     return 0;

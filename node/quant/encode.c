@@ -4,7 +4,9 @@
 #include "node/kernels/type.h"
 #include "node/quant/fit.h"
 
-static void encode_f32(const float *src, uint8_t *dst, size_t n) { memcpy(dst, src, n * sizeof *src); }
+static void encode_f32(const float *src, uint8_t *dst, size_t n) {
+    memcpy(dst, src, n * sizeof *src);
+}
 
 static void encode_f16(const float *src, uint8_t *dst, size_t n) {
     for (size_t i = 0; i < n; i++)

@@ -8,9 +8,9 @@ enum { SUPER = 256 };
 
 /* A super-block of Q4_K or Q5_K before its bits are laid out: 8 sub-blocks of 32, value = d * sc * q - dmin * m. */
 struct with_min {
-    uint16_t d, dmin;     /* f16 */
-    uint8_t sc[8], m[8];  /* 6 bits each */
-    uint8_t q[SUPER];     /* 4 or 5 bits */
+    uint16_t d, dmin;    /* f16 */
+    uint8_t sc[8], m[8]; /* 6 bits each */
+    uint8_t q[SUPER];    /* 4 or 5 bits */
 };
 
 /* Rounds values[8] >= 0 to 6 bits under one common f16 scale; *back is that scale's value. */
@@ -37,9 +37,9 @@ static void fit_with_min(const float *x, int32_t high, struct with_min *b) {
     }
 }
 
-/* d, dmin and the 12 bytes of scales that Q4_K and Q5_K begin with: 6-bit scale and minimum of sub-blocks 0 to 3 in the low
- * bits of bytes 0 to 3 and 4 to 7; of sub-blocks 4 to 7 the low 4 bits in bytes 8 to 11 and the high 2 bits above the
- * former. */
+/* d, dmin and the 12 bytes of scales that Q4_K and Q5_K begin with: 6-bit scale and minimum of sub-blocks 0 to 3 in the
+ * low bits of bytes 0 to 3 and 4 to 7; of sub-blocks 4 to 7 the low 4 bits in bytes 8 to 11 and the high 2 bits above
+ * the former. */
 static void put_head(const struct with_min *b, uint8_t *dst) {
     cf__put_u16(dst, b->d);
     cf__put_u16(dst + 2, b->dmin);

@@ -1,8 +1,8 @@
 /* Private to node/quant: fits of a few numbers by whole numbers times a scale, used by all block types.
  *
- * A fit tries several first guesses of the scale, rounds to whole numbers under each, takes the least-squares scale (and
- * minimum) for those whole numbers, and keeps the guess with the least squared error. Only + - * / are used, in the order
- * in which they are written, so that a file comes out the same on every machine.
+ * A fit tries several first guesses of the scale, rounds to whole numbers under each, takes the least-squares scale
+ * (and minimum) for those whole numbers, and keeps the guess with the least squared error. Only + - * / are used, in
+ * the order in which they are written, so that a file comes out the same on every machine.
  */
 #ifndef COFFER_NODE_QUANT_FIT_H
 #define COFFER_NODE_QUANT_FIT_H
@@ -13,7 +13,10 @@
 
 /* To the nearest whole number, halves to even. |x| < 2^22. Vectorises, unlike lrintf. */
 static inline int32_t cf__nearest(float x) {
-    union { float f; int32_t i; } u = {.f = x + 12582912.0f};
+    union {
+        float f;
+        int32_t i;
+    } u = {.f = x + 12582912.0f};
     return u.i - 0x4b400000;
 }
 
@@ -23,7 +26,9 @@ static inline int32_t cf__nearest_in(float x, int32_t low, int32_t high) {
     return cf__nearest(y < (float)high ? y : (float)high);
 }
 
-static inline void cf__put_u16(uint8_t *to, uint16_t v) { memcpy(to, &v, 2); }
+static inline void cf__put_u16(uint8_t *to, uint16_t v) {
+    memcpy(to, &v, 2);
+}
 
 /* x[n] ~ scale * q, q in [low, high], |low| >= high. Returns the scale, of either sign. */
 float cf__fit_scale(const float *x, size_t n, int32_t low, int32_t high);

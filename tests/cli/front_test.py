@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The front process, watched from outside: front_test.py HELPER [MPIRUN]. Needs no model. Without MPIRUN it takes the
 fake one beside this file."""
-import glob, hashlib, os, pty, random, select, signal, subprocess, sys, tempfile, time, unittest
+import fcntl, glob, hashlib, os, pty, random, select, signal, subprocess, sys, tempfile, termios, time, unittest
 
 here = os.path.dirname(os.path.abspath(__file__))
 helper = os.path.abspath(sys.argv[1])
@@ -81,7 +81,7 @@ class Front(unittest.TestCase):
     def test_rank_dies(self):
         status, out, err = self.run_to_end("die", "1")
         self.assertEqual((status, out), (1, b""))
-        self.assertRegex(err, r"^coffer: rank 1 on \S+ died: signal 9 \(Killed\)\n$")
+        self.assertRegex(err, r"^coffer: (rank 1 on \S+ died: signal 9 \(Killed\)|a rank died: Killed)\n$")
 
     def test_first_interrupt_ends_the_text(self):
         p = self.start("until-interrupted")
@@ -174,24 +174,40 @@ class Front(unittest.TestCase):
         self.assertEqual((status, out), (1, b""))
         self.assertIn("cannot start /no/such/mpirun: No such file or directory", err)
 
-    def test_on_a_terminal(self):
+    def on_terminal(self, *words):
+        """Starts the front as the foreground job of a new terminal."""
         master, slave = pty.openpty()
-        p = self.start("events", stdin=slave, stdout=slave, stderr=slave)
+        own = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        p = self.start(*words, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, preexec_fn=own)
         os.close(slave)
-        screen = b""
+        return p, master
+
+    def screen(self, master):
+        text = b""
         while select.select([master], [], [], SOON)[0]:
             try:
                 got = os.read(master, 4096)
             except OSError:
                 break
-            if not got:
-                break
-            screen += got
-        self.assertEqual(p.wait(SOON), 0)
+            text += got
         os.close(master)
+        return text
+
+    def test_progress_on_a_terminal(self):
+        p, master = self.on_terminal("events")
+        screen = self.screen(master)
+        self.assertEqual(p.wait(SOON), 0)
         self.assertRegex(screen, rb"\[-+\]   0 % loading\r\x1b\[K")  # drawn and taken away again
         self.assertIn(b"text\r\n", screen)
         self.assertNotIn(b"\x1e", screen)
+
+    def test_ctrl_c_on_a_terminal(self):
+        p, master = self.on_terminal("until-interrupted")
+        self.wait_for_ranks()
+        os.write(master, b"\x03")
+        screen = self.screen(master)
+        self.assertEqual(p.wait(SOON), 130)
+        self.assertIn(b"last words\r\n", screen)
 
 def read(path):
     with open(path) as f:

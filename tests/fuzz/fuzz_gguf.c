@@ -1,5 +1,5 @@
-/* Fuzz target of the GGUF reader: the input is a file. Whatever opens is walked whole: every value, every tensor, and the
- * bytes of the tensors, so that a wrong bound shows up as a bad access and not only as a wrong number. */
+/* Fuzz target of the GGUF reader: the input is a file. Whatever opens is walked whole: every value, every tensor, and
+ * the bytes of the tensors, so that a wrong bound shows up as a bad access and not only as a wrong number. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -67,7 +67,7 @@ int main(int argc, char **argv) {
         wanted[r] = r + 1 < argc ? atoi(argv[r + 1]) : -1;
     if (cf_machine_read(&m, size, &e) < 0) goto failed;
     hash[rank] = m.cpus_hash;
-    if (!tell_each_other(rank, size, hash)) return 3;
+    if (size > 1 && !tell_each_other(rank, size, hash)) return 3;
     if (cf_seat_assign_bound(&seat, &m, rank, size, wanted, hash, &e) < 0) goto failed;
     const struct cf_numa_node *node = &m.nodes[seat.node];
     if (cf_arena_open(&a, (size_t)16 << 20, (int)node->os_index, false, CF_NUMA_STRICT, &e) < 0) goto failed;

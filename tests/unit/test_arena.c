@@ -141,7 +141,7 @@ static void a_model_that_does_not_fit_is_refused(void **state) {
         assert_null(a.base);
     }
     struct cf_error e = {0};
-    assert_int_equal(cf_arena_open(&a, n->memory_free + 512 * mib, (int)n->os_index, false, CF_NUMA_DEFAULT, &e), -1);
+    assert_int_equal(cf_arena_open(&a, n->memory + 512 * mib, (int)n->os_index, false, CF_NUMA_DEFAULT, &e), -1);
     if (getenv("CF_TEST_VERBOSE")) print_message("%s\n", e.text);
     assert_int_equal(cf_arena_open(&a, SIZE_MAX, (int)n->os_index, true, CF_NUMA_DEFAULT, &e), -1);
     assert_int_equal(cf_arena_open(&a, 1, -1, false, CF_NUMA_DEFAULT, &e), -1);

@@ -108,14 +108,13 @@ static void test_words(void **state) {
 static void test_order(void **state) {
     (void)state;
     static const struct row rows[] = {
-        {"self_attn.kv_cache", -1, 0, CF_TEMPORAL},  /* 1 before 2 */
-        {"mlp.cache", -1, 0, CF_TEMPORAL},           /* 1 before 3 */
-        {"norm_cache", -1, 0, CF_TEMPORAL},          /* 1 before 4 */
-        {"mlp.attention", -1, 0, CF_LEFT_HEMI},      /* 2 before 3 */
-        {"attention_norm", -1, 0, CF_LEFT_HEMI},     /* 2 before 4 */
-        {"mlp.norm", -1, 0, CF_RIGHT_HEMI},          /* 3 before 4 */
-        {"post_feed_forward_layernorm", 0, 12, CF_RIGHT_HEMI},
-        {"embed", 0, 12, CF_PREFRONTAL},             /* 4 before 5 */
+        {"self_attn.kv_cache", -1, 0, CF_TEMPORAL},                                             /* 1 before 2 */
+        {"mlp.cache", -1, 0, CF_TEMPORAL},                                                      /* 1 before 3 */
+        {"norm_cache", -1, 0, CF_TEMPORAL},                                                     /* 1 before 4 */
+        {"mlp.attention", -1, 0, CF_LEFT_HEMI},                                                 /* 2 before 3 */
+        {"attention_norm", -1, 0, CF_LEFT_HEMI},                                                /* 2 before 4 */
+        {"mlp.norm", -1, 0, CF_RIGHT_HEMI},                                                     /* 3 before 4 */
+        {"post_feed_forward_layernorm", 0, 12, CF_RIGHT_HEMI}, {"embed", 0, 12, CF_PREFRONTAL}, /* 4 before 5 */
     };
     CHECK(rows, cf_domain_of);
     CHECK(rows, cf_domain_of_mlx);

@@ -1,5 +1,5 @@
-/* The encoders against the decoders: how far decode(encode(x)) may be from x, what must come back exactly, odd inputs, and
- * the rules of the mixes. */
+/* The encoders against the decoders: how far decode(encode(x)) may be from x, what must come back exactly, odd inputs,
+ * and the rules of the mixes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -171,7 +171,8 @@ static void mixes(void **state) {
     };
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         uint32_t type = cf_mix_type(rules[i].mix, rules[i].tensor, rules[i].layer, rules[i].n_layers, rules[i].n_dims);
-        if (type != rules[i].type) fail_msg("%s %s: type %u, not %u", rules[i].mix, rules[i].tensor, type, rules[i].type);
+        if (type != rules[i].type)
+            fail_msg("%s %s: type %u, not %u", rules[i].mix, rules[i].tensor, type, rules[i].type);
     }
     assert_int_equal(cf_fitting_type(CF_TYPE_Q4_K, 512), CF_TYPE_Q4_K);
     assert_int_equal(cf_fitting_type(CF_TYPE_Q6_K, 288), CF_TYPE_Q8_0);
@@ -181,6 +182,7 @@ static void mixes(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(error_bounds), cmocka_unit_test(shifted),
-        cmocka_unit_test(exact_values), cmocka_unit_test(odd_inputs), cmocka_unit_test(refusals), cmocka_unit_test(mixes)};
+        cmocka_unit_test(exact_values), cmocka_unit_test(odd_inputs), cmocka_unit_test(refusals),
+        cmocka_unit_test(mixes)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -375,7 +375,8 @@ int main(void) {
     if (!mkdtemp(folder)) return 1;
     const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(typed_look_ups),
         cmocka_unit_test(split_set), cmocka_unit_test(broken_split_sets), cmocka_unit_test(identity),
-        cmocka_unit_test(large_tables_open_fast), cmocka_unit_test(nothing_left_behind), cmocka_unit_test(refused_tensors)};
+        cmocka_unit_test(large_tables_open_fast), cmocka_unit_test(nothing_left_behind),
+        cmocka_unit_test(refused_tensors)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(folder);
     return failed;

@@ -25,9 +25,15 @@ static void raw(struct blob *b, const void *from, size_t n) {
     if (n) memcpy(b->bytes + b->n, from, n);
     b->n += n;
 }
-static void u8(struct blob *b, uint8_t v) { raw(b, &v, sizeof v); }
-static void u32(struct blob *b, uint32_t v) { raw(b, &v, sizeof v); }
-static void u64(struct blob *b, uint64_t v) { raw(b, &v, sizeof v); }
+static void u8(struct blob *b, uint8_t v) {
+    raw(b, &v, sizeof v);
+}
+static void u32(struct blob *b, uint32_t v) {
+    raw(b, &v, sizeof v);
+}
+static void u64(struct blob *b, uint64_t v) {
+    raw(b, &v, sizeof v);
+}
 static void str(struct blob *b, const char *s) {
     u64(b, strlen(s));
     raw(b, s, strlen(s));
@@ -68,16 +74,36 @@ static void data(struct blob *b, size_t n) {
 
 /* ---- one class each ---- */
 
-static void empty(struct blob *b) { (void)b; }
-static void other_magic(struct blob *b) { raw(b, "PK\3\4aaaaaaaaaaaaaaaaaaaaaaaa", 28); }
-static void big_magic(struct blob *b) { raw(b, "FUGG\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24); }
-static void big_version(struct blob *b) { raw(b, "GGUF\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24); }
-static void version_1(struct blob *b) { raw(b, "GGUF\1\0\0\0\0\0\0\0\0\0\0\0", 16); }
-static void version_4(struct blob *b) { raw(b, "GGUF\4\0\0\0\0\0\0\0\0\0\0\0", 16); }
-static void many_tensors(struct blob *b) { header(b, 1000, 0); }
-static void endless_tensors(struct blob *b) { header(b, UINT64_MAX, 0); }
-static void many_values(struct blob *b) { header(b, 0, 1000); }
-static void endless_values(struct blob *b) { header(b, 0, UINT64_MAX / 2); }
+static void empty(struct blob *b) {
+    (void)b;
+}
+static void other_magic(struct blob *b) {
+    raw(b, "PK\3\4aaaaaaaaaaaaaaaaaaaaaaaa", 28);
+}
+static void big_magic(struct blob *b) {
+    raw(b, "FUGG\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
+}
+static void big_version(struct blob *b) {
+    raw(b, "GGUF\0\0\0\3\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 24);
+}
+static void version_1(struct blob *b) {
+    raw(b, "GGUF\1\0\0\0\0\0\0\0\0\0\0\0", 16);
+}
+static void version_4(struct blob *b) {
+    raw(b, "GGUF\4\0\0\0\0\0\0\0\0\0\0\0", 16);
+}
+static void many_tensors(struct blob *b) {
+    header(b, 1000, 0);
+}
+static void endless_tensors(struct blob *b) {
+    header(b, UINT64_MAX, 0);
+}
+static void many_values(struct blob *b) {
+    header(b, 0, 1000);
+}
+static void endless_values(struct blob *b) {
+    header(b, 0, UINT64_MAX / 2);
+}
 static void zero_key(struct blob *b) {
     header(b, 0, 1);
     number(b, "", 1);
@@ -378,7 +404,8 @@ static void each_class(void **state) {
         put_file(b.bytes, b.n);
         if (try_open(&e) != -1) fail_msg("case %zu (\"%s\") was accepted", i, classes[i].says[1]);
         for (int k = 0; k < 2; k++) {
-            if (!strstr(e.text, classes[i].says[k])) fail_msg("case %zu: \"%s\" lacks \"%s\"", i, e.text, classes[i].says[k]);
+            if (!strstr(e.text, classes[i].says[k]))
+                fail_msg("case %zu: \"%s\" lacks \"%s\"", i, e.text, classes[i].says[k]);
         }
         if (!strstr(e.text, path)) fail_msg("case %zu: \"%s\" does not name the file", i, e.text);
         assert_true(e.code != CF_OK);

@@ -38,7 +38,8 @@ static void expect_ids(const struct cf_tokenizer *t, const char *text, size_t le
         expect_ids(t, text, strlen(text), false, special, expected_, sizeof expected_ / sizeof *expected_);            \
     } while (0)
 
-/* --- SentencePiece ------------------------------------------------------------------------------------------------- */
+/* --- SentencePiece -------------------------------------------------------------------------------------------------
+ */
 
 #define SP "\xe2\x96\x81"
 
@@ -72,13 +73,13 @@ static void test_spm_merges(void **state) {
     s.v.add_space_prefix = -1;
     struct cf_tokenizer *t = load(&s.v);
     EXPECT(t, "ab", false, s.ab);
-    EXPECT(t, "abc", false, s.a, s.bc);       /* the higher score, not the first */
-    EXPECT(t, "ddd", false, s.dd, s.d);       /* the leftmost of equals */
+    EXPECT(t, "abc", false, s.a, s.bc); /* the higher score, not the first */
+    EXPECT(t, "ddd", false, s.dd, s.d); /* the leftmost of equals */
     EXPECT(t, "ddddd", false, s.dd, s.dd, s.d);
     EXPECT(t, " a", false, s.space_a);
-    EXPECT(t, " ab", false, s.space, s.ab);   /* ab has the higher score, so " a" never comes about */
+    EXPECT(t, " ab", false, s.space, s.ab); /* ab has the higher score, so " a" never comes about */
     EXPECT(t, "  ", false, s.space, s.space);
-    EXPECT(t, SP "a", false, s.space_a);      /* no difference from a space, as in SentencePiece */
+    EXPECT(t, SP "a", false, s.space_a); /* no difference from a space, as in SentencePiece */
     cf_tokenizer_free(t);
 }
 
@@ -109,7 +110,10 @@ static void test_spm_bytes(void **state) {
     EXPECT(t, "\n", false, BYTE0 + 0x0a);
     EXPECT(t, "a\xc3\x9f", false, s.a, BYTE0 + 0xc3, BYTE0 + 0x9f);
     EXPECT(t, "\xc3\xa9", false, s.eacute);
-    EXPECT(t, "a\xff" "b", false, s.a, BYTE0 + 0xff, s.b);
+    EXPECT(t,
+        "a\xff"
+        "b",
+        false, s.a, BYTE0 + 0xff, s.b);
     EXPECT(t, "a\xc3", false, s.a, BYTE0 + 0xc3);
     EXPECT(t, "\xed\xa0\x80", false, BYTE0 + 0xed, BYTE0 + 0xa0, BYTE0 + 0x80); /* a surrogate */
     expect_ids(t, "a\0b", 3, false, false, (uint32_t[]){s.a, BYTE0, s.b}, 3);
@@ -140,7 +144,8 @@ static void test_special(void **state) {
     cf_tokenizer_free(t);
 }
 
-/* --- Byte-level BPE ------------------------------------------------------------------------------------------------ */
+/* --- Byte-level BPE ------------------------------------------------------------------------------------------------
+ */
 
 static void test_bpe_merges(void **state) {
     (void)state;
@@ -161,9 +166,15 @@ static void test_bpe_merges(void **state) {
     EXPECT(t, "\xc3\xa9", false, eacute);
     EXPECT(t, "ab<|im_end|>", true, ab, im_end);
     /* What is no UTF-8 becomes single bytes, and separates words. */
-    EXPECT(t, "a\xff" "b", false, 'a', 0xff, 'b');
+    EXPECT(t,
+        "a\xff"
+        "b",
+        false, 'a', 0xff, 'b');
     EXPECT(t, "ab\xc3", false, ab, 0xc3);
-    EXPECT(t, "\xf0\x9f\x92" "ab", false, 0xf0, 0x9f, 0x92, ab);
+    EXPECT(t,
+        "\xf0\x9f\x92"
+        "ab",
+        false, 0xf0, 0x9f, 0x92, ab);
     expect_ids(t, "ab", 2, true, false, (uint32_t[]){ab}, 1);
     assert_false(cf_tokenizer_adds_bos(t));
     assert_int_equal(cf_tokenizer_bos(t), -1);
@@ -233,16 +244,19 @@ static void test_pretokenizers(void **state) {
     SPLIT("gpt-2", "Hello", " world", "'s", " 12345", " x", "!?", "\n");
     SPLIT("smollm", "Hello", " ", "1", "2", " x");
     SPLIT("qwen2", "I", "'LL", " go", ",", " you", "'Ve", " '", "quoted"); /* contractions in any case */
-    SPLIT("gpt-2", "I", "'", "LL", " go");                              /* here not */
-    SPLIT("llama-bpe", "a", "\n\n", " ", " b", "!!\n\n", "c");          /* ends of line stay with what is before them */
-    SPLIT("llama-bpe", "a", "  \n", "\tb", "  ");             /* one character of any other kind goes with letters */
-    SPLIT("qwen2", "\xc3\xa9t\xc3\xa9", "\xe2\x82\xac\xe6\x97\xa5\xe6\x9c\xac"); /* letters beyond ASCII */
-    SPLIT("qwen2", "x", "\xc2\xa0", " y");                              /* U+00A0 is white space */
-    SPLIT("qwen2", "a", " \xe1\xa0\x8e!");                         /* U+180E is not, whatever PCRE2's \s says */
-    SPLIT("qwen2", "a", "'\xc5\xbf" "b");                            /* the long s makes no contraction */
+    SPLIT("gpt-2", "I", "'", "LL", " go");                                 /* here not */
+    SPLIT("llama-bpe", "a", "\n\n", " ", " b", "!!\n\n", "c"); /* ends of line stay with what is before them */
+    SPLIT("llama-bpe", "a", "  \n", "\tb", "  ");              /* one character of any other kind goes with letters */
+    SPLIT("qwen2", "\xc3\xa9ta", "\xe2\x82\xac\xe6\x97\xa5\xe6\x9c\xac"); /* letters beyond ASCII */
+    SPLIT("qwen2", "x", "\xc2\xa0", " y");                                /* U+00A0 is white space */
+    SPLIT("qwen2", "a", " \xe1\xa0\x8e!");                                /* U+180E is not, whatever PCRE2's \s says */
+    SPLIT("qwen2", "a",
+        "'\xc5\xbf"
+        "b"); /* the long s makes no contraction */
 }
 
-/* --- What is refused ----------------------------------------------------------------------------------------------- */
+/* --- What is refused -----------------------------------------------------------------------------------------------
+ */
 
 static void refuse(struct vocabulary *v, enum cf_code code, const char *word) {
     struct cf_tokenizer *t;
@@ -287,12 +301,14 @@ static void test_refusals(void **state) {
     }
 }
 
-/* --- Back to text -------------------------------------------------------------------------------------------------- */
+/* --- Back to text --------------------------------------------------------------------------------------------------
+ */
 
 static void expect_push(struct cf_detok *d, const struct cf_tokenizer *t, uint32_t id, const char *text) {
     char out[1024];
     size_t n = cf_detok_push(d, t, id, true, out, sizeof out);
-    if (n != strlen(text) || memcmp(out, text, n)) fail_msg("token %u gave \"%.*s\", not \"%s\"", id, (int)n, out, text);
+    if (n != strlen(text) || memcmp(out, text, n))
+        fail_msg("token %u gave \"%.*s\", not \"%s\"", id, (int)n, out, text);
 }
 
 static void test_detok(void **state) {
@@ -301,7 +317,7 @@ static void test_detok(void **state) {
     struct cf_tokenizer *t = load(&s.v);
     struct cf_detok d = {0};
     char out[1024];
-    expect_push(&d, t, 1, "");         /* a control token shows nothing, and does not count as the first */
+    expect_push(&d, t, 1, "");          /* a control token shows nothing, and does not count as the first */
     expect_push(&d, t, s.space_a, "a"); /* the first loses its space */
     expect_push(&d, t, s.space_a, " a");
     expect_push(&d, t, BYTE0 + 0xf0, "");
@@ -310,7 +326,9 @@ static void test_detok(void **state) {
     expect_push(&d, t, BYTE0 + 0xa9, "\xf0\x9f\x92\xa9");
     expect_push(&d, t, BYTE0 + 0xff, "\xef\xbf\xbd");
     expect_push(&d, t, BYTE0 + 0xe2, "");
-    expect_push(&d, t, s.b, "\xef\xbf\xbd" "b"); /* the character never came */
+    expect_push(&d, t, s.b,
+        "\xef\xbf\xbd"
+        "b"); /* the character never came */
     expect_push(&d, t, s.user, "<USR>");
     assert_int_equal(cf_detok_flush(&d, out, sizeof out), 0);
     expect_push(&d, t, BYTE0 + 0xe2, "");
@@ -331,11 +349,14 @@ static void test_detok_bpe(void **state) {
     (void)state;
     struct vocabulary v = {.model = "gpt2", .pre = "qwen2"};
     vocabulary_letters(&v);
-    vocabulary_merge(&v, "\xc4\xa0", "a"); /* U+0120 is the letter of a space */
+    vocabulary_merge(&v, "\xc4\xa0", "a");                   /* U+0120 is the letter of a space */
     uint32_t odd = vocabulary_add(&v, "\xe6\x97\xa5", 1, 0); /* not letters: given out as it is */
     struct cf_tokenizer *t = load(&v);
     struct cf_detok d = {0};
-    expect_push(&d, t, vocabulary_find(&v, "\xc4\xa0" "a"), " a");
+    expect_push(&d, t,
+        vocabulary_find(&v, "\xc4\xa0"
+                            "a"),
+        " a");
     expect_push(&d, t, 0xc3, "");
     expect_push(&d, t, 0xa9, "\xc3\xa9");
     expect_push(&d, t, odd, "\xe6\x97\xa5");
@@ -347,7 +368,8 @@ static void test_detok_bpe(void **state) {
     cf_tokenizer_free(t);
 }
 
-/* --- Long texts ---------------------------------------------------------------------------------------------------- */
+/* --- Long texts ----------------------------------------------------------------------------------------------------
+ */
 
 static void long_text(const struct cf_tokenizer *t, const char *pattern) {
     char *text = malloc(MEGABYTE);

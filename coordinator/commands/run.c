@@ -1,0 +1,273 @@
+/* coffer run: generate text from a model, on any number of ranks. The way of one run: options -> (self-launch) -> job
+ * (decode/job.h) -> prompt to ids -> generate -> text, JSON, statistics.
+ */
+#include <errno.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/cli/front.h"
+#include "coordinator/cli/interrupt.h"
+#include "coordinator/commands/commands.h"
+#include "coordinator/commands/report.h"
+#include "coordinator/decode/generate.h"
+
+struct config {
+    const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *dump;
+    int64_t predict, ctx_size, threads, stages, ubatch, ranks, logprobs;
+    double timeout;
+    bool ignore_eos, json, echo, stats, huge, blas, special, verbose;
+    struct cf_sampler_params sampler;
+};
+
+static void defaults(void *config) {
+    *(struct config *)config = (struct config){.predict = -1, .ubatch = 512, .timeout = 60, .numa = "default",
+        .sampler = cf_sampler_defaults()};
+}
+
+#define AT(field) offsetof(struct config, field)
+static const struct cf_option options[] = {
+    {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file (the first of a split set)", 0, 0, NULL},
+    {"prompt", 'p', CF_OPT_STRING, AT(prompt), "TEXT", "the prompt", 0, 0, NULL},
+    {"file", 'f', CF_OPT_STRING, AT(file), "FILE", "read the prompt from FILE (- for stdin)", 0, 0, NULL},
+    {"prompt-ids", 0, CF_OPT_STRING, AT(prompt_ids), "IDS", "token ids separated by commas instead of a text", 0, 0, NULL},
+    {"predict", 'n', CF_OPT_INT, AT(predict), "N", "tokens to generate; -1 until the end or the context is full (default -1)", -1, 1e9, "n-predict"},
+    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0, 1 << 24, NULL},
+    {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0, 4096, NULL},
+    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME", "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
+    {"stages", 0, CF_OPT_INT, AT(stages), "N", "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
+    {"map", 0, CF_OPT_STRING, AT(map), "LIST", "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
+    {"ranks", 0, CF_OPT_INT, AT(ranks), "N", "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
+    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"seed", 's', CF_OPT_INT, AT(sampler.seed), "N", "seed of the sampler; -1 random (default -1)", -1, 9e15, NULL},
+    {"temp", 0, CF_OPT_REAL, AT(sampler.temp), "T", "temperature; 0 takes the best token (default 0.8)", 0, 1e6, "temperature"},
+    {"top-k", 0, CF_OPT_INT, AT(sampler.top_k), "K", "keep the K best tokens; 0 all (default 40)", -1, 1e9, NULL},
+    {"top-p", 0, CF_OPT_REAL, AT(sampler.top_p), "P", "keep the fewest tokens that together have probability P (default 0.95)", 0, 1, NULL},
+    {"min-p", 0, CF_OPT_REAL, AT(sampler.min_p), "P", "drop tokens below P times the best one's probability (default 0.05)", 0, 1, NULL},
+    {"repeat-penalty", 0, CF_OPT_REAL, AT(sampler.repeat_penalty), "X", "penalty of tokens seen lately (default 1, none)", 1e-6, 1e6, NULL},
+    {"repeat-last-n", 0, CF_OPT_INT, AT(sampler.repeat_last_n), "N", "tokens that the penalty looks back; -1 the context (default 64)", -1, 1 << 24, NULL},
+    {"ignore-eos", 0, CF_OPT_FLAG, AT(ignore_eos), NULL, "do not stop at end tokens (they stay candidates, unlike llama.cpp)", 0, 0, NULL},
+    {"special", 0, CF_OPT_FLAG, AT(special), NULL, "names of special tokens in the prompt become those tokens", 0, 0, NULL},
+    {"echo", 0, CF_OPT_FLAG, AT(echo), NULL, "print the prompt before the text", 0, 0, NULL},
+    {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the text", 0, 0, NULL},
+    {"logprobs", 0, CF_OPT_INT, AT(logprobs), "K", "with --json: the K best tokens of every generated position", 0, 1000, NULL},
+    {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE", "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
+    {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
+    {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off", 0, 0, NULL},
+    {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
+    {"blas", 0, CF_OPT_FLAG, AT(blas), NULL, "prefill files without quantised matrices by OpenBLAS (not bit-exact)", 0, 0, NULL},
+    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S", "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+    {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
+    {0},
+};
+
+struct run {
+    const struct config *c;
+    struct cf_terminal terminal;
+    char *text;          /* prompt */
+    size_t n_text;
+    uint32_t *ids;
+    size_t n_ids;
+    int status;          /* other than 0 after success: 130 */
+};
+
+static int read_prompt(struct run *r, struct cf_error *e) {
+    const struct config *c = r->c;
+    if (!c->file) {
+        r->text = strdup(c->prompt ? c->prompt : "");
+        r->n_text = r->text ? strlen(r->text) : 0;
+        return r->text ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    }
+    FILE *f = strcmp(c->file, "-") ? fopen(c->file, "rb") : stdin;
+    if (!f) return cf_fail(e, CF_ERR_FILE, "%s: %s", c->file, strerror(errno));
+    size_t room = 1 << 16, got;
+    int rc = 0;
+    for (r->text = malloc(room); r->text && (got = fread(r->text + r->n_text, 1, room - r->n_text, f)) > 0;) {
+        r->n_text += got;
+        if (r->n_text < room) continue;
+        char *more = room < 1u << 30 ? realloc(r->text, room *= 2) : NULL;
+        if (!more) {
+            rc = cf_fail(e, CF_ERR_LIMIT, "%s: the prompt is too long", c->file);
+            break;
+        }
+        r->text = more;
+    }
+    if (!r->text) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc && ferror(f)) rc = cf_fail(e, CF_ERR_FILE, "%s: %s", c->file, strerror(errno));
+    if (f != stdin) fclose(f);
+    return rc;
+}
+
+static int parse_ids(struct run *r, uint32_t n_vocab, struct cf_error *e) {
+    const char *s = r->c->prompt_ids;
+    r->ids = calloc(strlen(s) / 2 + 2, sizeof *r->ids);
+    if (!r->ids) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    while (*s) {
+        char *end;
+        errno = 0;
+        long long v = strtoll(s, &end, 10);
+        if (end == s || errno || v < 0 || v >= n_vocab || (*end && *end != ','))
+            return cf_fail(e, CF_ERR_USAGE, "--prompt-ids: \"%.20s\" is not a token id below %u", s, n_vocab);
+        r->ids[r->n_ids++] = (uint32_t)v;
+        s = *end ? end + 1 : end;
+    }
+    return 0;
+}
+
+static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
+    if (r->c->prompt_ids) {
+        if (parse_ids(r, j->model.n_vocab, e)) return -1;
+    } else {
+        if (read_prompt(r, e)) return -1;
+        if (cf_tokenize(j->tokenizer, r->text, r->n_text, true, r->c->special, &r->ids, &r->n_ids, e)) return -1;
+    }
+    if (!r->n_ids) return cf_fail(e, CF_ERR_USAGE, "the prompt is empty: this model wants at least one token (-p, -f or --prompt-ids)");
+    if (r->n_ids > j->plan.n_ctx)
+        return cf_fail(e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->plan.n_ctx);
+    for (size_t i = 0; i < r->n_ids; i++)
+        if (r->ids[i] >= j->model.n_vocab)
+            return cf_fail(e, CF_ERR_FORMAT, "the tokenizer gave id %u, but the model has %u tokens", r->ids[i], j->model.n_vocab);
+    return 0;
+}
+
+static int show_text(void *ctx, const char *bytes, size_t n, struct cf_error *e) {
+    struct run *r = ctx;
+    return r->c->json ? 0 : cf_terminal_text(&r->terminal, bytes, n, e);
+}
+
+static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct cf_error *e) {
+    struct cf_rank_counts *counts = calloc(j->n_ranks, sizeof *counts);
+    if (!counts) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    int rc = cf_engine_counts(j->engine, counts, e);
+    double prefill = g->prefill_seconds > 0 ? (double)g->n_prompt / g->prefill_seconds : NAN;
+    double decode = g->n_generated > 1 && g->decode_seconds > 0 ? (g->n_generated - 1) / g->decode_seconds : NAN;
+    if (!rc && g->result) {
+        cf_report_result(g->result, j, counts, prefill, decode);
+        rc = cf_result_print_json(g->result, stdout, e);
+    }
+    if (!rc && !r->c->json) rc = cf_terminal_text(&r->terminal, "\n", 1, e);
+    if (!rc) cf_report_speed(&r->terminal, j, g, prefill, decode);
+    if (!rc && r->c->stats) cf_report_stats(&r->terminal, j, counts);
+    free(counts);
+    return rc;
+}
+
+static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
+    struct run *r = ctx;
+    const struct config *c = r->c;
+    struct cf_generate g = {.job = j, .n_predict = c->predict, .ignore_eos = c->ignore_eos, .text = show_text,
+        .interrupted = cf_interrupted, .ctx = r};
+    struct cf_sampler_params params = c->sampler;
+    if (prompt_to_ids(r, j, e)) return -1;
+    g.prompt = r->ids, g.n_prompt = (uint32_t)r->n_ids;
+    if (params.repeat_last_n < 0) params.repeat_last_n = j->plan.n_ctx;
+    uint64_t room = j->plan.n_ctx - g.n_prompt + 1;
+    if (c->predict >= 0 && (uint64_t)c->predict < room) room = (uint64_t)c->predict;
+    struct cf_result_size size = {g.n_prompt, room, j->model.n_vocab, (uint32_t)c->logprobs, j->n_ranks};
+    int rc = cf_sampler_new(&g.sampler, &params, j->model.n_vocab, e);
+    if (!rc && c->json) rc = cf_result_new(&g.result, &size, e);
+    if (!rc && g.result) cf_result_prompt(g.result, r->ids);
+    if (!rc && c->dump) rc = cf_dump_open(&g.dump, c->dump, e);
+    if (!rc && c->echo && r->text) rc = show_text(r, r->text, r->n_text, e);
+    if (!rc) rc = cf_generate_run(&g, e);
+    if (!rc && g.context_full)
+        cf_terminal_note(&r->terminal, "coffer: the context of %u tokens is full: stopped (-c)", j->plan.n_ctx);
+    if (!rc) rc = finish(r, j, &g, e);
+    if (rc)
+        cf_dump_abandon(g.dump);
+    else
+        rc = cf_dump_close(g.dump, e);
+    r->status = g.interrupt_status;
+    cf_result_free(g.result);
+    cf_sampler_free(g.sampler);
+    return rc;
+}
+
+/* Our own command line as the kernel keeps it: what the ranks of a self-launch get. */
+static char **own_arguments(int *argc) {
+    FILE *f = fopen("/proc/self/cmdline", "rb");
+    size_t n = 0, room = 1 << 21;
+    char *all = malloc(room + 1);
+    if (f && all) n = fread(all, 1, room, f);
+    if (f) fclose(f);
+    char **argv = all ? calloc(n / 1 + 2, sizeof *argv) : NULL;
+    *argc = 0;
+    for (size_t i = 0; argv && i < n; i += strlen(all + i) + 1)
+        all[n] = 0, argv[(*argc)++] = all + i;
+    return argv;
+}
+
+/* Starts mpirun if this machine has several nodes and nobody has started us as ranks. Returns the exit status, or -1: go
+ * on in place. */
+static int self_launch(const struct config *c, struct cf_error *e) {
+    int started = 1, ranks = (int)c->ranks;
+    if (cf_transport_detect(&started, e)) return 2;
+    if (cf_transport_launched()) return -1;
+    if (!ranks && cf_job_ranks_here(c->map, &ranks, e)) return cf_exit_status(e);
+    if (ranks <= 1) return -1;
+    struct cf_front_options o = {.ranks = ranks, .oversubscribe = true};
+    o.argv = own_arguments(&o.argc);
+    if (!o.argv) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/cmdline"), 1;
+    int status = cf_front_launch(&o, e);
+    return status < 0 ? 1 : status;
+}
+
+static int check_config(const struct config *c, struct cf_error *e) {
+    if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
+    if (!c->prompt && !c->file && !c->prompt_ids) return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
+    if (c->layout && cf_layout_by_name(c->layout) < 0)
+        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->layout);
+    if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
+        return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
+    int node[CF_DOMAINS];
+    return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
+}
+
+static int command(void *config, int argc, char **argv) {
+    struct config *c = config;
+    struct cf_error e = {0};
+    struct run r = {.c = c};
+    if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
+    if (e.code || check_config(c, &e)) {
+        if (cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
+        return 2;
+    }
+    int status = self_launch(c, &e);
+    if (status >= 0) {
+        if (e.code && cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
+        return status;
+    }
+    enum cf_terminal_role role = cf_terminal_role();
+    cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
+    cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
+    struct cf_job_options o = {.model = c->model, .layout = c->layout, .map = c->map, .numa = c->numa, .stages = c->stages,
+        .ctx_size = c->ctx_size, .ubatch = c->ubatch, .threads = c->threads, .n_seqs = 1, .n_want = 1, .huge = c->huge,
+        .blas = c->blas, .verbose = c->verbose, .timeout = c->timeout, .terminal = &r.terminal};
+    bool rank0 = cf_terminal_speaks();
+    int rc = cf_job_run(&o, work, &r, &e);
+    status = rc ? cf_exit_status(&e) : r.status;
+    if (rc && rank0 && e.code != CF_ERR_INTERRUPTED) cf_terminal_note(&r.terminal, "coffer run: %s", e.text);
+    cf_terminal_status(&r.terminal, status);
+    free(r.text);
+    free(r.ids);
+    return status;
+}
+
+const struct cf_command cf_command_run = {
+    .name = "run",
+    .synopsis = "-m FILE -p TEXT [-n N] [--layout NAME] ...",
+    .summary = "generate text from a model",
+    .text = "Generates text. Started by mpirun or srun, every rank holds its part of the model in the memory of its NUMA "
+            "node. Started alone, it runs in place on a machine of one NUMA node, and starts mpirun by itself, one rank per "
+            "node, on a machine of several.\n\n"
+            "stdout carries the text (or the JSON object) alone; everything else goes to stderr. Exit status: 0, 1 failure, "
+            "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
+            "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
+            "number of threads and instruction set (COFFER_ISA=scalar, avx2 or avx512 chooses one).",
+    .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"
+               "mpirun -n 4 coffer run -m model.gguf -p \"Once upon a time\" -n 64 --layout tensor",
+    .options = options,
+    .config_size = sizeof(struct config),
+    .defaults = defaults,
+    .run = command,
+};

@@ -1,0 +1,34 @@
+/* One sequence from prompt to end: prefill in chunks, then token after token, with everything that looks at logits.
+ */
+#ifndef COFFER_COORDINATOR_DECODE_GENERATE_H
+#define COFFER_COORDINATOR_DECODE_GENERATE_H
+
+#include "coordinator/decode/dump.h"
+#include "coordinator/decode/job.h"
+#include "coordinator/decode/result.h"
+#include "coordinator/decode/sampler.h"
+
+struct cf_generate {
+    struct cf_job *job;
+    const uint32_t *prompt;    /* [n_prompt], at least one */
+    uint32_t n_prompt;
+    int64_t n_predict;         /* -1: until the end or the context is full */
+    bool ignore_eos, echo_ids;
+    struct cf_sampler *sampler;
+    struct cf_result *result;  /* NULL: nothing is collected */
+    struct cf_dump *dump;      /* NULL: no dump */
+    /* Text as it comes (whole characters). NULL: none. */
+    int (*text)(void *ctx, const char *bytes, size_t n, struct cf_error *e);
+    int (*interrupted)(void);  /* not 0: end now */
+    void *ctx;
+
+    /* Out: */
+    uint32_t n_generated;
+    double prefill_seconds, decode_seconds;
+    bool context_full;
+    int interrupt_status;
+};
+
+int cf_generate_run(struct cf_generate *g, struct cf_error *e);
+
+#endif

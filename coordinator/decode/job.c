@@ -1,0 +1,254 @@
+/* See job.h. */
+#include "coordinator/decode/job.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "transport/clock.h"
+
+int cf_layout_by_name(const char *name) {
+    for (int i = 0; i < CF_LAYOUTS; i++)
+        if (!strcasecmp(name, cf_layout_name((enum cf_layout)i))) return i;
+    return -1;
+}
+
+/* Distinct nodes that a map names, ascending. */
+static int mapped_nodes(const char *map, int nodes[CF_DOMAINS], int *n, struct cf_error *e) {
+    int node[CF_DOMAINS];
+    *n = 0;
+    if (!map) return 0;
+    if (cf_domain_map_parse(map, node, e)) return -1;
+    for (int d = 0; d < CF_DOMAINS; d++) {
+        int at = 0;
+        while (at < *n && nodes[at] < node[d])
+            at++;
+        if (node[d] < 0 || (at < *n && nodes[at] == node[d])) continue;
+        memmove(nodes + at + 1, nodes + at, (size_t)(*n - at) * sizeof *nodes);
+        nodes[at] = node[d];
+        ++*n;
+    }
+    return 0;
+}
+
+int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e) {
+    int nodes[CF_DOMAINS], n;
+    if (mapped_nodes(map, nodes, &n, e)) return -1;
+    if (n) {
+        *ranks = n;
+        return 0;
+    }
+    struct cf_machine m;
+    if (cf_machine_read(&m, 1, e)) return -1;
+    *ranks = 0;
+    for (uint32_t i = 0; i < m.n_nodes; i++)
+        *ranks += m.nodes[i].n_cores > 0;
+    if (*ranks < 1) *ranks = 1;
+    cf_machine_free(&m);
+    return 0;
+}
+
+/* What this rank can check before it talks to anybody: the model and the machine. */
+static int open_model(struct cf_job *j, struct cf_error *e) {
+    if (cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
+    if (cf_model_open(&j->model, j->gguf, e)) return -1;
+    j->model_open = true;
+    j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
+    if (!j->kernels)
+        return cf_fail(e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine", getenv("COFFER_ISA"));
+    if (j->o->ctx_size > (int64_t)1 << 24) return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);
+    j->n_ctx = j->o->ctx_size > 0 ? (uint32_t)j->o->ctx_size : j->model.n_ctx_train < 4096 ? j->model.n_ctx_train : 4096;
+    if (cf_transport_rank(j->transport) == 0 && cf_tokenizer_new(&j->tokenizer, j->gguf, e)) return -1;
+    return 0;
+}
+
+static int hello(struct cf_job *j, Cf__Hello *h, const struct cf_error *mine, Cf__Verdict **all, struct cf_error *e) {
+    Cf__Error error = CF__ERROR__INIT;
+    if (mine && mine->code) {
+        union { const char *in; char *out; } text = {.in = mine->text};
+        error.code = (uint32_t)mine->code, error.text = text.out;
+        h->error = &error;
+    } else {
+        cf_gguf_identity(j->gguf, &h->model_bytes, &h->model_hash);
+    }
+    h->cpus_hash = j->machine.cpus_hash;
+    h->nodes_on_host = j->machine.n_nodes;
+    return cf_transport_hello(j->transport, h, all, e);
+}
+
+/* Where everybody on this host sits; the first hello round told us which cores they see. */
+static int take_seat(struct cf_job *j, const Cf__Verdict *all, struct cf_error *e) {
+    struct cf_transport *t = j->transport;
+    int local = cf_transport_local_size(t), nodes[CF_DOMAINS], n = 0, at = 0;
+    uint64_t *hashes = calloc((size_t)local, sizeof *hashes);
+    int *wanted = calloc((size_t)local, sizeof *wanted);
+    int rc = mapped_nodes(j->o->map, nodes, &n, e);
+    if (!hashes || !wanted) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    for (int r = 0; !rc && r < cf_transport_size(t); r++) {
+        if (cf_transport_host_of(t, r) != cf_transport_host_of(t, cf_transport_rank(t))) continue;
+        wanted[at] = n == local ? nodes[at] : -1; /* one rank for each node that the map names */
+        hashes[at++] = all->hellos[r]->cpus_hash;
+    }
+    if (!rc)
+        rc = cf_seat_assign_bound(&j->seat, &j->machine, cf_transport_local_rank(t), local, wanted, hashes, e);
+    free(hashes);
+    free(wanted);
+    return rc;
+}
+
+/* Read bandwidth of the node by this rank's threads; a quick look, enough to weigh ranks and to predict. */
+static double measure(struct cf_job *j) {
+    uint64_t model = 0, hash;
+    cf_gguf_identity(j->gguf, &model, &hash);
+    size_t bytes = (size_t)(model / 8) & ~(size_t)0xfffff;
+    if (bytes < (4u << 20)) bytes = 4u << 20;
+    if (bytes > (128u << 20)) bytes = 128u << 20;
+    char *buf = aligned_alloc(2u << 20, (bytes + (2u << 20)) & ~(size_t)((2u << 20) - 1));
+    if (!buf) return 0;
+    memset(buf, 1, bytes);
+    double b = cf_team_bandwidth(j->team, buf, bytes, 2);
+    free(buf);
+    return b;
+}
+
+/* Second hello: what each seat offers. Fills j->ranks. */
+static int report(struct cf_job *j, struct cf_error *e) {
+    const struct cf_numa_node *node = &j->machine.nodes[j->seat.node];
+    Cf__Hello h = CF__HELLO__INIT;
+    h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
+    h.memory_free = node->memory_free, h.bandwidth = j->bandwidth;
+    Cf__Verdict *all = NULL;
+    if (hello(j, &h, NULL, &all, e)) return -1;
+    for (uint32_t r = 0; r < j->n_ranks; r++) {
+        const Cf__Hello *k = all->hellos[r];
+        struct cf_rank_info *info = &j->ranks[r];
+        snprintf(info->host, sizeof info->host, "%s", cf_transport_host_name(j->transport, (int)r));
+        info->host_index = cf_transport_host_of(j->transport, (int)r), info->node = (int)k->node;
+        info->threads = k->threads, info->bandwidth = k->bandwidth;
+        uint32_t sharers = 0;
+        for (uint32_t s = 0; s < j->n_ranks; s++)
+            sharers += all->hellos[s]->node == k->node &&
+                       cf_transport_host_of(j->transport, (int)s) == info->host_index;
+        info->memory_free = k->memory_free / (sharers ? sharers : 1);
+    }
+    cf__verdict__free_unpacked(all, NULL);
+    return 0;
+}
+
+static int make_plan(struct cf_job *j, struct cf_error *e) {
+    struct cf_plan_wish w = {.layout = -1, .stages = (uint32_t)j->o->stages, .n_ctx = j->n_ctx, .n_seqs = j->o->n_seqs,
+        .n_rows = (uint32_t)j->o->ubatch, .n_want = j->o->n_want, .map = {-1, -1, -1, -1}, .zero_rank = -1};
+    if (j->o->layout && (w.layout = cf_layout_by_name(j->o->layout)) < 0)
+        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", j->o->layout);
+    if (j->o->map) {
+        if (cf_domain_map_parse(j->o->map, w.map, e)) return -1;
+        if (!j->o->layout) w.layout = CF_LAYOUT_DOMAIN;
+    }
+    const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hook: see tests/ranks */
+    if (zero) w.zero_rank = atoi(zero);
+    char note[512] = "";
+    if (cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
+    if (note[0]) cf_terminal_note(j->o->terminal, "coffer: %s", note);
+    double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, 15e-6, 150e-6);
+    j->predicted = step > 0 ? 1.0 / step : 0;
+    if (j->o->verbose && j->o->terminal->is_rank0) return cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);
+    return 0;
+}
+
+static void show_progress(void *ctx, uint64_t done, uint64_t total) {
+    struct cf_job *j = ctx;
+    cf_terminal_progress(j->o->terminal, total ? (double)done / (double)total : 1.0, "loading");
+}
+
+/* One line per rank about where its memory lies; silence only where there is nothing to say. */
+static void say_audit(struct cf_job *j) {
+    cf_terminal_progress(j->o->terminal, 1.0, "loading");
+    for (uint32_t r = 0; r < j->n_ranks; r++) {
+        const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
+        double pages = k->pages ? (double)k->pages : 1.0;
+        cf_terminal_note(j->o->terminal, "rank %u host %s node %d: %.2f GiB, %.1f %% local, %.0f %% huge%s%s", r,
+            j->ranks[r].host, j->ranks[r].node, (double)k->bytes / (1024.0 * 1024.0 * 1024.0),
+            100.0 * (double)k->local / pages, 100.0 * (double)k->huge / pages, k->note[0] ? "; " : "", k->note);
+    }
+}
+
+struct body { struct cf_job *j; int (*work)(struct cf_job *, void *, struct cf_error *); void *ctx; struct cf_error *e; double start; };
+
+static int team_body(struct cf_team *team, void *ctx) {
+    struct body *b = ctx;
+    struct cf_job *j = b->j;
+    struct cf_error *e = b->e;
+    j->team = team;
+    j->bandwidth = measure(j);
+    if (report(j, e)) return -1;
+    struct cf_engine_options o = {.transport = j->transport, .team = team, .gguf = j->gguf, .model = &j->model,
+        .kernels = j->kernels, .node = (int)j->machine.nodes[j->seat.node].os_index, .huge = j->o->huge, .blas = j->o->blas,
+        .progress = show_progress, .ctx = j};
+    o.policy = !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT : !strcmp(j->o->numa, "off") ? CF_NUMA_OFF : CF_NUMA_DEFAULT;
+    bool first = cf_transport_rank(j->transport) == 0;
+    if (cf_engine_open(&j->engine, &o, e)) return -1;
+    int rc = first ? make_plan(j, e) : 0;
+    if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
+    if (!rc && first) {
+        j->load_seconds = cf_now() - b->start;
+        say_audit(j);
+        rc = b->work(j, b->ctx, e);
+        if (!rc) rc = cf_engine_shutdown(j->engine, e);
+    } else if (!rc) {
+        rc = cf_engine_serve(j->engine, e);
+    }
+    if (rc) cf_transport_fail(j->transport, e);
+    cf_engine_close(j->engine);
+    j->engine = NULL;
+    return rc;
+}
+
+static int start_team(struct cf_job *j, struct body *b, struct cf_error *e) {
+    uint32_t share = j->seat.n_cores, threads = j->o->threads > 0 ? (uint32_t)j->o->threads : share;
+    if (threads > share)
+        cf_terminal_note(j->o->terminal, "coffer: -t %u is more than this rank's share of %u cores: threads will wait for each other",
+            threads, share);
+    if (j->machine.widened)
+        cf_terminal_note(j->o->terminal, "coffer: the launcher bound each rank to one core; widened to the node's cores (use --bind-to to choose)");
+    bool crowded = j->seat.crowded || threads > share;
+    cf_transport_sleep_at_once(j->transport, crowded);
+    struct cf_team_options o = {threads, j->seat.cores, j->seat.n_cores, crowded};
+    return cf_team_run(&o, team_body, b, e);
+}
+
+static void close_job(struct cf_job *j) {
+    cf_tokenizer_free(j->tokenizer);
+    if (j->model_open) cf_model_close(&j->model);
+    cf_gguf_close(j->gguf);
+    cf_machine_free(&j->machine);
+    cf_plan_free(&j->plan);
+    free(j->ranks);
+}
+
+int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e), void *ctx,
+    struct cf_error *e) {
+    struct cf_job j = {.o = o};
+    struct body b = {&j, work, ctx, e, cf_now()};
+    struct cf_transport_options to = {.timeout = o->timeout};
+    if (cf_transport_open(&j.transport, &to, e)) return -1;
+    j.n_ranks = (uint32_t)cf_transport_size(j.transport);
+    o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
+    j.ranks = calloc(j.n_ranks, sizeof *j.ranks);
+    struct cf_error mine = {0};
+    int rc = cf_machine_read(&j.machine, cf_transport_local_size(j.transport), &mine);
+    if (!j.ranks) cf_fail(&mine, CF_ERR_MEMORY, "out of memory");
+    if (!rc) rc = open_model(&j, &mine);
+    Cf__Hello h = CF__HELLO__INIT;
+    Cf__Verdict *all = NULL;
+    rc = hello(&j, &h, &mine, &all, e);
+    if (!rc) {
+        rc = take_seat(&j, all, e);
+        if (rc) cf_transport_fail(j.transport, e);
+    }
+    if (all) cf__verdict__free_unpacked(all, NULL);
+    if (!rc) rc = start_team(&j, &b, e);
+    cf_transport_close(j.transport, !rc);
+    close_job(&j);
+    return rc;
+}

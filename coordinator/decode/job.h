@@ -1,0 +1,64 @@
+/* Bringing up a run: every rank finds its seat, opens the model, says hello, gets its part of the plan, loads, and then
+ * rank 0 does the caller's work while the others serve it.
+ *
+ *     cf_job_run(options, work, ctx) = transport -> machine, model -> hello -> seat, team -> plan -> load -> work
+ *
+ * Commands that generate (run, later bench, chat, serve) are `work` functions.
+ */
+#ifndef COFFER_COORDINATOR_DECODE_JOB_H
+#define COFFER_COORDINATOR_DECODE_JOB_H
+
+#include "coordinator/cli/terminal.h"
+#include "coordinator/plan/planner.h"
+#include "coordinator/text/tokenizer.h"
+#include "node/memory/topology.h"
+#include "node/model/engine.h"
+
+struct cf_job_options {
+    const char *model;        /* path */
+    const char *layout;       /* name, NULL: default for the hosts at hand */
+    const char *map;          /* domain=node,... or NULL */
+    const char *numa;         /* "default", "strict", "off" */
+    int64_t stages;           /* 0: default */
+    int64_t ctx_size;         /* 0: the model's, at most 4096 */
+    int64_t ubatch;           /* rows of a prefill chunk */
+    int64_t threads;          /* 0: the rank's share of physical cores */
+    uint32_t n_seqs, n_want;
+    bool huge, blas, verbose;
+    double timeout;
+    struct cf_terminal *terminal;
+};
+
+struct cf_job {
+    const struct cf_job_options *o;
+    struct cf_transport *transport;
+    struct cf_machine machine;
+    struct cf_seat seat;
+    struct cf_gguf *gguf;
+    struct cf_model model;
+    bool model_open;
+    struct cf_tokenizer *tokenizer; /* rank 0 */
+    const struct cf_kernels *kernels;
+    struct cf_team *team;
+    struct cf_engine *engine;
+    struct cf_plan plan;            /* rank 0 */
+    struct cf_rank_info *ranks;     /* [size], on every rank */
+    uint32_t n_ranks;
+    uint32_t n_ctx;
+    double bandwidth;
+    double load_seconds;            /* from start to ready */
+    double predicted;               /* decode tokens/s, 0 unknown */
+};
+
+/* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; rank 0's text names the rank at fault). */
+int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e), void *ctx,
+    struct cf_error *e);
+
+/* How many ranks a plain `coffer run` should start by itself here: one per NUMA node with cores, or one per node that
+ * --map names. 1: run in place. */
+int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e);
+
+/* Layout by name. -1 unknown. */
+int cf_layout_by_name(const char *name);
+
+#endif
