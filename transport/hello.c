@@ -157,9 +157,10 @@ int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdic
         g.missing--;
     }
     cf_transport_on_message(t, on_greeting, &g);
+    t->greeting = true;
     int rc = t->rank != 0 ? ask(&g, &hello, e) : g.hellos[0] ? judge(&g, e) : -1;
     cf_transport_on_message(t, before, before_ctx);
-    t->greeted = true;
+    t->greeting = false;
     if (rc == 0 && g.verdict->n_hellos != (size_t)t->size)
         rc = cf_fail(e, CF_ERR_FORMAT, "a verdict on %zu of %d ranks", g.verdict->n_hellos, t->size);
     for (int r = 0; r < t->size && g.hellos; r++)

@@ -130,7 +130,7 @@ struct cf_transport {
     void *on_message_ctx;
     bool inside;  /* a turn is under way: posts are only queued, progress does nothing */
     bool closing; /* arriving messages are dropped */
-    bool greeted; /* the hello round is over */
+    bool greeting; /* a hello round is under way; hellos and verdicts wait for the next one otherwise */
     bool probing;
 
     double last_turn;  /* when progress was last made */

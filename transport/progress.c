@@ -117,8 +117,8 @@ static int dispatch(struct cf_transport *t, int from, const Cf__Envelope *env, c
     size_t n, struct cf_error *e) {
     if (t->closing) return 0;
     if (env->body_case == CF__ENVELOPE__BODY_PROBE && !t->probing) return 1;
-    if (env->body_case == CF__ENVELOPE__BODY_HELLO && t->greeted)
-        return cf_fail(e, CF_ERR_FORMAT, "rank %d (%s): a second hello", from, t->host_names[from]);
+    bool greeting = env->body_case == CF__ENVELOPE__BODY_HELLO || env->body_case == CF__ENVELOPE__BODY_VERDICT;
+    if (greeting && !t->greeting) return 1;
     if (!t->on_message) return 1;
     return t->on_message(t->on_message_ctx, from, env, data, offset, n, e);
 }

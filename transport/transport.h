@@ -52,9 +52,11 @@ int cf_transport_hosts(const struct cf_transport *t);
 int cf_transport_local_rank(const struct cf_transport *t);
 int cf_transport_local_size(const struct cf_transport *t);
 
-/* Told of every piece of every message. `data` is valid during the call only. offset + n == env->payload_bytes marks the
+/* Told of every piece of every message. `data` is valid during the call only (and so is *env). offset + n == env->payload_bytes marks the
  * last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to refuse for now (the piece is
  * offered again at a later cf_progress(), and everything behind it from that peer waits); -1 on error. */
+/* Kinds that this room handles itself (Hello, Verdict, Probe, Heartbeat; Error and Shutdown of the control lane) do not
+ * come here. The callback may call cf_post(), but cf_progress() within it does nothing. */
 typedef int (*cf_on_message)(void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n,
     struct cf_error *e);
 void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx);
@@ -74,7 +76,7 @@ int cf_progress(struct cf_transport *t, struct cf_error *e);
  * Adds the time spent to *waited (may be NULL). */
 int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e);
 
-/* The hello round. Every rank calls it with its own hello (protocol, program and host are filled here). Rank 0 compares
+/* A hello round (there may be several, one behind the other). Every rank calls it with its own hello (protocol, program and host are filled here). Rank 0 compares
  * protocol, program, model size and hash, and refuses with a message that names the rank and host that differ; all ranks
  * then return -1 with that same text. On success *all (freed with cf__verdict__free_unpacked(v, NULL)) holds every
  * rank's hello, on every rank. */
@@ -88,8 +90,9 @@ void cf_transport_fail(struct cf_transport *t, const struct cf_error *why);
 /* Who the failure came from: this rank's number for its own, the origin's for one received, -1 for none. */
 int cf_transport_failed_rank(const struct cf_transport *t);
 
-/* Closes. ok: all ranks agreed to end (waits for queued messages). Not ok: never hangs for more than a few seconds, even
- * if peers are dead. Frees t. */
+/* Closes. ok: all ranks agreed to end (waits until every peer has taken its messages; what still arrives here is dropped).
+ * Not ok: never hangs for more than a few seconds, even if peers are dead; if not all peers have said goodbye, MPI is not
+ * finalised and t is left as it is, because the process is about to exit with a non-zero status. Else frees t. */
 void cf_transport_close(struct cf_transport *t, bool ok);
 
 #endif

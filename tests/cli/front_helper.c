@@ -54,9 +54,8 @@ static int events(struct rank *r) {
     return 0;
 }
 
-/* Of rank 0 alone: were another to fail first, mpirun might end rank 0 before it has reported. */
 static int status(struct rank *r) {
-    return r->number ? 0 : atoi(r->argv[2]);
+    return atoi(r->argv[2]);
 }
 
 /* Text until asked to stop, then some more. */
@@ -121,7 +120,9 @@ static int be_rank(int argc, char **argv) {
         if (strcmp(parts[i].name, argv[1]) != 0) continue;
         int result = parts[i].play(&r);
         cf_terminal_status(&r.t, result);
-        return result;
+        /* mpirun kills all at the first non-zero exit status: it must not come before rank 0 has said its last words.
+         */
+        return r.number ? 0 : result;
     }
     return 99;
 }

@@ -277,6 +277,8 @@ static int idle(struct cf_transport *t, struct cf_error *e) {
 
 static int figures(struct cf_transport *t, struct cf_error *e) {
     static const size_t sizes[] = {0, 512, 8192, 32768, 65000, 262144, 4194304};
+    printf("rank %d: host %d of %d (%s), local rank %d of %d\n", t->rank, cf_transport_host_of(t, t->rank), t->hosts,
+        cf_transport_host_name(t, t->rank), t->local_rank, t->local_size);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && t->rank < 2 && t->size > 1; i++) {
         double seconds;
         if (cf_transport_probe(t, 1 - t->rank, sizes[i], sizes[i] > 100000 ? 200 : 3000, &seconds, e)) return -1;
@@ -298,6 +300,7 @@ static int run(struct cf_transport *t, const char *scenario, struct cf_error *e)
     if (strcmp(scenario, "works") == 0) return works(t, e);
     if (strcmp(scenario, "fails") == 0) return fails(t, e);
     if (strcmp(scenario, "stops") == 0) return stops(t, e);
+    if (strcmp(scenario, "waits") == 0) return hello_agrees(t, e) ? -1 : cf_wait(t, never, NULL, NULL, e);
     if (strcmp(scenario, "pauses") == 0) return pauses(t, e);
     if (strcmp(scenario, "figures") == 0) return figures(t, e);
     return hello_differs(t, scenario, e);

@@ -1,4 +1,4 @@
-/* Reading machines: described ones (HWLOC_SYNTHETIC, tests/data/topology), recorded /proc and /sys trees, and this one.
+/* Reading machines: described ones (HWLOC_SYNTHETIC), recorded /proc and /sys trees, and this one.
  */
 #include <setjmp.h>
 #include <stdarg.h>
