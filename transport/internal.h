@@ -128,8 +128,8 @@ struct cf_transport {
 
     cf_on_message on_message;
     void *on_message_ctx;
-    bool inside;  /* a turn is under way: posts are only queued, progress does nothing */
-    bool closing; /* arriving messages are dropped */
+    bool inside;   /* a turn is under way: posts are only queued, progress does nothing */
+    bool closing;  /* arriving messages are dropped */
     bool greeting; /* a hello round is under way; hellos and verdicts wait for the next one otherwise */
     bool probing;
 
@@ -160,7 +160,8 @@ bool cf__outbox_idle(const struct cf_transport *t, int peer);
 int cf__post_receives(struct cf_transport *t, struct cf_error *e);
 /* One turn of moving and delivering without looking at earlier failures: events, or -1. */
 int cf__turn(struct cf_transport *t, struct cf_error *e);
-/* Completes sends and receives; delivers nothing. After a failure only control messages are read. Events, or -1. */
+/* Completes sends and receives; delivers nothing. After a failure only control messages are read. Events other
+ * than control messages (a heartbeat is no reason to stay awake), or -1. */
 int cf__collect(struct cf_transport *t, struct cf_error *e);
 
 /* control.c: heartbeats, bare credits, errors, shutdown */

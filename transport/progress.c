@@ -104,9 +104,14 @@ int cf__collect(struct cf_transport *t, struct cf_error *e) {
         if (rc && rc != MPI_ERR_IN_STATUS) return cf__mpi_failed(rc, "MPI_Testsome", e);
         if (n == MPI_UNDEFINED) n = 0;
     }
-    int result = n;
-    for (int i = 0; i < n; i++)
-        if (completed(t, t->indices[i], &t->statuses[i], rc == MPI_ERR_IN_STATUS, result < 0 ? NULL : e)) result = -1;
+    int result = 0;
+    for (int i = 0; i < n; i++) {
+        int lane = t->indices[i] % LANES;
+        if (completed(t, t->indices[i], &t->statuses[i], rc == MPI_ERR_IN_STATUS, result < 0 ? NULL : e))
+            result = -1;
+        else if (result >= 0 && lane != LANE_IN_CONTROL && lane != LANE_OUT_CONTROL)
+            result++;
+    }
     return result;
 }
 

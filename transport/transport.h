@@ -52,11 +52,11 @@ int cf_transport_hosts(const struct cf_transport *t);
 int cf_transport_local_rank(const struct cf_transport *t);
 int cf_transport_local_size(const struct cf_transport *t);
 
-/* Told of every piece of every message. `data` is valid during the call only (and so is *env). offset + n == env->payload_bytes marks the
- * last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to refuse for now (the piece is
- * offered again at a later cf_progress(), and everything behind it from that peer waits); -1 on error. */
-/* Kinds that this room handles itself (Hello, Verdict, Probe, Heartbeat; Error and Shutdown of the control lane) do not
- * come here. The callback may call cf_post(), but cf_progress() within it does nothing. */
+/* Told of every piece of every message. `data` and *env are valid during the call only. offset + n == env->payload_bytes
+ * marks the last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to refuse for now (the
+ * piece is offered again at a later cf_progress(), and everything behind it from that peer waits); -1 on error. May call
+ * cf_post(); cf_progress() from within it does nothing. Kinds that this room handles itself (Hello, Verdict, Probe,
+ * heartbeats, errors, farewells) do not come here. */
 typedef int (*cf_on_message)(void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n,
     struct cf_error *e);
 void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx);
@@ -76,10 +76,10 @@ int cf_progress(struct cf_transport *t, struct cf_error *e);
  * Adds the time spent to *waited (may be NULL). */
 int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e);
 
-/* A hello round (there may be several, one behind the other). Every rank calls it with its own hello (protocol, program and host are filled here). Rank 0 compares
- * protocol, program, model size and hash, and refuses with a message that names the rank and host that differ; all ranks
- * then return -1 with that same text. On success *all (freed with cf__verdict__free_unpacked(v, NULL)) holds every
- * rank's hello, on every rank. */
+/* A hello round (there may be several, one behind the other). Every rank calls it with its own hello (protocol, program
+ * and host are filled here). Rank 0 compares protocol, program, model size and hash, and refuses with a message that names
+ * the rank and host that differ; all ranks then return -1 with that same text. On success *all (freed with
+ * cf__verdict__free_unpacked(v, NULL)) holds every rank's hello, on every rank. */
 int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdict **all, struct cf_error *e);
 
 /* Latency and bandwidth between this rank and `peer`, both calling it: one-way seconds for n bytes, median of rounds. */

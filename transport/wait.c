@@ -2,7 +2,8 @@
  *
  *     up to 100 us    poll: the answer of a rank on the same host is mostly there by then
  *     up to 5 ms      yield between polls: costs nothing where cores are free, lets others run where they are not
- *     afterwards      naps, 50 us growing to 500 us: an idle rank uses about 1 % of a core
+ *     afterwards      naps, 50 us growing to 500 us, and up to 5 ms where that adds less than 1/500 to the wait so far:
+ *                     a rank that waits for a user uses about 1 % of a core
  *
  * With sleep_at_once (more ranks or threads than cores) naps begin after 5 us: a sleeper that wakes up is scheduled
  * before a thread that has been computing, whereas one that yields waits for its whole time slice.
@@ -13,7 +14,7 @@
 #include <time.h>
 
 static const double POLL_FOR = 100e-6, YIELD_FOR = 5e-3; /* seconds since waiting began */
-static const double NAP_FIRST = 50e-6, NAP_GROWTH = 1.25, NAP_LONGEST = 500e-6;
+static const double NAP_FIRST = 50e-6, NAP_GROWTH = 1.25, NAP_LONGEST = 500e-6, NAP_SHARE = 1.0 / 500, NAP_MOST = 5e-3;
 static const double POLL_FOR_AT_ONCE = 5e-6, NAP_FIRST_AT_ONCE = 10e-6; /* the same with sleep_at_once */
 
 void cf__rest(const struct cf_transport *t, struct nap *nap, double now) {
@@ -27,7 +28,9 @@ void cf__rest(const struct cf_transport *t, struct nap *nap, double now) {
     struct timespec sleep = {.tv_nsec = (long)(nap->length * 1e9)};
     nanosleep(&sleep, NULL);
     nap->length *= NAP_GROWTH;
-    if (nap->length > NAP_LONGEST) nap->length = NAP_LONGEST;
+    double longest = waited * NAP_SHARE < NAP_MOST ? waited * NAP_SHARE : NAP_MOST;
+    if (longest < NAP_LONGEST) longest = NAP_LONGEST;
+    if (nap->length > longest) nap->length = longest;
 }
 
 int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e) {
@@ -45,4 +48,6 @@ int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double 
     return rc < 0 ? -1 : 0;
 }
 
-void cf_transport_sleep_at_once(struct cf_transport *t, bool at_once) { t->sleep_at_once = at_once; }
+void cf_transport_sleep_at_once(struct cf_transport *t, bool at_once) {
+    t->sleep_at_once = at_once;
+}

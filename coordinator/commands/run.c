@@ -16,7 +16,7 @@ struct config {
     const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *dump;
     int64_t predict, ctx_size, threads, stages, ubatch, ranks, logprobs;
     double timeout;
-    bool ignore_eos, json, echo, stats, huge, blas, special, verbose;
+    bool ignore_eos, json, echo, stats, huge, special, verbose;
     struct cf_sampler_params sampler;
 };
 
@@ -55,7 +55,6 @@ static const struct cf_option options[] = {
     {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
     {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off", 0, 0, NULL},
     {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
-    {"blas", 0, CF_OPT_FLAG, AT(blas), NULL, "prefill files without quantised matrices by OpenBLAS (not bit-exact)", 0, 0, NULL},
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S", "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
     {0},
@@ -242,7 +241,7 @@ static int command(void *config, int argc, char **argv) {
     cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
     struct cf_job_options o = {.model = c->model, .layout = c->layout, .map = c->map, .numa = c->numa, .stages = c->stages,
         .ctx_size = c->ctx_size, .ubatch = c->ubatch, .threads = c->threads, .n_seqs = 1, .n_want = 1, .huge = c->huge,
-        .blas = c->blas, .verbose = c->verbose, .timeout = c->timeout, .terminal = &r.terminal};
+        .verbose = c->verbose, .timeout = c->timeout, .terminal = &r.terminal};
     bool rank0 = cf_terminal_speaks();
     int rc = cf_job_run(&o, work, &r, &e);
     status = rc ? cf_exit_status(&e) : r.status;

@@ -183,7 +183,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     j->bandwidth = measure(j);
     if (report(j, e)) return -1;
     struct cf_engine_options o = {.transport = j->transport, .team = team, .gguf = j->gguf, .model = &j->model,
-        .kernels = j->kernels, .node = (int)j->machine.nodes[j->seat.node].os_index, .huge = j->o->huge, .blas = j->o->blas,
+        .kernels = j->kernels, .node = (int)j->machine.nodes[j->seat.node].os_index, .huge = j->o->huge,
         .progress = show_progress, .ctx = j};
     o.policy = !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT : !strcmp(j->o->numa, "off") ? CF_NUMA_OFF : CF_NUMA_DEFAULT;
     bool first = cf_transport_rank(j->transport) == 0;

@@ -24,7 +24,7 @@ struct cf_job_options {
     int64_t ubatch;           /* rows of a prefill chunk */
     int64_t threads;          /* 0: the rank's share of physical cores */
     uint32_t n_seqs, n_want;
-    bool huge, blas, verbose;
+    bool huge, verbose;
     double timeout;
     struct cf_terminal *terminal;
 };

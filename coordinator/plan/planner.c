@@ -9,19 +9,31 @@
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 
+/* A rank's bandwidth: ranks on one node share its memory, so a thread of one gets what a thread of another gets. */
+static double bandwidth_of(const struct cf_draft *d, uint32_t rank) {
+    double sum = 0;
+    uint32_t threads = 0;
+    for (uint32_t i = 0; i < d->n_ranks; i++) {
+        if (d->ranks[i].host_index != d->ranks[rank].host_index || d->ranks[i].node != d->ranks[rank].node) continue;
+        if (d->ranks[i].bandwidth <= 0) return 0;
+        sum += d->ranks[i].bandwidth, threads += d->ranks[i].threads;
+    }
+    return threads ? sum * d->ranks[rank].threads / threads : 0;
+}
+
 /* Shares by measured bandwidth; figures within a quarter of each other are noise and count as equal. */
 static void set_weights(struct cf_draft *d) {
     double low = 0, high = 0;
     bool known = true;
     for (uint32_t i = 0; i < d->n_ranks; i++) {
-        double b = d->ranks[i].bandwidth;
+        double b = bandwidth_of(d, i);
         if (b <= 0) known = false;
         if (!i || b < low) low = b;
         if (!i || b > high) high = b;
     }
     bool equal = !known || high <= 1.25 * low;
     for (uint32_t i = 0; i < d->n_ranks; i++)
-        d->weight[i] = d->wish->cut_weights ? d->wish->cut_weights[i] : equal ? 1.0 : d->ranks[i].bandwidth;
+        d->weight[i] = d->wish->cut_weights ? d->wish->cut_weights[i] : equal ? 1.0 : bandwidth_of(d, i);
 }
 
 static uint32_t default_stages(const struct cf_draft *d) {

@@ -26,7 +26,6 @@ struct cf_engine_options {
     int node;                    /* os index of this rank's NUMA node, -1: do not bind */
     enum cf_numa_policy policy;
     bool huge;
-    bool blas;                   /* prefill of files without quantised matrices by OpenBLAS */
     /* Rank 0: file bytes loaded by all ranks so far and to load. May be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
