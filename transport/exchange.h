@@ -1,8 +1,8 @@
 /* exchange(A -> B): the one way in which activations pass from a group of ranks to the next.
  *
  * An exchange is what one rank sees of it: which parts it gets (`in`, one per sending rank) and which it sends (`out`).
- * The same code is the pipeline hop (one part), the all-reduce of a tensor group (A = B, partial sums) and the hop between
- * domains (A != B, slices). What the columns mean is the caller's business.
+ * The same code is the pipeline hop (one part), the all-reduce of a tensor group (A = B, partial sums) and the hop
+ * between domains (A != B, slices). What the columns mean is the caller's business.
  *
  * The mail room holds what has arrived until the batch that needs it gets there: a fixed number of slots in memory that
  * the caller gives, keyed by (batch, exchange). Parts may arrive in any order and before this rank knows of the batch.
@@ -19,13 +19,13 @@
 #include "transport/tree.h"
 
 struct cf_part {
-    int rank;          /* the other end */
-    uint32_t segment;  /* which of the receiver's parts this is */
-    uint32_t columns;  /* most columns of a row, f32 */
+    int rank;         /* the other end */
+    uint32_t segment; /* which of the receiver's parts this is */
+    uint32_t columns; /* most columns of a row, f32 */
 };
 
 struct cf_exchange {
-    uint32_t id;       /* the same on every rank */
+    uint32_t id;          /* the same on every rank */
     uint32_t layer, step; /* for messages only */
     uint32_t max_rows;
     uint32_t n_in, n_out;
@@ -39,7 +39,7 @@ size_t cf_exchange_bytes(const struct cf_exchange *x);
 struct cf_mail_slot {
     bool used;
     uint32_t batch, exchange;
-    uint32_t arrived;                  /* bit per complete part */
+    uint32_t arrived; /* bit per complete part */
     uint32_t rows[CF_MAX_PARTS];
     uint32_t columns[CF_MAX_PARTS];
     size_t received[CF_MAX_PARTS];
@@ -51,9 +51,9 @@ struct cf_mailroom {
     const struct cf_exchange *const *exchanges; /* by id; entries of exchanges that bring nothing here may be NULL */
     uint32_t n_exchanges;
     uint32_t n_slots;
-    struct cf_mail_slot *slots;        /* [n_slots], data set by the caller, slot_bytes each */
+    struct cf_mail_slot *slots; /* [n_slots], data set by the caller, slot_bytes each */
     size_t slot_bytes;
-    uint32_t done_batch;               /* batches up to this id are over: late mail for them is an error */
+    uint32_t done_batch; /* batches up to this id are over: late mail for them is an error */
 };
 
 /* One piece of an Activation message: the transport's callback hands it here. 0 taken, 1 no slot free, -1 it fits no

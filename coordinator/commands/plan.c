@@ -1,5 +1,5 @@
-/* coffer plan: the placement table for a number of ranks and hosts, without MPI and without loading the model. The ranks
- * are imagined: each like a share of this machine.
+/* coffer plan: the placement table for a number of ranks and hosts, without MPI and without loading the model. The
+ * ranks are imagined: each like a share of this machine.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -22,15 +22,21 @@ static void defaults(void *config) {
 static const struct cf_option options[] = {
     {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file", 0, 0, NULL},
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N", "number of ranks (default 1)", 1, 4096, NULL},
-    {"hosts", 0, CF_OPT_INT, AT(hosts), "N", "hosts that the ranks are spread over, in contiguous runs (default 1)", 1, 4096, NULL},
-    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME", "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
+    {"hosts", 0, CF_OPT_INT, AT(hosts), "N", "hosts that the ranks are spread over, in contiguous runs (default 1)", 1,
+        4096, NULL},
+    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME",
+        "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
     {"stages", 0, CF_OPT_INT, AT(stages), "N", "stages of layout hybrid", 0, 4096, NULL},
-    {"map", 0, CF_OPT_STRING, AT(map), "LIST", "NUMA node of each domain (layout domain); rank i is taken to sit on node i", 0, 0, NULL},
-    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0, 1 << 24, NULL},
+    {"map", 0, CF_OPT_STRING, AT(map), "LIST",
+        "NUMA node of each domain (layout domain); rank i is taken to sit on node i", 0, 0, NULL},
+    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0,
+        1 << 24, NULL},
     {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default this machine's cores)", 0, 4096, NULL},
-    {"memory", 0, CF_OPT_INT, AT(memory), "MIB", "free memory of each rank in MiB (default a share of this machine's)", 0, 1e9, NULL},
-    {"bandwidth", 0, CF_OPT_REAL, AT(bandwidth), "GBPS", "read bandwidth of each rank in GB/s: predicts decode speed", 0, 1e6, NULL},
+    {"memory", 0, CF_OPT_INT, AT(memory), "MIB", "free memory of each rank in MiB (default a share of this machine's)",
+        0, 1e9, NULL},
+    {"bandwidth", 0, CF_OPT_REAL, AT(bandwidth), "GBPS", "read bandwidth of each rank in GB/s: predicts decode speed",
+        0, 1e6, NULL},
     {0},
 };
 
@@ -45,7 +51,9 @@ static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf
         r->host_index = (int)(i / per_host);
         snprintf(r->host, sizeof r->host, "host%d", r->host_index);
         r->node = c->map ? (int)local : (int)m.nodes[node].os_index;
-        r->threads = c->threads ? (uint32_t)c->threads : m.nodes[node].n_cores / sharers ? m.nodes[node].n_cores / sharers : 1;
+        r->threads = c->threads                        ? (uint32_t)c->threads
+                     : m.nodes[node].n_cores / sharers ? m.nodes[node].n_cores / sharers
+                                                       : 1;
         r->memory_free = c->memory ? (uint64_t)c->memory << 20 : m.nodes[node].memory_free / sharers;
         r->bandwidth = c->bandwidth * 1e9;
     }
@@ -56,10 +64,17 @@ static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf
 static int plan(const struct config *c, struct cf_error *e) {
     struct cf_gguf *g = NULL;
     struct cf_model m;
-    struct cf_plan_wish w = {.layout = -1, .stages = (uint32_t)c->stages, .n_seqs = 1, .n_want = 1,
-        .n_rows = (uint32_t)c->ubatch, .map = {-1, -1, -1, -1}, .zero_rank = -1};
+    struct cf_plan_wish w = {.layout = -1,
+        .stages = (uint32_t)c->stages,
+        .n_seqs = 1,
+        .n_want = 1,
+        .n_rows = (uint32_t)c->ubatch,
+        .map = {-1, -1, -1, -1},
+        .zero_rank = -1};
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
-    if (c->hosts > c->ranks) return cf_fail(e, CF_ERR_USAGE, "--hosts %lld is more than --ranks %lld", (long long)c->hosts, (long long)c->ranks);
+    if (c->hosts > c->ranks)
+        return cf_fail(
+            e, CF_ERR_USAGE, "--hosts %lld is more than --ranks %lld", (long long)c->hosts, (long long)c->ranks);
     if (c->layout && (w.layout = cf_layout_by_name(c->layout)) < 0)
         return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->layout);
     if (c->map && cf_domain_map_parse(c->map, w.map, e)) return -1;
@@ -97,8 +112,10 @@ const struct cf_command cf_command_plan = {
     .name = "plan",
     .synopsis = "-m FILE --ranks N [--hosts N] [--layout NAME] ...",
     .summary = "show which rank would hold what, without MPI and without loading",
-    .text = "Prints the placement table that `coffer run` would use on so many ranks: the rows of the plan (domain, layers, "
-            "slices), what each rank holds, and how much of the weights is replicated. The planner proves that the rows cover "
+    .text = "Prints the placement table that `coffer run` would use on so many ranks: the rows of the plan (domain, "
+            "layers, "
+            "slices), what each rank holds, and how much of the weights is replicated. The planner proves that the "
+            "rows cover "
             "the model, and fails, saying by how much, if a rank's part does not fit its free memory.",
     .example = "coffer plan -m model.gguf --ranks 4 --layout hybrid --hosts 2",
     .options = options,

@@ -4,8 +4,8 @@
 #include <math.h>
 #include <string.h>
 
-void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts, double prefill,
-    double decode) {
+void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
+    double prefill, double decode) {
     cf_result_timings(result, cf_layout_name(j->plan.layout), j->load_seconds, prefill, decode);
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
@@ -17,8 +17,8 @@ void cf_report_result(struct cf_result *result, const struct cf_job *j, const st
     }
 }
 
-void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill,
-    double decode) {
+void cf_report_speed(
+    struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill, double decode) {
     char predicted[64] = "";
     if (j->predicted > 0) snprintf(predicted, sizeof predicted, " (predicted %.2f)", j->predicted);
     if (isnan(decode))
@@ -29,15 +29,16 @@ void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct
 }
 
 void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts) {
-    cf_terminal_note(t, "%4s %-16s %4s %-11s %8s %12s %8s %12s %9s", "rank", "host", "node", "domain", "tensors", "bytes",
-        "hits", "ms", "GB/s");
+    cf_terminal_note(t, "%4s %-16s %4s %-11s %8s %12s %8s %12s %9s", "rank", "host", "node", "domain", "tensors",
+        "bytes", "hits", "ms", "GB/s");
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         for (int d = 0; d < CF_DOMAINS; d++) {
             const struct cf_domain_count *k = &counts[r].domain[d];
             if (!k->bytes && !k->hits) continue;
-            cf_terminal_note(t, "%4u %-16s %4d %-11s %8u %12llu %8llu %12.2f %9.2f", r, j->ranks[r].host, j->ranks[r].node,
-                cf_domain_name((enum cf_domain)d), k->tensors, (unsigned long long)k->bytes, (unsigned long long)k->hits,
-                1e3 * k->seconds, k->seconds > 0 ? (double)k->bytes_read / k->seconds / 1e9 : 0.0);
+            cf_terminal_note(t, "%4u %-16s %4d %-11s %8u %12llu %8llu %12.2f %9.2f", r, j->ranks[r].host,
+                j->ranks[r].node, cf_domain_name((enum cf_domain)d), k->tensors, (unsigned long long)k->bytes,
+                (unsigned long long)k->hits, 1e3 * k->seconds,
+                k->seconds > 0 ? (double)k->bytes_read / k->seconds / 1e9 : 0.0);
         }
         cf_terminal_note(t, "%4u %-16s %4d compute %.3f s, exchange %.3f s, wait %.3f s, resident %.1f MiB", r,
             j->ranks[r].host, j->ranks[r].node, counts[r].compute, counts[r].exchange, counts[r].wait,

@@ -5,11 +5,11 @@
 
 #include "coordinator/decode/generate.h"
 
-void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts, double prefill,
-    double decode);
+void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
+    double prefill, double decode);
 /* Measured beside predicted. Tokens per second, NaN: nothing measured. */
-void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill,
-    double decode);
+void cf_report_speed(
+    struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill, double decode);
 void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts);
 
 #endif

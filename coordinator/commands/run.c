@@ -21,8 +21,8 @@ struct config {
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.predict = -1, .ubatch = 512, .timeout = 60, .numa = "default",
-        .sampler = cf_sampler_defaults()};
+    *(struct config *)config = (struct config){
+        .predict = -1, .ubatch = 512, .timeout = 60, .numa = "default", .sampler = cf_sampler_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -30,32 +30,51 @@ static const struct cf_option options[] = {
     {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file (the first of a split set)", 0, 0, NULL},
     {"prompt", 'p', CF_OPT_STRING, AT(prompt), "TEXT", "the prompt", 0, 0, NULL},
     {"file", 'f', CF_OPT_STRING, AT(file), "FILE", "read the prompt from FILE (- for stdin)", 0, 0, NULL},
-    {"prompt-ids", 0, CF_OPT_STRING, AT(prompt_ids), "IDS", "token ids separated by commas instead of a text", 0, 0, NULL},
-    {"predict", 'n', CF_OPT_INT, AT(predict), "N", "tokens to generate; -1 until the end or the context is full (default -1)", -1, 1e9, "n-predict"},
-    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0, 1 << 24, NULL},
-    {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0, 4096, NULL},
-    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME", "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
-    {"stages", 0, CF_OPT_INT, AT(stages), "N", "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
-    {"map", 0, CF_OPT_STRING, AT(map), "LIST", "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
-    {"ranks", 0, CF_OPT_INT, AT(ranks), "N", "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
+    {"prompt-ids", 0, CF_OPT_STRING, AT(prompt_ids), "IDS", "token ids separated by commas instead of a text", 0, 0,
+        NULL},
+    {"predict", 'n', CF_OPT_INT, AT(predict), "N",
+        "tokens to generate; -1 until the end or the context is full (default -1)", -1, 1e9, "n-predict"},
+    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0,
+        1 << 24, NULL},
+    {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
+        4096, NULL},
+    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME",
+        "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
+    {"stages", 0, CF_OPT_INT, AT(stages), "N",
+        "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
+    {"map", 0, CF_OPT_STRING, AT(map), "LIST",
+        "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
+    {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
+        "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
     {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
     {"seed", 's', CF_OPT_INT, AT(sampler.seed), "N", "seed of the sampler; -1 random (default -1)", -1, 9e15, NULL},
-    {"temp", 0, CF_OPT_REAL, AT(sampler.temp), "T", "temperature; 0 takes the best token (default 0.8)", 0, 1e6, "temperature"},
+    {"temp", 0, CF_OPT_REAL, AT(sampler.temp), "T", "temperature; 0 takes the best token (default 0.8)", 0, 1e6,
+        "temperature"},
     {"top-k", 0, CF_OPT_INT, AT(sampler.top_k), "K", "keep the K best tokens; 0 all (default 40)", -1, 1e9, NULL},
-    {"top-p", 0, CF_OPT_REAL, AT(sampler.top_p), "P", "keep the fewest tokens that together have probability P (default 0.95)", 0, 1, NULL},
-    {"min-p", 0, CF_OPT_REAL, AT(sampler.min_p), "P", "drop tokens below P times the best one's probability (default 0.05)", 0, 1, NULL},
-    {"repeat-penalty", 0, CF_OPT_REAL, AT(sampler.repeat_penalty), "X", "penalty of tokens seen lately (default 1, none)", 1e-6, 1e6, NULL},
-    {"repeat-last-n", 0, CF_OPT_INT, AT(sampler.repeat_last_n), "N", "tokens that the penalty looks back; -1 the context (default 64)", -1, 1 << 24, NULL},
-    {"ignore-eos", 0, CF_OPT_FLAG, AT(ignore_eos), NULL, "do not stop at end tokens (they stay candidates, unlike llama.cpp)", 0, 0, NULL},
-    {"special", 0, CF_OPT_FLAG, AT(special), NULL, "names of special tokens in the prompt become those tokens", 0, 0, NULL},
+    {"top-p", 0, CF_OPT_REAL, AT(sampler.top_p), "P",
+        "keep the fewest tokens that together have probability P (default 0.95)", 0, 1, NULL},
+    {"min-p", 0, CF_OPT_REAL, AT(sampler.min_p), "P",
+        "drop tokens below P times the best one's probability (default 0.05)", 0, 1, NULL},
+    {"repeat-penalty", 0, CF_OPT_REAL, AT(sampler.repeat_penalty), "X",
+        "penalty of tokens seen lately (default 1, none)", 1e-6, 1e6, NULL},
+    {"repeat-last-n", 0, CF_OPT_INT, AT(sampler.repeat_last_n), "N",
+        "tokens that the penalty looks back; -1 the context (default 64)", -1, 1 << 24, NULL},
+    {"ignore-eos", 0, CF_OPT_FLAG, AT(ignore_eos), NULL,
+        "do not stop at end tokens (they stay candidates, unlike llama.cpp)", 0, 0, NULL},
+    {"special", 0, CF_OPT_FLAG, AT(special), NULL, "names of special tokens in the prompt become those tokens", 0, 0,
+        NULL},
     {"echo", 0, CF_OPT_FLAG, AT(echo), NULL, "print the prompt before the text", 0, 0, NULL},
     {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the text", 0, 0, NULL},
-    {"logprobs", 0, CF_OPT_INT, AT(logprobs), "K", "with --json: the K best tokens of every generated position", 0, 1000, NULL},
-    {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE", "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
+    {"logprobs", 0, CF_OPT_INT, AT(logprobs), "K", "with --json: the K best tokens of every generated position", 0,
+        1000, NULL},
+    {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE",
+        "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
     {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
-    {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off", 0, 0, NULL},
+    {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
+        0, 0, NULL},
     {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
-    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S", "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
+        "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
     {0},
 };
@@ -63,11 +82,11 @@ static const struct cf_option options[] = {
 struct run {
     const struct config *c;
     struct cf_terminal terminal;
-    char *text;          /* prompt */
+    char *text; /* prompt */
     size_t n_text;
     uint32_t *ids;
     size_t n_ids;
-    int status;          /* other than 0 after success: 130 */
+    int status; /* other than 0 after success: 130 */
 };
 
 static int read_prompt(struct run *r, struct cf_error *e) {
@@ -120,12 +139,16 @@ static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
         if (read_prompt(r, e)) return -1;
         if (cf_tokenize(j->tokenizer, r->text, r->n_text, true, r->c->special, &r->ids, &r->n_ids, e)) return -1;
     }
-    if (!r->n_ids) return cf_fail(e, CF_ERR_USAGE, "the prompt is empty: this model wants at least one token (-p, -f or --prompt-ids)");
+    if (!r->n_ids)
+        return cf_fail(
+            e, CF_ERR_USAGE, "the prompt is empty: this model wants at least one token (-p, -f or --prompt-ids)");
     if (r->n_ids > j->plan.n_ctx)
-        return cf_fail(e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->plan.n_ctx);
+        return cf_fail(
+            e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->plan.n_ctx);
     for (size_t i = 0; i < r->n_ids; i++)
         if (r->ids[i] >= j->model.n_vocab)
-            return cf_fail(e, CF_ERR_FORMAT, "the tokenizer gave id %u, but the model has %u tokens", r->ids[i], j->model.n_vocab);
+            return cf_fail(
+                e, CF_ERR_FORMAT, "the tokenizer gave id %u, but the model has %u tokens", r->ids[i], j->model.n_vocab);
     return 0;
 }
 
@@ -154,8 +177,12 @@ static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct
 static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     struct run *r = ctx;
     const struct config *c = r->c;
-    struct cf_generate g = {.job = j, .n_predict = c->predict, .ignore_eos = c->ignore_eos, .text = show_text,
-        .interrupted = cf_interrupted, .ctx = r};
+    struct cf_generate g = {.job = j,
+        .n_predict = c->predict,
+        .ignore_eos = c->ignore_eos,
+        .text = show_text,
+        .interrupted = cf_interrupted,
+        .ctx = r};
     struct cf_sampler_params params = c->sampler;
     if (prompt_to_ids(r, j, e)) return -1;
     g.prompt = r->ids, g.n_prompt = (uint32_t)r->n_ids;
@@ -196,8 +223,8 @@ static char **own_arguments(int *argc) {
     return argv;
 }
 
-/* Starts mpirun if this machine has several nodes and nobody has started us as ranks. Returns the exit status, or -1: go
- * on in place. */
+/* Starts mpirun if this machine has several nodes and nobody has started us as ranks. Returns the exit status, or -1:
+ * go on in place. */
 static int self_launch(const struct config *c, struct cf_error *e) {
     int started = 1, ranks = (int)c->ranks;
     if (cf_transport_detect(&started, e)) return 2;
@@ -213,7 +240,8 @@ static int self_launch(const struct config *c, struct cf_error *e) {
 
 static int check_config(const struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
-    if (!c->prompt && !c->file && !c->prompt_ids) return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
+    if (!c->prompt && !c->file && !c->prompt_ids)
+        return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
     if (c->layout && cf_layout_by_name(c->layout) < 0)
         return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->layout);
     if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
@@ -239,9 +267,20 @@ static int command(void *config, int argc, char **argv) {
     enum cf_terminal_role role = cf_terminal_role();
     cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
     cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
-    struct cf_job_options o = {.model = c->model, .layout = c->layout, .map = c->map, .numa = c->numa, .stages = c->stages,
-        .ctx_size = c->ctx_size, .ubatch = c->ubatch, .threads = c->threads, .n_seqs = 1, .n_want = 1, .huge = c->huge,
-        .verbose = c->verbose, .timeout = c->timeout, .terminal = &r.terminal};
+    struct cf_job_options o = {.model = c->model,
+        .layout = c->layout,
+        .map = c->map,
+        .numa = c->numa,
+        .stages = c->stages,
+        .ctx_size = c->ctx_size,
+        .ubatch = c->ubatch,
+        .threads = c->threads,
+        .n_seqs = 1,
+        .n_want = 1,
+        .huge = c->huge,
+        .verbose = c->verbose,
+        .timeout = c->timeout,
+        .terminal = &r.terminal};
     bool rank0 = cf_terminal_speaks();
     int rc = cf_job_run(&o, work, &r, &e);
     status = rc ? cf_exit_status(&e) : r.status;
@@ -256,13 +295,16 @@ const struct cf_command cf_command_run = {
     .name = "run",
     .synopsis = "-m FILE -p TEXT [-n N] [--layout NAME] ...",
     .summary = "generate text from a model",
-    .text = "Generates text. Started by mpirun or srun, every rank holds its part of the model in the memory of its NUMA "
-            "node. Started alone, it runs in place on a machine of one NUMA node, and starts mpirun by itself, one rank per "
-            "node, on a machine of several.\n\n"
-            "stdout carries the text (or the JSON object) alone; everything else goes to stderr. Exit status: 0, 1 failure, "
-            "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
-            "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
-            "number of threads and instruction set (COFFER_ISA=scalar, avx2 or avx512 chooses one).",
+    .text =
+        "Generates text. Started by mpirun or srun, every rank holds its part of the model in the memory of its NUMA "
+        "node. Started alone, it runs in place on a machine of one NUMA node, and starts mpirun by itself, one rank "
+        "per "
+        "node, on a machine of several.\n\n"
+        "stdout carries the text (or the JSON object) alone; everything else goes to stderr. Exit status: 0, 1 "
+        "failure, "
+        "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
+        "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
+        "number of threads and instruction set (COFFER_ISA=scalar, avx2 or avx512 chooses one).",
     .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"
                "mpirun -n 4 coffer run -m model.gguf -p \"Once upon a time\" -n 64 --layout tensor",
     .options = options,

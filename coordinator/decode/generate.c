@@ -18,8 +18,12 @@ static int prefill(struct cf_generate *g, uint32_t *last_id, struct cf_error *e)
             uint32_t first = sent * rows, n = g->n_prompt - first < rows ? g->n_prompt - first : rows, want = n - 1;
             for (uint32_t i = 0; i < n; i++)
                 positions[i] = first + i;
-            struct cf_batch b = {.n_rows = n, .sequence = sequences, .position = positions, .token = g->prompt + first,
-                .n_want = sent + 1 == n_batches, .want = &want};
+            struct cf_batch b = {.n_rows = n,
+                .sequence = sequences,
+                .position = positions,
+                .token = g->prompt + first,
+                .n_want = sent + 1 == n_batches,
+                .want = &want};
             rc = cf_engine_submit(g->job->engine, &b, e);
             ids[sent++] = b.id;
             continue;
@@ -68,7 +72,8 @@ static int generate(struct cf_generate *g, uint32_t batch, struct cf_error *e) {
             g->context_full = true;
             break;
         }
-        struct cf_batch b = {.n_rows = 1, .sequence = &sequence, .position = &position, .token = &id, .n_want = 1, .want = &want};
+        struct cf_batch b = {
+            .n_rows = 1, .sequence = &sequence, .position = &position, .token = &id, .n_want = 1, .want = &want};
         if (cf_engine_submit(g->job->engine, &b, e) || cf_engine_wait(g->job->engine, b.id, e)) return -1;
         batch = b.id;
         position++;

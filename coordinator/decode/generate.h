@@ -10,16 +10,16 @@
 
 struct cf_generate {
     struct cf_job *job;
-    const uint32_t *prompt;    /* [n_prompt], at least one */
+    const uint32_t *prompt; /* [n_prompt], at least one */
     uint32_t n_prompt;
-    int64_t n_predict;         /* -1: until the end or the context is full */
+    int64_t n_predict; /* -1: until the end or the context is full */
     bool ignore_eos, echo_ids;
     struct cf_sampler *sampler;
-    struct cf_result *result;  /* NULL: nothing is collected */
-    struct cf_dump *dump;      /* NULL: no dump */
+    struct cf_result *result; /* NULL: nothing is collected */
+    struct cf_dump *dump;     /* NULL: no dump */
     /* Text as it comes (whole characters). NULL: none. */
     int (*text)(void *ctx, const char *bytes, size_t n, struct cf_error *e);
-    int (*interrupted)(void);  /* not 0: end now */
+    int (*interrupted)(void); /* not 0: end now */
     void *ctx;
 
     /* Out: */

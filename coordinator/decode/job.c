@@ -56,9 +56,13 @@ static int open_model(struct cf_job *j, struct cf_error *e) {
     j->model_open = true;
     j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     if (!j->kernels)
-        return cf_fail(e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine", getenv("COFFER_ISA"));
-    if (j->o->ctx_size > (int64_t)1 << 24) return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);
-    j->n_ctx = j->o->ctx_size > 0 ? (uint32_t)j->o->ctx_size : j->model.n_ctx_train < 4096 ? j->model.n_ctx_train : 4096;
+        return cf_fail(
+            e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine", getenv("COFFER_ISA"));
+    if (j->o->ctx_size > (int64_t)1 << 24)
+        return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);
+    j->n_ctx = j->o->ctx_size > 0            ? (uint32_t)j->o->ctx_size
+               : j->model.n_ctx_train < 4096 ? j->model.n_ctx_train
+                                             : 4096;
     if (cf_transport_rank(j->transport) == 0 && cf_tokenizer_new(&j->tokenizer, j->gguf, e)) return -1;
     return 0;
 }
@@ -66,7 +70,10 @@ static int open_model(struct cf_job *j, struct cf_error *e) {
 static int hello(struct cf_job *j, Cf__Hello *h, const struct cf_error *mine, Cf__Verdict **all, struct cf_error *e) {
     Cf__Error error = CF__ERROR__INIT;
     if (mine && mine->code) {
-        union { const char *in; char *out; } text = {.in = mine->text};
+        union {
+            const char *in;
+            char *out;
+        } text = {.in = mine->text};
         error.code = (uint32_t)mine->code, error.text = text.out;
         h->error = &error;
     } else {
@@ -90,8 +97,7 @@ static int take_seat(struct cf_job *j, const Cf__Verdict *all, struct cf_error *
         wanted[at] = n == local ? nodes[at] : -1; /* one rank for each node that the map names */
         hashes[at++] = all->hellos[r]->cpus_hash;
     }
-    if (!rc)
-        rc = cf_seat_assign_bound(&j->seat, &j->machine, cf_transport_local_rank(t), local, wanted, hashes, e);
+    if (!rc) rc = cf_seat_assign_bound(&j->seat, &j->machine, cf_transport_local_rank(t), local, wanted, hashes, e);
     free(hashes);
     free(wanted);
     return rc;
@@ -128,8 +134,8 @@ static int report(struct cf_job *j, struct cf_error *e) {
         info->threads = k->threads, info->bandwidth = k->bandwidth;
         uint32_t sharers = 0;
         for (uint32_t s = 0; s < j->n_ranks; s++)
-            sharers += all->hellos[s]->node == k->node &&
-                       cf_transport_host_of(j->transport, (int)s) == info->host_index;
+            sharers +=
+                all->hellos[s]->node == k->node && cf_transport_host_of(j->transport, (int)s) == info->host_index;
         info->memory_free = k->memory_free / (sharers ? sharers : 1);
     }
     cf__verdict__free_unpacked(all, NULL);
@@ -137,8 +143,14 @@ static int report(struct cf_job *j, struct cf_error *e) {
 }
 
 static int make_plan(struct cf_job *j, struct cf_error *e) {
-    struct cf_plan_wish w = {.layout = -1, .stages = (uint32_t)j->o->stages, .n_ctx = j->n_ctx, .n_seqs = j->o->n_seqs,
-        .n_rows = (uint32_t)j->o->ubatch, .n_want = j->o->n_want, .map = {-1, -1, -1, -1}, .zero_rank = -1};
+    struct cf_plan_wish w = {.layout = -1,
+        .stages = (uint32_t)j->o->stages,
+        .n_ctx = j->n_ctx,
+        .n_seqs = j->o->n_seqs,
+        .n_rows = (uint32_t)j->o->ubatch,
+        .n_want = j->o->n_want,
+        .map = {-1, -1, -1, -1},
+        .zero_rank = -1};
     if (j->o->layout && (w.layout = cf_layout_by_name(j->o->layout)) < 0)
         return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", j->o->layout);
     if (j->o->map) {
@@ -152,7 +164,8 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
     if (note[0]) cf_terminal_note(j->o->terminal, "coffer: %s", note);
     double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, 15e-6, 150e-6);
     j->predicted = step > 0 ? 1.0 / step : 0;
-    if (j->o->verbose && j->o->terminal->is_rank0) return cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);
+    if (j->o->verbose && j->o->terminal->is_rank0)
+        return cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);
     return 0;
 }
 
@@ -173,7 +186,13 @@ static void say_audit(struct cf_job *j) {
     }
 }
 
-struct body { struct cf_job *j; int (*work)(struct cf_job *, void *, struct cf_error *); void *ctx; struct cf_error *e; double start; };
+struct body {
+    struct cf_job *j;
+    int (*work)(struct cf_job *, void *, struct cf_error *);
+    void *ctx;
+    struct cf_error *e;
+    double start;
+};
 
 static int team_body(struct cf_team *team, void *ctx) {
     struct body *b = ctx;
@@ -182,10 +201,18 @@ static int team_body(struct cf_team *team, void *ctx) {
     j->team = team;
     j->bandwidth = measure(j);
     if (report(j, e)) return -1;
-    struct cf_engine_options o = {.transport = j->transport, .team = team, .gguf = j->gguf, .model = &j->model,
-        .kernels = j->kernels, .node = (int)j->machine.nodes[j->seat.node].os_index, .huge = j->o->huge,
-        .progress = show_progress, .ctx = j};
-    o.policy = !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT : !strcmp(j->o->numa, "off") ? CF_NUMA_OFF : CF_NUMA_DEFAULT;
+    struct cf_engine_options o = {.transport = j->transport,
+        .team = team,
+        .gguf = j->gguf,
+        .model = &j->model,
+        .kernels = j->kernels,
+        .node = (int)j->machine.nodes[j->seat.node].os_index,
+        .huge = j->o->huge,
+        .progress = show_progress,
+        .ctx = j};
+    o.policy = !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT
+               : !strcmp(j->o->numa, "off")  ? CF_NUMA_OFF
+                                             : CF_NUMA_DEFAULT;
     bool first = cf_transport_rank(j->transport) == 0;
     if (cf_engine_open(&j->engine, &o, e)) return -1;
     int rc = first ? make_plan(j, e) : 0;
@@ -207,10 +234,12 @@ static int team_body(struct cf_team *team, void *ctx) {
 static int start_team(struct cf_job *j, struct body *b, struct cf_error *e) {
     uint32_t share = j->seat.n_cores, threads = j->o->threads > 0 ? (uint32_t)j->o->threads : share;
     if (threads > share)
-        cf_terminal_note(j->o->terminal, "coffer: -t %u is more than this rank's share of %u cores: threads will wait for each other",
-            threads, share);
+        cf_terminal_note(j->o->terminal,
+            "coffer: -t %u is more than this rank's share of %u cores: threads will wait for each other", threads,
+            share);
     if (j->machine.widened)
-        cf_terminal_note(j->o->terminal, "coffer: the launcher bound each rank to one core; widened to the node's cores (use --bind-to to choose)");
+        cf_terminal_note(j->o->terminal,
+            "coffer: the launcher bound each rank to one core; widened to the node's cores (use --bind-to to choose)");
     bool crowded = j->seat.crowded || threads > share;
     cf_transport_sleep_at_once(j->transport, crowded);
     struct cf_team_options o = {threads, j->seat.cores, j->seat.n_cores, crowded};
@@ -226,8 +255,8 @@ static void close_job(struct cf_job *j) {
     free(j->ranks);
 }
 
-int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e), void *ctx,
-    struct cf_error *e) {
+int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
+    void *ctx, struct cf_error *e) {
     struct cf_job j = {.o = o};
     struct body b = {&j, work, ctx, e, cf_now()};
     struct cf_transport_options to = {.timeout = o->timeout};

@@ -15,14 +15,14 @@
 #include "node/model/engine.h"
 
 struct cf_job_options {
-    const char *model;        /* path */
-    const char *layout;       /* name, NULL: default for the hosts at hand */
-    const char *map;          /* domain=node,... or NULL */
-    const char *numa;         /* "default", "strict", "off" */
-    int64_t stages;           /* 0: default */
-    int64_t ctx_size;         /* 0: the model's, at most 4096 */
-    int64_t ubatch;           /* rows of a prefill chunk */
-    int64_t threads;          /* 0: the rank's share of physical cores */
+    const char *model;  /* path */
+    const char *layout; /* name, NULL: default for the hosts at hand */
+    const char *map;    /* domain=node,... or NULL */
+    const char *numa;   /* "default", "strict", "off" */
+    int64_t stages;     /* 0: default */
+    int64_t ctx_size;   /* 0: the model's, at most 4096 */
+    int64_t ubatch;     /* rows of a prefill chunk */
+    int64_t threads;    /* 0: the rank's share of physical cores */
     uint32_t n_seqs, n_want;
     bool huge, verbose;
     double timeout;
@@ -41,18 +41,18 @@ struct cf_job {
     const struct cf_kernels *kernels;
     struct cf_team *team;
     struct cf_engine *engine;
-    struct cf_plan plan;            /* rank 0 */
-    struct cf_rank_info *ranks;     /* [size], on every rank */
+    struct cf_plan plan;        /* rank 0 */
+    struct cf_rank_info *ranks; /* [size], on every rank */
     uint32_t n_ranks;
     uint32_t n_ctx;
     double bandwidth;
-    double load_seconds;            /* from start to ready */
-    double predicted;               /* decode tokens/s, 0 unknown */
+    double load_seconds; /* from start to ready */
+    double predicted;    /* decode tokens/s, 0 unknown */
 };
 
 /* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; rank 0's text names the rank at fault). */
-int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e), void *ctx,
-    struct cf_error *e);
+int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
+    void *ctx, struct cf_error *e);
 
 /* How many ranks a plain `coffer run` should start by itself here: one per NUMA node with cores, or one per node that
  * --map names. 1: run in place. */

@@ -11,13 +11,13 @@ struct cf_draft {
     const struct cf_gguf *g;
     const struct cf_rank_info *ranks;
     uint32_t n_ranks;
-    double *weight;        /* [n_ranks] share of the work that each rank should get */
+    double *weight; /* [n_ranks] share of the work that each rank should get */
     uint32_t row_room;
 };
 
 /* Appends a row: `n` members, chunks of the domain's axis dealt by weight. */
-int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks, uint32_t n,
-    struct cf_error *e);
+int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks,
+    uint32_t n, struct cf_error *e);
 
 /* File bytes of a domain: of one layer (LEFT, RIGHT), of the whole (PREFRONTAL); TEMPORAL: cache bytes of one layer. */
 double cf__domain_bytes(const struct cf_draft *d, enum cf_domain domain);

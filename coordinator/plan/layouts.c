@@ -30,12 +30,13 @@ static void deal(uint32_t *cuts, uint32_t total, const double *weight, uint32_t 
     }
 }
 
-int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks, uint32_t n,
-    struct cf_error *e) {
+int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks,
+    uint32_t n, struct cf_error *e) {
     struct cf_plan *p = d->plan;
     if (n > CF_MAX_MEMBERS)
-        return cf_fail(e, CF_ERR_PLAN, "a tensor group of %u ranks; a group has at most %d: use --layout hybrid with more --stages",
-            n, CF_MAX_MEMBERS);
+        return cf_fail(e, CF_ERR_PLAN,
+            "a tensor group of %u ranks; a group has at most %d: use --layout hybrid with more --stages", n,
+            CF_MAX_MEMBERS);
     if (p->n_plan_rows == d->row_room) {
         d->row_room = d->row_room ? 2 * d->row_room : 16;
         struct cf_plan_row *more = realloc(p->rows, d->row_room * sizeof *more);
@@ -76,8 +77,7 @@ static uint32_t stage_ranks(const struct cf_draft *d, uint32_t stages, uint32_t 
 }
 
 int cf__layout_stages(struct cf_draft *d, uint32_t stages, struct cf_error *e) {
-    if (!stages || stages > d->n_ranks)
-        return cf_fail(e, CF_ERR_PLAN, "%u stages for %u ranks", stages, d->n_ranks);
+    if (!stages || stages > d->n_ranks) return cf_fail(e, CF_ERR_PLAN, "%u stages for %u ranks", stages, d->n_ranks);
     double *weight = calloc(stages, sizeof *weight);
     uint32_t *cuts = calloc(stages + 1, sizeof *cuts), n_layers = d->m->n_layers;
     int members[CF_MAX_MEMBERS + 1], rc = -1;
@@ -140,7 +140,8 @@ static void grow_groups(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_
     for (uint32_t r = CF_DOMAINS; r < d->n_ranks; r++) {
         int heavy = -1;
         for (int i = 0; i < CF_DOMAINS; i++)
-            if (n[i] < CF_MAX_MEMBERS && (heavy < 0 || whole(d, (enum cf_domain)i) / n[i] > whole(d, (enum cf_domain)heavy) / n[heavy]))
+            if (n[i] < CF_MAX_MEMBERS &&
+                (heavy < 0 || whole(d, (enum cf_domain)i) / n[i] > whole(d, (enum cf_domain)heavy) / n[heavy]))
                 heavy = i;
         if (heavy >= 0) n[heavy]++;
     }
@@ -150,8 +151,8 @@ static void grow_groups(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_
             member[i][k] = next++;
 }
 
-static int map_groups(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_MEMBERS + 1], uint32_t n[CF_DOMAINS],
-    struct cf_error *e) {
+static int map_groups(
+    const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_MEMBERS + 1], uint32_t n[CF_DOMAINS], struct cf_error *e) {
     for (int i = 0; i < CF_DOMAINS; i++) {
         n[i] = 0;
         if (d->wish->map[i] < 0)

@@ -59,8 +59,8 @@ static int lay_out(struct cf_draft *d, struct cf_error *e) {
 
 int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
     const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e) {
-    return cf_engine_bytes(p, m, g, (int)rank, info->threads ? info->threads : 1, &need->weights, &need->kv,
-        &need->buffers, e);
+    return cf_engine_bytes(
+        p, m, g, (int)rank, info->threads ? info->threads : 1, &need->weights, &need->kv, &need->buffers, e);
 }
 
 /* Scales the weights of ranks whose slices do not fit; returns 1 if any did not, with the worst in *e. */
@@ -74,7 +74,9 @@ static int fit(struct cf_draft *d, struct cf_error *e) {
         d->weight[i] *= 0.97 * has / need;
         if (need - has <= worst) continue;
         worst = need - has;
-        cf_fail(e, CF_ERR_MEMORY, "the model does not fit: rank %u (host %s node %d) needs %.2f GiB (weights %.2f, KV cache %.2f, buffers %.2f) and has %.2f GiB free: %.2f GiB short",
+        cf_fail(e, CF_ERR_MEMORY,
+            "the model does not fit: rank %u (host %s node %d) needs %.2f GiB (weights %.2f, KV cache %.2f, buffers "
+            "%.2f) and has %.2f GiB free: %.2f GiB short",
             i, d->ranks[i].host, d->ranks[i].node, need / GIB, (double)n.weights / GIB, (double)n.kv / GIB,
             (double)n.buffers / GIB, has / GIB, worst / GIB);
     }
@@ -88,10 +90,14 @@ static void remark(const struct cf_draft *d, char note[512]) {
         bool works = false;
         for (uint32_t i = 0; i < d->plan->n_plan_rows; i++)
             works |= cf_plan_member(&d->plan->rows[i], (int)r, NULL, NULL) >= 0;
-        if (!works) n += (size_t)snprintf(note + n, 512 - n, "%srank %u holds nothing: this model has too few parts for %u ranks", n ? "\n" : "", r, d->n_ranks);
+        if (!works)
+            n += (size_t)snprintf(note + n, 512 - n,
+                "%srank %u holds nothing: this model has too few parts for %u ranks", n ? "\n" : "", r, d->n_ranks);
     }
     if (d->plan->layout == CF_LAYOUT_DOMAIN && d->n_ranks > 1 && n < 400)
-        snprintf(note + n, 512 - n, "%slayout domain pays only with two or more batches in flight; one sequence decodes faster with --layout tensor",
+        snprintf(note + n, 512 - n,
+            "%slayout domain pays only with two or more batches in flight; one sequence decodes faster with --layout "
+            "tensor",
             n ? "\n" : "");
 }
 
@@ -102,7 +108,8 @@ int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const
     for (uint32_t i = 0; i < n_ranks; i++)
         one_host &= ranks[i].host_index == ranks[0].host_index;
     plan->layout = wish->layout >= 0 ? (enum cf_layout)wish->layout : one_host ? CF_LAYOUT_TENSOR : CF_LAYOUT_HYBRID;
-    plan->n_layers = m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs, plan->zero_rank = wish->zero_rank;
+    plan->n_layers = m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs,
+    plan->zero_rank = wish->zero_rank;
     plan->n_rows = wish->n_rows < wish->n_ctx * wish->n_seqs ? wish->n_rows : wish->n_ctx * wish->n_seqs;
     plan->n_want = wish->n_want < plan->n_rows ? wish->n_want : plan->n_rows;
     struct cf_draft d = {.plan = plan, .wish = wish, .m = m, .g = g, .ranks = ranks, .n_ranks = n_ranks};

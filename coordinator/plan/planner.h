@@ -12,19 +12,19 @@
 /* One rank as the planner sees it. */
 struct cf_rank_info {
     char host[64];
-    int host_index;        /* 0.. in order of first rank */
-    int node;              /* NUMA node, os index */
+    int host_index; /* 0.. in order of first rank */
+    int node;       /* NUMA node, os index */
     uint32_t threads;
-    uint64_t memory_free;  /* bytes that this rank may use */
-    double bandwidth;      /* bytes/s read by its threads, 0 unknown */
+    uint64_t memory_free; /* bytes that this rank may use */
+    double bandwidth;     /* bytes/s read by its threads, 0 unknown */
 };
 
 struct cf_plan_wish {
-    int layout;            /* enum cf_layout, or -1: tensor on one host, hybrid on several */
-    uint32_t stages;       /* hybrid: 0 default */
+    int layout;      /* enum cf_layout, or -1: tensor on one host, hybrid on several */
+    uint32_t stages; /* hybrid: 0 default */
     uint32_t n_ctx, n_seqs, n_rows, n_want;
-    int map[CF_DOMAINS];   /* NUMA node of each domain (layout domain), -1 none */
-    int zero_rank;         /* test hook, -1 none */
+    int map[CF_DOMAINS];         /* NUMA node of each domain (layout domain), -1 none */
+    int zero_rank;               /* test hook, -1 none */
     const uint32_t *cut_weights; /* NULL, or [n_ranks] relative shares instead of measured bandwidth */
 };
 
@@ -33,11 +33,14 @@ int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const
     const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e);
 
 /* What a rank needs under a plan. */
-struct cf_rank_need { uint64_t weights, kv, buffers; };
+struct cf_rank_need {
+    uint64_t weights, kv, buffers;
+};
 int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
     const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e);
 
-/* Predicted seconds of one decode step with one sequence at an empty context: bytes by bandwidth, exchanges by latency. */
+/* Predicted seconds of one decode step with one sequence at an empty context: bytes by bandwidth, exchanges by latency.
+ */
 double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
     const struct cf_rank_info *ranks, uint32_t n_ranks, double hop_local, double hop_remote);
 

@@ -27,15 +27,16 @@ int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m
     fprintf(to, "layout %s, %u ranks, context %u, %u sequence%s\n\n", cf_layout_name(p->layout), n_ranks, p->n_ctx,
         p->n_seqs, p->n_seqs == 1 ? "" : "s");
     print_rows(to, p, m);
-    fprintf(to, "\n%4s  %-16s %4s %7s %12s %12s %12s %12s\n", "rank", "host", "node", "threads", "weights MiB", "KV MiB",
-        "buffers MiB", "free MiB");
+    fprintf(to, "\n%4s  %-16s %4s %7s %12s %12s %12s %12s\n", "rank", "host", "node", "threads", "weights MiB",
+        "KV MiB", "buffers MiB", "free MiB");
     uint64_t sum = 0;
     for (uint32_t i = 0; i < n_ranks; i++) {
         struct cf_rank_need n;
         if (cf_planner_need(p, m, g, i, &ranks[i], &n, e)) return -1;
         sum += n.weights;
-        fprintf(to, "%4u  %-16s %4d %7u %12.1f %12.1f %12.1f %12.1f\n", i, ranks[i].host, ranks[i].node, ranks[i].threads,
-            (double)n.weights / MIB, (double)n.kv / MIB, (double)n.buffers / MIB, (double)ranks[i].memory_free / MIB);
+        fprintf(to, "%4u  %-16s %4d %7u %12.1f %12.1f %12.1f %12.1f\n", i, ranks[i].host, ranks[i].node,
+            ranks[i].threads, (double)n.weights / MIB, (double)n.kv / MIB, (double)n.buffers / MIB,
+            (double)ranks[i].memory_free / MIB);
     }
     struct cf_plan one = *p;
     struct cf_plan_row rows[CF_DOMAINS];
@@ -89,7 +90,8 @@ double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, con
         const struct cf_plan_row *left = cf_plan_find(p, CF_LEFT_HEMI, l), *right = cf_plan_find(p, CF_RIGHT_HEMI, l);
         const struct cf_plan_row *temporal = cf_plan_find(p, CF_TEMPORAL, l);
         time += group_time(left, bytes[CF_LEFT_HEMI], ranks) + group_time(right, bytes[CF_RIGHT_HEMI], ranks);
-        time += hop_time(before, left, ranks, hop_local, hop_remote) + hop_time(left, right, ranks, hop_local, hop_remote);
+        time +=
+            hop_time(before, left, ranks, hop_local, hop_remote) + hop_time(left, right, ranks, hop_local, hop_remote);
         if (temporal->ranks[0] != left->ranks[0] || temporal->n != left->n)
             time += 2 * hop_time(left, temporal, ranks, hop_local, hop_remote);
         before = right;

@@ -1,8 +1,8 @@
 /* Reading GGUF files, version 2 and 3, one file or a split set (-00001-of-0000N.gguf).
  *
- * A file is data from a stranger: every count, length, offset and product is bounded before it is used, and each refusal
- * names the file and the field. Only header and tensor table are read at open; tensor bytes come by pread, any part, when
- * somebody asks.
+ * A file is data from a stranger: every count, length, offset and product is bounded before it is used, and each
+ * refusal names the file and the field. Only header and tensor table are read at open; tensor bytes come by pread, any
+ * part, when somebody asks.
  *
  * Lifetimes: all pointers that these functions return live until cf_gguf_close().
  */
@@ -20,35 +20,49 @@ struct cf_gguf;
 
 /* Value types, numbers as in the specification. */
 enum cf_gguf_kind {
-    CF_GGUF_U8, CF_GGUF_I8, CF_GGUF_U16, CF_GGUF_I16, CF_GGUF_U32, CF_GGUF_I32, CF_GGUF_F32, CF_GGUF_BOOL, CF_GGUF_STRING,
-    CF_GGUF_ARRAY, CF_GGUF_U64, CF_GGUF_I64, CF_GGUF_F64
+    CF_GGUF_U8,
+    CF_GGUF_I8,
+    CF_GGUF_U16,
+    CF_GGUF_I16,
+    CF_GGUF_U32,
+    CF_GGUF_I32,
+    CF_GGUF_F32,
+    CF_GGUF_BOOL,
+    CF_GGUF_STRING,
+    CF_GGUF_ARRAY,
+    CF_GGUF_U64,
+    CF_GGUF_I64,
+    CF_GGUF_F64
 };
 
-struct cf_gguf_string { const char *text; size_t length; }; /* also NUL-terminated */
+struct cf_gguf_string {
+    const char *text;
+    size_t length;
+}; /* also NUL-terminated */
 
 struct cf_gguf_value {
     const char *key;
     enum cf_gguf_kind kind;
-    enum cf_gguf_kind element;  /* of an array */
-    size_t count;               /* of an array, else 1 */
+    enum cf_gguf_kind element; /* of an array */
+    size_t count;              /* of an array, else 1 */
     union {
-        uint64_t u;             /* unsigned kinds and bool */
-        int64_t i;              /* signed kinds */
-        double f;               /* F32, F64 */
+        uint64_t u; /* unsigned kinds and bool */
+        int64_t i;  /* signed kinds */
+        double f;   /* F32, F64 */
         struct cf_gguf_string s;
-        const void *array;      /* numbers in their own width (aligned), or struct cf_gguf_string[count] */
+        const void *array; /* numbers in their own width (aligned), or struct cf_gguf_string[count] */
     };
 };
 
 struct cf_gguf_tensor {
     const char *name;
-    uint32_t type;              /* GGUF number; supported or not: cf_type_by_id() */
+    uint32_t type; /* GGUF number; supported or not: cf_type_by_id() */
     uint32_t n_dims;
-    uint64_t ne[4];             /* ne[0] columns (fastest), ne[1] rows, ne[2] experts; unused are 1 */
-    uint64_t row_bytes;         /* of ne[0] elements */
-    uint64_t bytes;             /* whole tensor */
-    uint32_t file;              /* which of the split files */
-    uint64_t offset;            /* absolute in that file */
+    uint64_t ne[4];     /* ne[0] columns (fastest), ne[1] rows, ne[2] experts; unused are 1 */
+    uint64_t row_bytes; /* of ne[0] elements */
+    uint64_t bytes;     /* whole tensor */
+    uint32_t file;      /* which of the split files */
+    uint64_t offset;    /* absolute in that file */
 };
 
 int cf_gguf_open(struct cf_gguf **out, const char *path, struct cf_error *e);
@@ -76,7 +90,7 @@ const struct cf_gguf_tensor *cf_gguf_tensor_at(const struct cf_gguf *g, size_t i
 const struct cf_gguf_tensor *cf_gguf_tensor(const struct cf_gguf *g, const char *name); /* NULL if absent */
 
 /* Reads n bytes from byte `offset` of the tensor into buf (pread; any thread; -1 names tensor and file). */
-int cf_gguf_read(const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n,
-    struct cf_error *e);
+int cf_gguf_read(
+    const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e);
 
 #endif

@@ -19,13 +19,13 @@ int cf_gguf_add_u32(struct cf_gguf_writer *w, const char *key, uint32_t v, struc
 int cf_gguf_add_f32(struct cf_gguf_writer *w, const char *key, float v, struct cf_error *e);
 int cf_gguf_add_bool(struct cf_gguf_writer *w, const char *key, bool v, struct cf_error *e);
 int cf_gguf_add_str(struct cf_gguf_writer *w, const char *key, const char *v, struct cf_error *e);
-int cf_gguf_add_strings(struct cf_gguf_writer *w, const char *key, const struct cf_gguf_string *v, size_t n,
-    struct cf_error *e);
+int cf_gguf_add_strings(
+    struct cf_gguf_writer *w, const char *key, const struct cf_gguf_string *v, size_t n, struct cf_error *e);
 /* kind: a number kind; v: n numbers of that width. */
-int cf_gguf_add_numbers(struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n,
-    struct cf_error *e);
-int cf_gguf_add_tensor(struct cf_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne,
-    struct cf_error *e);
+int cf_gguf_add_numbers(
+    struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n, struct cf_error *e);
+int cf_gguf_add_tensor(
+    struct cf_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, struct cf_error *e);
 int cf_gguf_begin_data(struct cf_gguf_writer *w, struct cf_error *e);
 /* Bytes of the current tensor; moves on to the next (with padding) when it is complete. */
 int cf_gguf_write_data(struct cf_gguf_writer *w, const void *bytes, size_t n, struct cf_error *e);

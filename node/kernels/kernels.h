@@ -3,7 +3,8 @@
  * All tables give the same bits: DESIGN.md section 6 fixes every rounding, node/kernels/README.md writes it down. The
  * scalar table is the reference; tests compare every other table with it by ==.
  *
- * Nothing here allocates, knows threads, files or layers. Arrays need no alignment unless said; none overlap unless said.
+ * Nothing here allocates, knows threads, files or layers. Arrays need no alignment unless said; none overlap unless
+ * said.
  */
 #ifndef COFFER_NODE_KERNELS_KERNELS_H
 #define COFFER_NODE_KERNELS_KERNELS_H
@@ -14,16 +15,16 @@
 
 #include "node/kernels/type.h"
 
-/* Activations of a batch, columns [c0, c1) of a longer row. Either form may be missing. c0 is a multiple of 32 when q is
- * used; blocks are counted from c0. */
+/* Activations of a batch, columns [c0, c1) of a longer row. Either form may be missing. c0 is a multiple of 32 when q
+ * is used; blocks are counted from c0. */
 struct cf_rows {
     uint32_t c0, c1;
-    const float *f;        /* [rows][f_stride] */
+    const float *f; /* [rows][f_stride] */
     size_t f_stride;
-    const int8_t *q;       /* [rows][q_stride], q_stride >= columns */
-    const float *d;        /* [rows][q_stride / 32]: scale of each block of 32 columns */
-    const int16_t *sum;    /* [rows][q_stride / 16]: sum of q over each 16 columns */
-    size_t q_stride;       /* a multiple of 32 */
+    const int8_t *q;    /* [rows][q_stride], q_stride >= columns */
+    const float *d;     /* [rows][q_stride / 32]: scale of each block of 32 columns */
+    const int16_t *sum; /* [rows][q_stride / 16]: sum of q over each 16 columns */
+    size_t q_stride;    /* a multiple of 32 */
 };
 
 /* y[i][lane] for rows row0 <= row0 + i < row0 + n: the product of one tile, columns [c0, c1) (a chunk, or the whole
@@ -31,25 +32,25 @@ struct cf_rows {
  * (float types, one fma each). `tile` points at column c0 of the tile (see cf_type.tile_bytes). For K-types c0 may lie
  * inside a super-block: the tile's layout from there depends on where the tile began, so tile_c0 says where. */
 struct cf_product {
-    const void *tile;      /* at column c0 */
-    uint32_t tile_c0;      /* first column of the packed tile */
+    const void *tile; /* at column c0 */
+    uint32_t tile_c0; /* first column of the packed tile */
     uint32_t c0, c1;
     const struct cf_rows *x;
     uint32_t row0, n;
-    float *y;              /* [n][16] */
+    float *y; /* [n][16] */
 };
 typedef void (*cf_product_fn)(const struct cf_product *p);
 
 /* Running state of one query head over the keys of one span. */
 struct cf_attention_state {
-    float max;             /* -INFINITY at first */
-    float sum[16];         /* lane = position mod 16 */
-    float *acc;            /* [d_v], zeros at first */
+    float max;     /* -INFINITY at first */
+    float sum[16]; /* lane = position mod 16 */
+    float *acc;    /* [d_v], zeros at first */
 };
 
 struct cf_kernels {
-    const char *isa;                       /* "scalar", "avx2", "avx512" */
-    cf_product_fn product[CF_TYPE_LIMIT];  /* by type id; NULL where the type is not supported */
+    const char *isa;                      /* "scalar", "avx2", "avx512" */
+    cf_product_fn product[CF_TYPE_LIMIT]; /* by type id; NULL where the type is not supported */
 
     /* Rounds x[n] (n a multiple of 32) to q[n], d[n/32], sum[n/16] as DESIGN.md says: d = absmax/127, q =
      * rint(x * (127/absmax)), absmax < 2^-100 gives zeros. Returns 0, or -1 if x holds a non-finite value. */
@@ -71,8 +72,8 @@ struct cf_kernels {
 
     /* Adds one KV page to the state: keys 0..n-1 (n <= 64) of the page, online softmax (README of kernels).
      * k: f16 [d_k][64] (transposed: one lane per key), v: f16 [64][d_v]. score = (fma over d ascending) * scale. */
-    void (*attend_page)(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v, uint32_t d_k,
-        uint32_t d_v, uint32_t n, float scale);
+    void (*attend_page)(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,
+        uint32_t d_k, uint32_t d_v, uint32_t n, float scale);
 
     /* out[d_v] (+)= merge: total := total merged with span, ascending. total.sum[0] holds the reduced sum. */
     void (*attend_merge)(struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v);
@@ -83,22 +84,24 @@ struct cf_kernels {
     void (*to_f16)(uint16_t *y, const float *x, size_t n);
 };
 
-/* The best table for this machine, or the one that COFFER_ISA names (NULL if that one cannot run here or is unknown). */
+/* The best table for this machine, or the one that COFFER_ISA names (NULL if that one cannot run here or is unknown).
+ */
 const struct cf_kernels *cf_kernels_choose(const char *isa_or_null);
 /* All tables that can run here, scalar first. Returns how many. */
 size_t cf_kernels_all(const struct cf_kernels *out[8]);
 
-/* Adds a fixed binary tree over v[0..n): halves by floor. width floats each, vector i at v + i * stride. The result lies
- * in v[0] afterwards; the others are destroyed. */
+/* Adds a fixed binary tree over v[0..n): halves by floor. width floats each, vector i at v + i * stride. The result
+ * lies in v[0] afterwards; the others are destroyed. */
 void cf_tree_sum(float *v, size_t n, size_t stride, size_t width);
 
-/* Our own functions: the same bits on every machine (only + - * / sqrt fma). Relative error below 2 ulp in their type. */
+/* Our own functions: the same bits on every machine (only + - * / sqrt fma). Relative error below 2 ulp in their type.
+ */
 float cf_expf(float x);
 float cf_tanhf(float x);
 double cf_exp(double x);
 double cf_log(double x);
 double cf_pow(double base, double exponent);
-double cf_sin(double x);  /* |x| up to 1e9 */
+double cf_sin(double x); /* |x| up to 1e9 */
 double cf_cos(double x);
 
 #endif

@@ -16,7 +16,9 @@ struct attend_job {
     float scale;
 };
 
-static size_t state_floats(const struct cf_engine *g) { return 17 + g->kv.d_v; }
+static size_t state_floats(const struct cf_engine *g) {
+    return 17 + g->kv.d_v;
+}
 
 static void append_rows(struct attend_job *j, struct cf_team *team, uint32_t thread) {
     struct cf_engine *g = j->g;
@@ -46,8 +48,8 @@ static void clear(struct cf_attention_state *s, float *acc, uint32_t d_v) {
 }
 
 /* One span of one head of one row. */
-static void attend_span(const struct attend_job *j, uint32_t row, uint32_t head, uint32_t span,
-    struct cf_attention_state *s) {
+static void attend_span(
+    const struct attend_job *j, uint32_t row, uint32_t head, uint32_t span, struct cf_attention_state *s) {
     struct cf_engine *g = j->g;
     const struct cf_kv *kv = &g->kv;
     uint32_t kv_head = (j->q0 + head) / j->per_kv - kv->kv0[j->layer], keys = j->c->position[row] + 1;

@@ -8,7 +8,9 @@
 
 #include <stdint.h>
 
-struct cf_axis { uint32_t columns, unit, units, n_chunks; };
+struct cf_axis {
+    uint32_t columns, unit, units, n_chunks;
+};
 
 static inline struct cf_axis cf_axis_make(uint32_t columns, uint32_t unit, uint32_t most) {
     struct cf_axis a = {columns, unit, columns / unit ? columns / unit : 1, 0};

@@ -19,14 +19,14 @@ static int take_batch(struct cf_engine *g, const Cf__Batch *b, struct cf_error *
     const struct cf_plan *p = &g->plan;
     if (!g->started || !b->n_token || b->n_token > p->n_rows || b->n_sequence != b->n_token ||
         b->n_position != b->n_token || b->n_want > p->n_want)
-        return cf_fail(e, CF_ERR_PEER, "rank 0 sent a batch of %zu rows, %zu wanted; the plan allows %u and %u", b->n_token,
-            b->n_want, p->n_rows, p->n_want);
+        return cf_fail(e, CF_ERR_PEER, "rank 0 sent a batch of %zu rows, %zu wanted; the plan allows %u and %u",
+            b->n_token, b->n_want, p->n_rows, p->n_want);
     struct cf_queued *q = queue_at(g, g->queue_n);
     q->kv = false, q->id = b->id, q->n_rows = (uint32_t)b->n_token, q->n_want = (uint32_t)b->n_want;
     for (uint32_t i = 0; i < q->n_rows; i++) {
         if (b->token[i] >= g->o.model->n_vocab || b->sequence[i] >= p->n_seqs || b->position[i] >= p->n_ctx)
-            return cf_fail(e, CF_ERR_LIMIT, "row %u of batch %u: token %u, sequence %u, position %u is out of range", i, b->id,
-                b->token[i], b->sequence[i], b->position[i]);
+            return cf_fail(e, CF_ERR_LIMIT, "row %u of batch %u: token %u, sequence %u, position %u is out of range", i,
+                b->id, b->token[i], b->sequence[i], b->position[i]);
         q->token[i] = b->token[i], q->sequence[i] = b->sequence[i], q->position[i] = b->position[i];
     }
     for (uint32_t i = 0; i < q->n_want; i++) {
@@ -55,7 +55,8 @@ static void take_ready(struct cf_engine *g, int from, const Cf__Ready *r) {
 static void take_counts(struct cf_engine *g, int from, const Cf__Statistics *s) {
     struct cf_rank_counts *k = &g->counts[from];
     memset(k, 0, sizeof *k);
-    k->here = true, k->compute = s->compute, k->exchange = s->exchange, k->wait = s->wait, k->resident = s->rss_anonymous;
+    k->here = true, k->compute = s->compute, k->exchange = s->exchange, k->wait = s->wait,
+    k->resident = s->rss_anonymous;
     for (size_t i = 0; i < s->n_domains; i++) {
         const Cf__DomainStatistics *d = s->domains[i];
         if (d->domain < CF_DOMAINS)
@@ -63,8 +64,8 @@ static void take_counts(struct cf_engine *g, int from, const Cf__Statistics *s) 
     }
 }
 
-static int on_message(void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n,
-    struct cf_error *e) {
+static int on_message(
+    void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e) {
     struct cf_engine *g = ctx;
     switch (env->body_case) {
     case CF__ENVELOPE__BODY_ACTIVATION:
@@ -107,8 +108,12 @@ static int polled(struct cf_engine *g, struct cf_error *e) {
     return -1;
 }
 
-struct sent { const int *pending; };
-static bool all_sent(void *ctx) { return *((struct sent *)ctx)->pending == 0; }
+struct sent {
+    const int *pending;
+};
+static bool all_sent(void *ctx) {
+    return *((struct sent *)ctx)->pending == 0;
+}
 
 int cf__wait_sent(struct cf_engine *g, const int *pending, struct cf_error *e) {
     struct sent s = {pending};
@@ -137,7 +142,9 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
 }
 
 /* Rows and columns that this rank's steps need at most. */
-struct extent { uint32_t q, k, v, att, ffn, vocab; };
+struct extent {
+    uint32_t q, k, v, att, ffn, vocab;
+};
 static struct extent extent_of(const struct cf_engine *g) {
     struct extent x = {0};
     const struct cf_model *m = g->o.model;
@@ -157,12 +164,17 @@ static struct extent extent_of(const struct cf_engine *g) {
             if ((h.q1 - h.q0) * m->d_v > x.att) x.att = (h.q1 - h.q0) * m->d_v;
         }
     }
-    if (cf_plan_member(cf_plan_find(&g->plan, CF_PREFRONTAL, 0), g->rank, &first, &last) >= 0) x.vocab = (last - first) * CF_TILE;
+    if (cf_plan_member(cf_plan_find(&g->plan, CF_PREFRONTAL, 0), g->rank, &first, &last) >= 0)
+        x.vocab = (last - first) * CF_TILE;
     return x;
 }
 
 /* Adds up sizes, or takes memory from the arena when there is one. */
-struct taker { struct cf_arena *arena; uint64_t bytes; bool failed; };
+struct taker {
+    struct cf_arena *arena;
+    uint64_t bytes;
+    bool failed;
+};
 static void *take(struct taker *t, uint64_t bytes) {
     t->bytes += (bytes + 127) & ~63ull;
     if (!t->arena || !bytes) return NULL;
@@ -171,7 +183,9 @@ static void *take(struct taker *t, uint64_t bytes) {
     return p;
 }
 
-static size_t most(size_t a, size_t b) { return a > b ? a : b; }
+static size_t most(size_t a, size_t b) {
+    return a > b ? a : b;
+}
 
 static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint32_t columns) {
     size_t stride = (columns + 31u) & ~31u;
@@ -186,12 +200,14 @@ static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint
 static void take_context(struct cf_engine *g, struct cf_context *c, struct taker *t, const struct extent *x) {
     const struct cf_model *m = g->o.model;
     size_t rows = g->plan.n_rows, want = g->plan.n_want, n_embd = m->n_embd;
-    c->sequence = take(t, rows * 4), c->position = take(t, rows * 4), c->token = take(t, rows * 4), c->want = take(t, want * 4);
+    c->sequence = take(t, rows * 4), c->position = take(t, rows * 4), c->token = take(t, rows * 4),
+    c->want = take(t, want * 4);
     c->h = take(t, most(rows, want) * n_embd * sizeof(float));
     c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) : 0);
     c->sums = take(t, rows * g->program.most_own * n_embd * sizeof(float));
     size_t stage = most(rows * n_embd, want * x->vocab);
-    stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) + rows * (x->q + x->att));
+    stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
+                            rows * (x->q + x->att));
     c->stage = take(t, stage * sizeof(float));
     c->logits = take(t, g->rank == 0 ? want * m->n_vocab * sizeof(float) : 0);
 }
@@ -273,7 +289,8 @@ static void load_progress(void *ctx, uint64_t done, uint64_t total) {
         p.bytes_done = done, p.bytes_total = total;
         Cf__Envelope env = CF__ENVELOPE__INIT;
         env.body_case = CF__ENVELOPE__BODY_PROGRESS, env.progress = &p;
-        if (!g->poll_failed && cf_post(g->o.transport, 0, &env, NULL, 0, NULL, &g->poll_error) < 0) g->poll_failed = true;
+        if (!g->poll_failed && cf_post(g->o.transport, 0, &env, NULL, 0, NULL, &g->poll_error) < 0)
+            g->poll_failed = true;
     }
 }
 
@@ -320,7 +337,8 @@ static int post_ready(struct cf_engine *g, struct cf_error *e) {
     if (cf_arena_audit(&g->arena, &audit, e)) return -1;
     double share = audit.pages ? (double)audit.local / (double)audit.pages : 1.0;
     if (g->o.policy == CF_NUMA_STRICT && share < 0.99)
-        return cf_fail(e, CF_ERR_MEMORY, "--numa strict: only %.1f %% of the pages lie on node %d", 100.0 * share, g->o.node);
+        return cf_fail(
+            e, CF_ERR_MEMORY, "--numa strict: only %.1f %% of the pages lie on node %d", 100.0 * share, g->o.node);
     Cf__Ready r = CF__READY__INIT;
     r.bytes = g->arena.used, r.pages = audit.pages, r.pages_local = audit.local, r.pages_huge = audit.huge;
     r.note = g->arena.note, r.load_seconds = g->load_seconds;
@@ -329,7 +347,9 @@ static int post_ready(struct cf_engine *g, struct cf_error *e) {
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);
 }
 
-static bool plan_here(void *ctx) { return ((struct cf_engine *)ctx)->have_plan; }
+static bool plan_here(void *ctx) {
+    return ((struct cf_engine *)ctx)->have_plan;
+}
 static bool all_ready(void *ctx) {
     struct cf_engine *g = ctx;
     for (int r = 0; r < g->size; r++)
@@ -362,7 +382,9 @@ int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_e
     return 0;
 }
 
-const struct cf_rank_ready *cf_engine_ready(const struct cf_engine *g, int rank) { return &g->ready[rank]; }
+const struct cf_rank_ready *cf_engine_ready(const struct cf_engine *g, int rank) {
+    return &g->ready[rank];
+}
 
 /* ---- the loop -------------------------------------------------------------------------------------------------- */
 
@@ -372,7 +394,10 @@ static struct cf_context *context_of(const struct cf_engine *g, uint32_t id) {
     return NULL;
 }
 
-struct rope_job { struct cf_engine *g; struct cf_context *c; };
+struct rope_job {
+    struct cf_engine *g;
+    struct cf_context *c;
+};
 static void rope_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct rope_job *j = ctx;
     uint32_t first, last, n = j->g->o.model->rope.n_dims;
@@ -484,15 +509,17 @@ int cf_engine_serve(struct cf_engine *g, struct cf_error *e) {
 int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e) {
     const struct cf_plan *p = &g->plan;
     if (!b->n_rows || b->n_rows > p->n_rows || b->n_want > p->n_want)
-        return cf_fail(e, CF_ERR_LIMIT, "a batch of %u rows, %u wanted; the plan allows %u and %u", b->n_rows, b->n_want,
-            p->n_rows, p->n_want);
+        return cf_fail(e, CF_ERR_LIMIT, "a batch of %u rows, %u wanted; the plan allows %u and %u", b->n_rows,
+            b->n_want, p->n_rows, p->n_want);
     uint32_t busy = 0;
     for (uint32_t i = 0; i < p->n_flight; i++)
         busy += g->contexts[i].used;
     if (busy + g->queue_n >= p->n_flight) return cf_fail(e, CF_ERR_LIMIT, "%u batches are in flight already", busy);
     b->id = g->next_id++;
-    union { const uint32_t *in; uint32_t *out; } s = {.in = b->sequence}, q = {.in = b->position}, t = {.in = b->token},
-        w = {.in = b->want};
+    union {
+        const uint32_t *in;
+        uint32_t *out;
+    } s = {.in = b->sequence}, q = {.in = b->position}, t = {.in = b->token}, w = {.in = b->want};
     Cf__Batch msg = CF__BATCH__INIT;
     msg.id = b->id, msg.n_sequence = msg.n_position = msg.n_token = b->n_rows, msg.n_want = b->n_want;
     msg.sequence = s.out, msg.position = q.out, msg.token = t.out, msg.want = w.out;

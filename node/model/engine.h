@@ -1,8 +1,8 @@
 /* The engine of one rank: its slices, its cache, and the message-driven loop that runs batches through the plan.
  *
  * Every rank opens an engine and starts it with the plan (rank 0 gives it, the others receive it). Then rank 0 submits
- * batches and waits for their logits while the others serve. Several batches may be in flight; each rank runs the oldest
- * one whose inputs have arrived. After start nothing is allocated.
+ * batches and waits for their logits while the others serve. Several batches may be in flight; each rank runs the
+ * oldest one whose inputs have arrived. After start nothing is allocated.
  *
  * All calls are made inside cf_team_run()'s body, by thread 0.
  */
@@ -23,7 +23,7 @@ struct cf_engine_options {
     const struct cf_gguf *gguf;
     const struct cf_model *model;
     const struct cf_kernels *kernels;
-    int node;                    /* os index of this rank's NUMA node, -1: do not bind */
+    int node; /* os index of this rank's NUMA node, -1: do not bind */
     enum cf_numa_policy policy;
     bool huge;
     /* Rank 0: file bytes loaded by all ranks so far and to load. May be NULL. */
@@ -32,16 +32,25 @@ struct cf_engine_options {
 };
 
 struct cf_batch {
-    uint32_t id;                 /* ascending from 1; given by cf_engine_submit */
+    uint32_t id; /* ascending from 1; given by cf_engine_submit */
     uint32_t n_rows;
     const uint32_t *sequence, *position, *token; /* [n_rows] */
     uint32_t n_want;
-    const uint32_t *want;        /* [n_want] ascending rows whose logits are wanted */
+    const uint32_t *want; /* [n_want] ascending rows whose logits are wanted */
 };
 
 /* What a rank reported when it was ready, and its counters. */
-struct cf_rank_ready { bool ready; uint64_t bytes, pages, local, huge; double load_seconds; char note[160]; };
-struct cf_domain_count { uint32_t tensors; uint64_t bytes, hits, bytes_read; double seconds; };
+struct cf_rank_ready {
+    bool ready;
+    uint64_t bytes, pages, local, huge;
+    double load_seconds;
+    char note[160];
+};
+struct cf_domain_count {
+    uint32_t tensors;
+    uint64_t bytes, hits, bytes_read;
+    double seconds;
+};
 struct cf_rank_counts {
     bool here;
     double compute, exchange, wait;
@@ -55,12 +64,13 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
 int cf_engine_bytes(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, int rank,
     uint32_t threads, uint64_t *weights, uint64_t *kv, uint64_t *buffers, struct cf_error *e);
 
-/* plan: on rank 0, which sends it to all; NULL elsewhere (waits for it). Checks, binds, loads, audits; returns when every
- * rank is ready (rank 0) or this one is. */
+/* plan: on rank 0, which sends it to all; NULL elsewhere (waits for it). Checks, binds, loads, audits; returns when
+ * every rank is ready (rank 0) or this one is. */
 int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_error *e);
 const struct cf_rank_ready *cf_engine_ready(const struct cf_engine *g, int rank); /* rank 0 */
 
-/* Rank 0. Queues a batch on all ranks (the arrays are copied) and gives it its id. Fails if n_flight batches are out. */
+/* Rank 0. Queues a batch on all ranks (the arrays are copied) and gives it its id. Fails if n_flight batches are out.
+ */
 int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e);
 /* Runs until batch `id` is done; its logits then stay until cf_engine_finish(id). */
 int cf_engine_wait(struct cf_engine *g, uint32_t id, struct cf_error *e);

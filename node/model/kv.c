@@ -51,8 +51,9 @@ void cf_kv_free(struct cf_kv *kv) {
 
 int cf_kv_reserve(struct cf_kv *kv, uint32_t sequence, uint32_t position, struct cf_error *e) {
     if (sequence >= kv->n_seqs || position / CF_PAGE >= kv->pages_per_seq)
-        return cf_fail(e, CF_ERR_LIMIT, "sequence %u position %u lies beyond the KV cache (%u sequences of %u positions)",
-            sequence, position, kv->n_seqs, kv->pages_per_seq * CF_PAGE);
+        return cf_fail(e, CF_ERR_LIMIT,
+            "sequence %u position %u lies beyond the KV cache (%u sequences of %u positions)", sequence, position,
+            kv->n_seqs, kv->pages_per_seq * CF_PAGE);
     while (kv->length[sequence] <= position / CF_PAGE)
         kv->table[(size_t)sequence * kv->pages_per_seq + kv->length[sequence]++] = kv->free_list[--kv->n_free];
     return 0;

@@ -14,13 +14,13 @@ enum { CF_PAGE = 64, CF_SPAN = 1024 }; /* positions */
 
 struct cf_kv {
     uint32_t d_k, d_v, n_layers;
-    uint32_t *kv0, *n_kv;      /* [n_layers] KV heads held here; n_kv 0: none */
-    uint32_t *first_slot;      /* [n_layers] index of the layer's first (layer, head) slot in a page */
-    uint32_t slots;            /* (layer, head) pairs per page */
+    uint32_t *kv0, *n_kv; /* [n_layers] KV heads held here; n_kv 0: none */
+    uint32_t *first_slot; /* [n_layers] index of the layer's first (layer, head) slot in a page */
+    uint32_t slots;       /* (layer, head) pairs per page */
     uint32_t n_seqs, pages_per_seq, n_pages, n_free;
-    uint32_t *table;           /* [n_seqs][pages_per_seq] page numbers */
-    uint32_t *length;          /* [n_seqs] pages in use */
-    uint32_t *free_list;       /* [n_pages] stack */
+    uint32_t *table;     /* [n_seqs][pages_per_seq] page numbers */
+    uint32_t *length;    /* [n_seqs] pages in use */
+    uint32_t *free_list; /* [n_pages] stack */
     uint16_t *data;
 };
 
@@ -37,13 +37,14 @@ int cf_kv_reserve(struct cf_kv *kv, uint32_t sequence, uint32_t position, struct
 void cf_kv_truncate(struct cf_kv *kv, uint32_t sequence, uint32_t position);
 
 /* Keys [d_k][64] and values [64][d_v] of one page of a sequence. */
-static inline uint16_t *cf_kv_keys(const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer,
-    uint32_t head) {
-    size_t slot = (size_t)kv->table[(size_t)sequence * kv->pages_per_seq + page] * kv->slots + kv->first_slot[layer] + head;
+static inline uint16_t *cf_kv_keys(
+    const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer, uint32_t head) {
+    size_t slot =
+        (size_t)kv->table[(size_t)sequence * kv->pages_per_seq + page] * kv->slots + kv->first_slot[layer] + head;
     return kv->data + slot * CF_PAGE * (kv->d_k + kv->d_v);
 }
-static inline uint16_t *cf_kv_values(const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer,
-    uint32_t head) {
+static inline uint16_t *cf_kv_values(
+    const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer, uint32_t head) {
     return cf_kv_keys(kv, sequence, page, layer, head) + (size_t)CF_PAGE * kv->d_k;
 }
 

@@ -25,8 +25,8 @@ const struct cf_tensor_spec cf_tensor_specs[CF_ROLES] = {
     {CF_W_DOWN, "blk.%u.ffn_down.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_COLUMNS, false},
 };
 
-const struct cf_gguf_tensor *cf_model_tensor(const struct cf_model *m, const struct cf_gguf *g, enum cf_role role,
-    uint32_t layer) {
+const struct cf_gguf_tensor *cf_model_tensor(
+    const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer) {
     char name[64];
     if (role == CF_W_OUTPUT && m->tied) role = CF_W_TOKEN_EMBD;
 #pragma GCC diagnostic push
@@ -78,12 +78,14 @@ struct cf_slice cf_model_slice(const struct cf_model *m, enum cf_role role, uint
 static void role_shape(const struct cf_model *m, enum cf_role role, uint64_t *columns, uint64_t *rows, bool *vector) {
     *vector = false, *columns = m->n_embd, *rows = 1;
     switch (role) {
-    case CF_W_TOKEN_EMBD: case CF_W_OUTPUT: *rows = m->n_vocab; return;
+    case CF_W_TOKEN_EMBD:
+    case CF_W_OUTPUT: *rows = m->n_vocab; return;
     case CF_W_Q: *rows = (uint64_t)m->n_head * m->d_k; return;
     case CF_W_K: *rows = (uint64_t)m->n_head_kv * m->d_k; return;
     case CF_W_V: *rows = (uint64_t)m->n_head_kv * m->d_v; return;
     case CF_W_O: *columns = m->attn.columns, *rows = m->n_embd; return;
-    case CF_W_GATE: case CF_W_UP: *rows = m->n_ff; return;
+    case CF_W_GATE:
+    case CF_W_UP: *rows = m->n_ff; return;
     case CF_W_DOWN: *columns = m->n_ff, *rows = m->n_embd; return;
     case CF_W_Q_BIAS: *columns = (uint64_t)m->n_head * m->d_k, *vector = true; return;
     case CF_W_K_BIAS: *columns = (uint64_t)m->n_head_kv * m->d_k, *vector = true; return;
@@ -92,7 +94,8 @@ static void role_shape(const struct cf_model *m, enum cf_role role, uint64_t *co
     }
 }
 
-static int check_tensor(struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer, struct cf_error *e) {
+static int check_tensor(
+    struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer, struct cf_error *e) {
     const struct cf_gguf_tensor *t = cf_model_tensor(m, g, role, layer);
     if (!t) {
         if (cf_tensor_specs[role].optional) return 0;
@@ -113,19 +116,27 @@ static int check_tensor(struct cf_model *m, const struct cf_gguf *g, enum cf_rol
     bool vector;
     role_shape(m, role, &columns, &rows, &vector);
     if (t->ne[0] != columns || t->ne[1] != rows || t->ne[2] != 1 || t->ne[3] != 1)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: tensor %s has shape [%llu, %llu], but the header's numbers ask for [%llu, %llu]",
-            cf_gguf_path(g), t->name, (unsigned long long)t->ne[0], (unsigned long long)t->ne[1],
-            (unsigned long long)columns, (unsigned long long)rows);
+        return cf_fail(e, CF_ERR_FORMAT,
+            "%s: tensor %s has shape [%llu, %llu], but the header's numbers ask for [%llu, %llu]", cf_gguf_path(g),
+            t->name, (unsigned long long)t->ne[0], (unsigned long long)t->ne[1], (unsigned long long)columns,
+            (unsigned long long)rows);
     if (vector && type->quantised)
-        return cf_fail(e, CF_ERR_UNSUPPORTED, "%s: tensor %s is a vector of type %s", cf_gguf_path(g), t->name, type->name);
+        return cf_fail(
+            e, CF_ERR_UNSUPPORTED, "%s: tensor %s is a vector of type %s", cf_gguf_path(g), t->name, type->name);
     if (!vector && type->quantised) m->quantised = true;
     return 0;
 }
 
 static int read_rope(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e) {
     struct cf_rope *r = &m->rope;
-    *r = (struct cf_rope){.n_dims = m->d_k, .base = 10000.0f, .factor = 1.0f, .attn_factor = 1.0f, .ext_factor = 0.0f,
-        .beta_fast = 32.0f, .beta_slow = 1.0f, .original_context = m->n_ctx_train};
+    *r = (struct cf_rope){.n_dims = m->d_k,
+        .base = 10000.0f,
+        .factor = 1.0f,
+        .attn_factor = 1.0f,
+        .ext_factor = 0.0f,
+        .beta_fast = 32.0f,
+        .beta_slow = 1.0f,
+        .original_context = m->n_ctx_train};
     const char *scaling = "none";
     float linear = 0.0f;
     if (cf_gguf_u32(g, "llama.rope.dimension_count", false, &r->n_dims, e) ||
@@ -146,19 +157,21 @@ static int read_rope(struct cf_model *m, const struct cf_gguf *g, struct cf_erro
     } else if (!strcmp(scaling, "linear")) {
         r->scaling = CF_ROPE_LINEAR;
     } else if (strcmp(scaling, "none") && strcmp(scaling, "llama3")) {
-        return cf_fail(e, CF_ERR_UNSUPPORTED, "%s: llama.rope.scaling.type is \"%s\"; known: none, linear, llama3, yarn",
-            cf_gguf_path(g), scaling);
+        return cf_fail(e, CF_ERR_UNSUPPORTED,
+            "%s: llama.rope.scaling.type is \"%s\"; known: none, linear, llama3, yarn", cf_gguf_path(g), scaling);
     }
     if (linear != 0.0f && r->scaling == CF_ROPE_NONE) r->scaling = CF_ROPE_LINEAR, r->factor = linear;
     if (r->n_dims > m->d_k || r->n_dims % 2 || !r->n_dims)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: llama.rope.dimension_count is %u with heads of %u", cf_gguf_path(g), r->n_dims,
-            m->d_k);
+        return cf_fail(e, CF_ERR_FORMAT, "%s: llama.rope.dimension_count is %u with heads of %u", cf_gguf_path(g),
+            r->n_dims, m->d_k);
     if (!(r->base > 0.0f) || !(r->factor > 0.0f) || !isfinite(r->base) || !isfinite(r->factor) || !r->original_context)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: llama.rope.* holds a base, factor or context that is not positive", cf_gguf_path(g));
+        return cf_fail(
+            e, CF_ERR_FORMAT, "%s: llama.rope.* holds a base, factor or context that is not positive", cf_gguf_path(g));
     const struct cf_gguf_tensor *t = cf_gguf_tensor(g, "rope_freqs.weight");
     if (!t) return 0;
     if (t->type != CF_TYPE_F32 || t->ne[0] != r->n_dims / 2 || t->ne[1] != 1)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: tensor rope_freqs.weight is not %u f32 numbers", cf_gguf_path(g), r->n_dims / 2);
+        return cf_fail(
+            e, CF_ERR_FORMAT, "%s: tensor rope_freqs.weight is not %u f32 numbers", cf_gguf_path(g), r->n_dims / 2);
     m->rope_factors = malloc(r->n_dims / 2 * sizeof(float));
     if (!m->rope_factors) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (cf_gguf_read(g, t, 0, m->rope_factors, r->n_dims / 2 * sizeof(float), e)) return -1;
@@ -178,7 +191,8 @@ static int read_numbers(struct cf_model *m, const struct cf_gguf *g, struct cf_e
     if (cf_gguf_u32(g, "llama.attention.head_count_kv", false, &m->n_head_kv, e)) return -1;
     if (!m->n_layers || !m->n_embd || !m->n_ff || !m->n_head || !m->n_head_kv || !m->n_ctx_train)
         return cf_fail(e, CF_ERR_FORMAT, "%s: a count in llama.* is zero", cf_gguf_path(g));
-    if (m->n_layers > 4096 || m->n_embd > 1u << 20 || m->n_ff > 1u << 22 || m->n_head > 4096 || m->n_head % m->n_head_kv)
+    if (m->n_layers > 4096 || m->n_embd > 1u << 20 || m->n_ff > 1u << 22 || m->n_head > 4096 ||
+        m->n_head % m->n_head_kv)
         return cf_fail(e, CF_ERR_FORMAT, "%s: llama.* holds counts that no model has (%u layers, %u wide, %u/%u heads)",
             cf_gguf_path(g), m->n_layers, m->n_embd, m->n_head, m->n_head_kv);
     m->d_k = m->n_embd / m->n_head;
@@ -208,13 +222,14 @@ int cf_model_open(struct cf_model *m, const struct cf_gguf *g, struct cf_error *
     memset(m, 0, sizeof *m);
     if (cf_gguf_str(g, "general.architecture", true, &m->arch, e)) return -1;
     if (strcmp(m->arch, "llama"))
-        return cf_fail(e, CF_ERR_UNSUPPORTED, "%s: architecture \"%s\" is not supported; supported: llama", cf_gguf_path(g),
-            m->arch);
+        return cf_fail(e, CF_ERR_UNSUPPORTED, "%s: architecture \"%s\" is not supported; supported: llama",
+            cf_gguf_path(g), m->arch);
     if (read_numbers(m, g, e)) return -1;
     const struct cf_gguf_tensor *embd = cf_gguf_tensor(g, "token_embd.weight");
     if (!embd) return cf_fail(e, CF_ERR_FORMAT, "%s: tensor token_embd.weight is missing", cf_gguf_path(g));
     if (!embd->ne[1] || embd->ne[1] > 1u << 24)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: a vocabulary of %llu tokens", cf_gguf_path(g), (unsigned long long)embd->ne[1]);
+        return cf_fail(
+            e, CF_ERR_FORMAT, "%s: a vocabulary of %llu tokens", cf_gguf_path(g), (unsigned long long)embd->ne[1]);
     m->n_vocab = (uint32_t)embd->ne[1];
     m->vocab_tiles = (m->n_vocab + CF_TILE - 1) / CF_TILE;
     m->tied = !cf_gguf_tensor(g, "output.weight");

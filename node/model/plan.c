@@ -40,30 +40,32 @@ uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain) {
 static int check_row(const struct cf_plan_row *r, const struct cf_model *m, int n_ranks, struct cf_error *e) {
     const char *name = cf_domain_name(r->domain);
     if (r->n == 0 || r->n > CF_MAX_MEMBERS)
-        return cf_fail(e, CF_ERR_PLAN, "plan: %s of layer %u has a group of %u ranks; a group has 1 to %d", name, r->layer0,
-            r->n, CF_MAX_MEMBERS);
+        return cf_fail(e, CF_ERR_PLAN, "plan: %s of layer %u has a group of %u ranks; a group has 1 to %d", name,
+            r->layer0, r->n, CF_MAX_MEMBERS);
     if (r->layer0 >= r->layer1 || r->layer1 > m->n_layers)
         return cf_fail(e, CF_ERR_PLAN, "plan: %s has layers %u to %u of %u", name, r->layer0, r->layer1, m->n_layers);
     uint32_t chunks = cf_plan_axis_chunks(m, r->domain);
     if (r->cuts[0] != 0 || r->cuts[r->n] != chunks)
-        return cf_fail(e, CF_ERR_PLAN, "plan: the slices of %s of layer %u cover %u to %u of %u chunks", name, r->layer0,
-            r->cuts[0], r->cuts[r->n], chunks);
+        return cf_fail(e, CF_ERR_PLAN, "plan: the slices of %s of layer %u cover %u to %u of %u chunks", name,
+            r->layer0, r->cuts[0], r->cuts[r->n], chunks);
     for (uint32_t i = 0; i < r->n; i++) {
         if (r->cuts[i] > r->cuts[i + 1])
             return cf_fail(e, CF_ERR_PLAN, "plan: the slices of %s of layer %u overlap", name, r->layer0);
         if (r->ranks[i] < 0 || r->ranks[i] >= n_ranks)
-            return cf_fail(e, CF_ERR_PLAN, "plan: %s of layer %u names rank %d of %d", name, r->layer0, r->ranks[i], n_ranks);
+            return cf_fail(
+                e, CF_ERR_PLAN, "plan: %s of layer %u names rank %d of %d", name, r->layer0, r->ranks[i], n_ranks);
         for (uint32_t j = 0; j < i; j++)
             if (r->ranks[i] == r->ranks[j])
-                return cf_fail(e, CF_ERR_PLAN, "plan: %s of layer %u names rank %d twice", name, r->layer0, r->ranks[i]);
+                return cf_fail(
+                    e, CF_ERR_PLAN, "plan: %s of layer %u names rank %d twice", name, r->layer0, r->ranks[i]);
     }
     return 0;
 }
 
 int cf_plan_check(const struct cf_plan *p, const struct cf_model *m, int n_ranks, struct cf_error *e) {
     if (p->n_layers != m->n_layers || !p->n_ctx || !p->n_seqs || !p->n_rows || !p->n_flight || !p->n_want)
-        return cf_fail(e, CF_ERR_PLAN, "plan: made for another model (%u layers, not %u) or with an empty size", p->n_layers,
-            m->n_layers);
+        return cf_fail(e, CF_ERR_PLAN, "plan: made for another model (%u layers, not %u) or with an empty size",
+            p->n_layers, m->n_layers);
     for (uint32_t i = 0; i < p->n_plan_rows; i++)
         if (check_row(&p->rows[i], m, n_ranks, e)) return -1;
     for (int d = 0; d < CF_DOMAINS; d++) {
@@ -113,7 +115,8 @@ int cf_plan_from_message(struct cf_plan *p, const Cf__Plan *msg, struct cf_error
     memset(p, 0, sizeof *p);
     if (msg->layout >= CF_LAYOUTS || msg->n_row == 0 || msg->n_row > 1u << 16)
         return cf_fail(e, CF_ERR_PLAN, "plan message: layout %u with %zu rows", msg->layout, msg->n_row);
-    p->layout = (enum cf_layout)msg->layout, p->n_layers = msg->n_layers, p->n_ctx = msg->n_ctx, p->n_seqs = msg->n_seqs;
+    p->layout = (enum cf_layout)msg->layout, p->n_layers = msg->n_layers, p->n_ctx = msg->n_ctx,
+    p->n_seqs = msg->n_seqs;
     p->n_rows = msg->n_rows, p->n_flight = msg->n_flight, p->n_want = msg->n_want;
     p->zero_rank = msg->n_zero_ranks ? (int)msg->zero_ranks[0] : -1;
     p->rows = calloc(msg->n_row, sizeof *p->rows);
@@ -124,7 +127,8 @@ int cf_plan_from_message(struct cf_plan *p, const Cf__Plan *msg, struct cf_error
         struct cf_plan_row *r = &p->rows[i];
         if (row->domain >= CF_DOMAINS || row->n_ranks > CF_MAX_MEMBERS || row->n_cuts != row->n_ranks + 1) {
             cf_plan_free(p);
-            return cf_fail(e, CF_ERR_PLAN, "plan message: row %zu has %zu ranks and %zu cuts", i, row->n_ranks, row->n_cuts);
+            return cf_fail(
+                e, CF_ERR_PLAN, "plan message: row %zu has %zu ranks and %zu cuts", i, row->n_ranks, row->n_cuts);
         }
         r->domain = (enum cf_domain)row->domain, r->layer0 = row->layer_first, r->layer1 = row->layer_last;
         r->n = (uint32_t)row->n_ranks;

@@ -1,5 +1,5 @@
-/* A plan: rows (domain, layers) -> group of ranks with one slice per member. Made by the coordinator, sent to every rank,
- * proven to cover the model before anything is loaded.
+/* A plan: rows (domain, layers) -> group of ranks with one slice per member. Made by the coordinator, sent to every
+ * rank, proven to cover the model before anything is loaded.
  */
 #ifndef COFFER_NODE_MODEL_PLAN_H
 #define COFFER_NODE_MODEL_PLAN_H
@@ -27,12 +27,12 @@ struct cf_plan_row {
 struct cf_plan {
     enum cf_layout layout;
     uint32_t n_layers;
-    uint32_t n_ctx;     /* positions per sequence */
-    uint32_t n_seqs;    /* sequences that the cache holds at once */
-    uint32_t n_rows;    /* most rows of a batch */
-    uint32_t n_flight;  /* most batches in flight */
-    uint32_t n_want;    /* most rows of a batch whose logits are wanted */
-    int zero_rank;      /* test hook: this rank's weights are zeroed; -1 none */
+    uint32_t n_ctx;    /* positions per sequence */
+    uint32_t n_seqs;   /* sequences that the cache holds at once */
+    uint32_t n_rows;   /* most rows of a batch */
+    uint32_t n_flight; /* most batches in flight */
+    uint32_t n_want;   /* most rows of a batch whose logits are wanted */
+    int zero_rank;     /* test hook: this rank's weights are zeroed; -1 none */
     uint32_t n_plan_rows;
     struct cf_plan_row *rows; /* owned */
 };

@@ -8,7 +8,11 @@
 enum { SHARE_BYTES = 64 * 1024, MAX_OWN = 16 };
 
 /* Members with something in hand, in the group's order. */
-struct group { uint32_t n; int rank[CF_MAX_PARTS]; uint32_t first[CF_MAX_PARTS], last[CF_MAX_PARTS]; };
+struct group {
+    uint32_t n;
+    int rank[CF_MAX_PARTS];
+    uint32_t first[CF_MAX_PARTS], last[CF_MAX_PARTS];
+};
 
 struct compiler {
     struct cf_program *p;
@@ -98,8 +102,8 @@ static bool same(const struct group *a, const struct group *b) {
     return true;
 }
 
-/* Notes the part a -> b with `columns` columns as segment `segment` of b. Returns the index on this rank's side, -1 if it
- * is not this rank's business. */
+/* Notes the part a -> b with `columns` columns as segment `segment` of b. Returns the index on this rank's side, -1 if
+ * it is not this rank's business. */
 static int add_part(struct compiler *c, struct cf_exchange *x, int a, int b, uint32_t segment, uint32_t columns) {
     if (a == c->me) {
         x->out[x->n_out] = (struct cf_part){b, segment, columns};
@@ -122,8 +126,8 @@ static struct cf_heads meet(struct cf_heads a, struct cf_heads b) {
 
 /* Slices by heads from group a to group b: q, k, v (keys and values from the first member that makes them) or attention
  * output (q heads only). */
-static int32_t heads_route(struct compiler *c, enum cf_step step, uint32_t layer, const struct group *a,
-    const struct group *b) {
+static int32_t heads_route(
+    struct compiler *c, enum cf_step step, uint32_t layer, const struct group *a, const struct group *b) {
     int32_t index = add_route(c, step, layer, false);
     struct cf_route *r = &c->p->routes[index];
     for (uint32_t j = 0; j < b->n; j++) {
@@ -225,8 +229,8 @@ static int32_t vocab_route(struct compiler *c, enum cf_step step, const struct g
             uint32_t segment = 0;
             for (uint32_t k = 0; k < i; k++)
                 segment += from->rank[k] != to->rank[j];
-            int k = add_part(c, &r->x, from->rank[i], to->rank[j], segment,
-                step == CF_STEP_EMBED ? c->m->n_embd : s.row1 - s.row0);
+            int k = add_part(
+                c, &r->x, from->rank[i], to->rank[j], segment, step == CF_STEP_EMBED ? c->m->n_embd : s.row1 - s.row0);
             if (k >= 0 && to->rank[j] == c->me) r->in_row0[k] = s.row0, r->in_row1[k] = s.row1;
         }
     }
@@ -235,7 +239,8 @@ static int32_t vocab_route(struct compiler *c, enum cf_step step, const struct g
 }
 
 /* Whole hidden rows from the ranks `from` (that have the finished sum) to `to`: each receiver from one sender. */
-static void hop(struct compiler *c, uint32_t layer, const struct group *from, const struct group *to, bool wanted_only) {
+static void hop(
+    struct compiler *c, uint32_t layer, const struct group *from, const struct group *to, bool wanted_only) {
     int32_t index = add_route(c, CF_STEP_HIDDEN, layer, wanted_only);
     struct cf_route *r = &c->p->routes[index];
     bool self = false;
@@ -293,8 +298,8 @@ static void compile_layer(struct compiler *c, uint32_t l, struct cf_error *e) {
     if (!stays) hop(c, l, &to, &next, last);
 }
 
-int cf_program_compile(struct cf_program *p, const struct cf_plan *plan, const struct cf_model *m, int rank,
-    struct cf_error *e) {
+int cf_program_compile(
+    struct cf_program *p, const struct cf_plan *plan, const struct cf_model *m, int rank, struct cf_error *e) {
     memset(p, 0, sizeof *p);
     struct compiler c = {.p = p, .plan = plan, .m = m, .me = rank};
     struct group prefrontal = group_of(&c, CF_PREFRONTAL, 0), first = holders_of(&c, 0), coordinator = {.n = 1};

@@ -26,17 +26,31 @@ enum cf_op {
     CF_OP_TAKE_LOGITS, /* rank 0: slices -> full rows */
 };
 
-enum cf_step { CF_STEP_EMBED, CF_STEP_QKV, CF_STEP_HEADS, CF_STEP_ATTN_SUM, CF_STEP_ATTN_SHARE, CF_STEP_FFN_SUM,
-    CF_STEP_FFN_SHARE, CF_STEP_HIDDEN, CF_STEP_LOGITS, CF_STEPS };
+enum cf_step {
+    CF_STEP_EMBED,
+    CF_STEP_QKV,
+    CF_STEP_HEADS,
+    CF_STEP_ATTN_SUM,
+    CF_STEP_ATTN_SHARE,
+    CF_STEP_FFN_SUM,
+    CF_STEP_FFN_SHARE,
+    CF_STEP_HIDDEN,
+    CF_STEP_LOGITS,
+    CF_STEPS
+};
 const char *cf_step_name(enum cf_step step);
 
-struct cf_instr { enum cf_op op; uint32_t layer; int32_t route; }; /* route: index, or -1 */
+struct cf_instr {
+    enum cf_op op;
+    uint32_t layer;
+    int32_t route;
+}; /* route: index, or -1 */
 
 /* An exchange with what its columns mean. */
 struct cf_route {
     struct cf_exchange x;
     enum cf_step step;
-    bool wanted_only;                  /* rows: only those whose logits are wanted */
+    bool wanted_only; /* rows: only those whose logits are wanted */
     /* QKV and HEADS: heads of each part; `self` is what stays on this rank (q0 == q1: nothing). */
     struct cf_heads in_heads[CF_MAX_PARTS], out_heads[CF_MAX_PARTS], self;
     /* EMBED and LOGITS: vocabulary rows of each part's sender; own range of this rank. */
@@ -47,7 +61,7 @@ struct cf_route {
     struct cf_subtree own[16];
     /* Shares of columns among the receivers, cut at multiples of 16; only if three or more. */
     uint32_t n_shares, share_cut[CF_MAX_PARTS + 1];
-    int my_share;                      /* -1: not a receiver */
+    int my_share; /* -1: not a receiver */
     bool receives;
 };
 
@@ -55,17 +69,17 @@ struct cf_program {
     uint32_t n_instrs;
     struct cf_instr *instrs;
     uint32_t n_routes;
-    struct cf_route *routes;           /* route i has exchange id i */
+    struct cf_route *routes;              /* route i has exchange id i */
     const struct cf_exchange **exchanges; /* [n_routes], for the mail room */
-    size_t slot_bytes;                 /* of the mail room */
-    uint32_t most_own;                 /* most vectors that this rank makes in one step */
+    size_t slot_bytes;                    /* of the mail room */
+    uint32_t most_own;                    /* most vectors that this rank makes in one step */
 };
 
 /* Do sums of this batch go by shares (reduce-scatter, then all-gather)? */
 bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd);
 
-int cf_program_compile(struct cf_program *p, const struct cf_plan *plan, const struct cf_model *m, int rank,
-    struct cf_error *e);
+int cf_program_compile(
+    struct cf_program *p, const struct cf_plan *plan, const struct cf_model *m, int rank, struct cf_error *e);
 void cf_program_free(struct cf_program *p);
 
 #endif

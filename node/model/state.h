@@ -1,4 +1,5 @@
-/* Inside the engine: a batch in flight, the buffers, and the rank's state. Shared by engine.c, steps.c and attend.c only.
+/* Inside the engine: a batch in flight, the buffers, and the rank's state. Shared by engine.c, steps.c and attend.c
+ * only.
  */
 #ifndef COFFER_NODE_MODEL_STATE_H
 #define COFFER_NODE_MODEL_STATE_H
@@ -15,19 +16,25 @@ struct cf_context {
     bool used;
     uint32_t id, n_rows, n_want;
     uint32_t *sequence, *position, *token, *want; /* [plan.n_rows], want [plan.n_want] */
-    uint32_t pc;            /* next instruction */
-    bool compact;           /* h holds the wanted rows only */
+    uint32_t pc;                                  /* next instruction */
+    bool compact;                                 /* h holds the wanted rows only */
     bool done;
-    float *h;               /* [rows][n_embd] residual stream */
-    float *rope;            /* [rows][n_dims] cos and sin */
-    float *sums;            /* partial sums on their way out */
-    float *stage;           /* slices on their way out */
+    float *h;     /* [rows][n_embd] residual stream */
+    float *rope;  /* [rows][n_dims] cos and sin */
+    float *sums;  /* partial sums on their way out */
+    float *stage; /* slices on their way out */
     int sums_pending, stage_pending;
-    float *logits;          /* rank 0: [n_want][n_vocab] */
+    float *logits; /* rank 0: [n_want][n_vocab] */
 };
 
 /* Activations rounded for quantised products beside their f32 form. */
-struct cf_activation { float *f; int8_t *q; float *d; int16_t *sum; size_t stride; };
+struct cf_activation {
+    float *f;
+    int8_t *q;
+    float *d;
+    int16_t *sum;
+    size_t stride;
+};
 
 /* Work of the queue: batches and KV operations in the order in which rank 0 sent them. */
 struct cf_queued {
@@ -47,23 +54,23 @@ struct cf_engine {
     struct cf_kv kv;
     struct cf_arena arena;
     struct cf_mailroom mail;
-    struct cf_context *contexts;   /* [plan.n_flight] */
-    struct cf_queued *queue;       /* ring of queue_room */
+    struct cf_context *contexts; /* [plan.n_flight] */
+    struct cf_queued *queue;     /* ring of queue_room */
     uint32_t queue_room, queue_first, queue_n;
     uint32_t next_id, last_done;
 
     /* Buffers of one step; nothing in them outlives a wait. */
-    struct cf_activation x;        /* n_embd columns */
-    struct cf_activation wide;     /* attention or MLP columns of this rank */
-    float *q, *k, *v;              /* [rows][local heads * d] */
-    float *att;                    /* [rows][local heads * d_v], which is wide.f */
-    float *thread_scratch;         /* [threads][thread_floats] */
+    struct cf_activation x;    /* n_embd columns */
+    struct cf_activation wide; /* attention or MLP columns of this rank */
+    float *q, *k, *v;          /* [rows][local heads * d] */
+    float *att;                /* [rows][local heads * d_v], which is wide.f */
+    float *thread_scratch;     /* [threads][thread_floats] */
     size_t thread_floats;
-    float *span_states;            /* attention split over spans */
+    float *span_states; /* attention split over spans */
     size_t span_floats;
-    double *rope_freq;             /* [n_dims / 2] */
+    double *rope_freq; /* [n_dims / 2] */
     float rope_mscale;
-    const float **vectors;         /* [threads][CF_MAX_VECTORS] */
+    const float **vectors; /* [threads][CF_MAX_VECTORS] */
 
     struct cf_rank_ready *ready;   /* rank 0: [size] */
     struct cf_rank_counts *counts; /* rank 0: [size] */

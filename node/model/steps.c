@@ -1,7 +1,7 @@
 /* The steps of a batch, instruction by instruction: embedding, projections, MLP, head, and both ends of every exchange.
  *
- * A step is one team job in rounds: each round hands out rows, tiles or pieces, and ends in a barrier. Which thread does
- * what never changes a bit: every output is computed whole by one thread in the order of DESIGN.md section 6.
+ * A step is one team job in rounds: each round hands out rows, tiles or pieces, and ends in a barrier. Which thread
+ * does what never changes a bit: every output is computed whole by one thread in the order of DESIGN.md section 6.
  */
 #include <string.h>
 
@@ -27,7 +27,8 @@ static struct cf_rows rows_of(const struct cf_activation *a, uint32_t c0, uint32
 }
 
 /* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
-static void store_tile(float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n) {
+static void store_tile(
+    float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n) {
     uint32_t lanes = rows - tile * CF_TILE < CF_TILE ? rows - tile * CF_TILE : CF_TILE;
     for (uint32_t r = 0; r < n; r++)
         memcpy(out + (row0 + r) * stride + tile * CF_TILE, y + r * CF_TILE, lanes * sizeof(float));
@@ -44,7 +45,7 @@ struct job {
     const struct cf_route *route;
     const struct cf_weight *norm;
     bool quantise;
-    const float *source;        /* rows to normalise: [n_rows][n_embd] */
+    const float *source; /* rows to normalise: [n_rows][n_embd] */
     uint32_t n_rows;
     bool by_shares;
     bool not_finite;
@@ -121,7 +122,8 @@ static void sum_tiles(struct job *j, struct cf_team *team, uint32_t thread, cons
                 }
                 for (uint32_t v = 0; v < r->n_own; v++) {
                     float *top = y + (size_t)(r->own[v].first - chunk0) * n * CF_TILE;
-                    cf_tree_sum(top, (size_t)(r->own[v].last - r->own[v].first), (size_t)n * CF_TILE, (size_t)n * CF_TILE);
+                    cf_tree_sum(
+                        top, (size_t)(r->own[v].last - r->own[v].first), (size_t)n * CF_TILE, (size_t)n * CF_TILE);
                     for (uint32_t i = 0; i < n; i++)
                         memcpy(sum_place(j, v, row + i, tile * CF_TILE), top + i * CF_TILE, lanes * sizeof(float));
                 }
@@ -156,8 +158,8 @@ static void qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     uint32_t l = j->i->layer, first, last;
     const struct cf_weight *w[3] = {cf_weight_of(&g->weights, CF_W_Q, l), cf_weight_of(&g->weights, CF_W_K, l),
         cf_weight_of(&g->weights, CF_W_V, l)};
-    const struct cf_weight *bias[3] = {cf_weight_of(&g->weights, CF_W_Q_BIAS, l), cf_weight_of(&g->weights, CF_W_K_BIAS, l),
-        cf_weight_of(&g->weights, CF_W_V_BIAS, l)};
+    const struct cf_weight *bias[3] = {cf_weight_of(&g->weights, CF_W_Q_BIAS, l),
+        cf_weight_of(&g->weights, CF_W_K_BIAS, l), cf_weight_of(&g->weights, CF_W_V_BIAS, l)};
     float *out[3] = {g->q, g->k, g->v};
     uint32_t tiles[4] = {0};
     for (int i = 0; i < 3; i++)
@@ -235,16 +237,18 @@ static int not_finite(const struct job *j, const char *step, struct cf_error *e)
 }
 
 static bool any_quantised(const struct cf_engine *g, uint32_t layer, enum cf_role a, enum cf_role b, enum cf_role c) {
-    return cf_weight_of(&g->weights, a, layer)->type->quantised || cf_weight_of(&g->weights, b, layer)->type->quantised ||
-           cf_weight_of(&g->weights, c, layer)->type->quantised;
+    return cf_weight_of(&g->weights, a, layer)->type->quantised ||
+           cf_weight_of(&g->weights, b, layer)->type->quantised || cf_weight_of(&g->weights, c, layer)->type->quantised;
 }
 
 /* Copies head slices between a packed part [rows][q | k | v] and q, k, v. out: from q, k, v into the part. */
 static void copy_heads(struct cf_engine *g, const struct cf_heads *part, const struct cf_heads *own, float *packed,
     uint32_t rows, bool out) {
     const struct cf_model *m = g->o.model;
-    struct { float *base; uint32_t first, n, own_first, own_n, d; } s[3] = {
-        {g->q, part->q0, part->q1 - part->q0, own->q0, own->q1 - own->q0, m->d_k},
+    struct {
+        float *base;
+        uint32_t first, n, own_first, own_n, d;
+    } s[3] = {{g->q, part->q0, part->q1 - part->q0, own->q0, own->q1 - own->q0, m->d_k},
         {g->k, part->kv0, part->kv1 - part->kv0, own->kv0, own->kv1 - own->kv0, m->d_k},
         {g->v, part->kv0, part->kv1 - part->kv0, own->kv0, own->kv1 - own->kv0, m->d_v}};
     for (uint32_t r = 0; r < rows; r++) {
@@ -270,8 +274,13 @@ static struct cf_heads own_heads(const struct cf_engine *g, enum cf_domain domai
 }
 
 static int step_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
-    struct job j = {.g = g, .c = c, .i = i, .norm = cf_weight_of(&g->weights, CF_W_ATTN_NORM, i->layer), .source = c->h,
-        .n_rows = c->n_rows, .quantise = any_quantised(g, i->layer, CF_W_Q, CF_W_K, CF_W_V)};
+    struct job j = {.g = g,
+        .c = c,
+        .i = i,
+        .norm = cf_weight_of(&g->weights, CF_W_ATTN_NORM, i->layer),
+        .source = c->h,
+        .n_rows = c->n_rows,
+        .quantise = any_quantised(g, i->layer, CF_W_Q, CF_W_K, CF_W_V)};
     cf_team_do(g->o.team, qkv_thread, &j, c->n_rows);
     if (not_finite(&j, "the query, key and value projections", e)) return -1;
     if (i->route < 0) return 0;
@@ -297,7 +306,10 @@ static int step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct
     struct cf_heads own = own_heads(g, CF_TEMPORAL, i->layer);
     if (r->self.q1 > r->self.q0 || r->self.kv1 > r->self.kv0) copy_heads(g, &r->self, &own, c->stage, c->n_rows, false);
     for (uint32_t k = 0; k < r->x.n_in; k++) {
-        union { const float *in; float *out; } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL)};
+        union {
+            const float *in;
+            float *out;
+        } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL)};
         copy_heads(g, &r->in_heads[k], &own, part.out, c->n_rows, false);
     }
     cf_mail_release(&g->mail, &r->x, c->id);
@@ -305,8 +317,8 @@ static int step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct
 }
 
 /* Attention output of heads [part) between wide.f (whose first head is `first`) and a packed part. */
-static void copy_outputs(struct cf_engine *g, const struct cf_heads *part, uint32_t first, float *packed, uint32_t rows,
-    bool out) {
+static void copy_outputs(
+    struct cf_engine *g, const struct cf_heads *part, uint32_t first, float *packed, uint32_t rows, bool out) {
     uint32_t d_v = g->o.model->d_v;
     size_t n = (size_t)(part->q1 - part->q0) * d_v;
     for (uint32_t r = 0; r < rows; r++) {
@@ -340,7 +352,10 @@ static int step_take_heads(struct cf_engine *g, struct cf_context *c, const stru
     uint32_t first = own_heads(g, CF_LEFT_HEMI, i->layer).q0;
     if (r->self.q1 > r->self.q0) copy_outputs(g, &r->self, first, c->stage, c->n_rows, false);
     for (uint32_t k = 0; k < r->x.n_in; k++) {
-        union { const float *in; float *out; } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL)};
+        union {
+            const float *in;
+            float *out;
+        } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL)};
         copy_outputs(g, &r->in_heads[k], first, part.out, c->n_rows, false);
     }
     cf_mail_release(&g->mail, &r->x, c->id);
@@ -359,7 +374,12 @@ static int step_out(struct cf_engine *g, struct cf_context *c, const struct cf_i
 }
 
 static int step_mlp(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
-    struct job j = {.g = g, .c = c, .i = i, .route = &g->program.routes[i->route], .n_rows = c->n_rows, .source = c->h,
+    struct job j = {.g = g,
+        .c = c,
+        .i = i,
+        .route = &g->program.routes[i->route],
+        .n_rows = c->n_rows,
+        .source = c->h,
         .norm = cf_weight_of(&g->weights, CF_W_FFN_NORM, i->layer),
         .quantise = any_quantised(g, i->layer, CF_W_GATE, CF_W_UP, CF_W_UP)};
     j.by_shares = cf_route_by_shares(j.route, c->n_rows, g->o.model->n_embd);
@@ -373,7 +393,8 @@ static int step_mlp(struct cf_engine *g, struct cf_context *c, const struct cf_i
 
 enum { ADD_COLUMNS = 64 };
 
-/* Items: row x blocks of 64 columns of this rank's columns [c0, c1). h += tree, or stage = tree (a share to send on). */
+/* Items: row x blocks of 64 columns of this rank's columns [c0, c1). h += tree, or stage = tree (a share to send on).
+ */
 static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct job *j = ctx;
     struct cf_engine *g = j->g;
@@ -461,7 +482,9 @@ static int step_share(struct cf_engine *g, struct cf_context *c, const struct cf
 
 /* ---- embedding, hops, head ------------------------------------------------------------------------------------- */
 
-static bool holds(uint32_t token, uint32_t row0, uint32_t row1) { return row0 <= token && token < row1; }
+static bool holds(uint32_t token, uint32_t row0, uint32_t row1) {
+    return row0 <= token && token < row1;
+}
 
 /* Rows of the batch whose token lies in [row0, row1), decoded one behind the other; returns how many. */
 static uint32_t embed_rows(const struct cf_engine *g, const struct cf_context *c, float *out) {
@@ -567,7 +590,12 @@ static int step_head(struct cf_engine *g, struct cf_context *c, const struct cf_
     if (!c->compact) keep_wanted(g, c, c->h);
     c->compact = true;
     if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
-    struct job j = {.g = g, .c = c, .i = i, .source = c->h, .n_rows = c->n_want, .quantise = w->type->quantised,
+    struct job j = {.g = g,
+        .c = c,
+        .i = i,
+        .source = c->h,
+        .n_rows = c->n_want,
+        .quantise = w->type->quantised,
         .norm = cf_weight_of(&g->weights, CF_W_OUTPUT_NORM, 0)};
     if (c->n_want) cf_team_do(g->o.team, head_thread, &j, c->n_want);
     if (j.not_finite) return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered the output head");
@@ -602,7 +630,11 @@ uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c,
                 if (holds(c->token[row], r->in_row0[k], r->in_row1[k])) mask |= 1u << k;
         return mask;
     case CF_OP_SHARE: return cf_route_by_shares(r, c->n_rows, g->o.model->n_embd) ? all : 0;
-    case CF_OP_ADD: case CF_OP_TAKE_QKV: case CF_OP_TAKE_HEADS: case CF_OP_TAKE_HIDDEN: case CF_OP_TAKE_LOGITS: return all;
+    case CF_OP_ADD:
+    case CF_OP_TAKE_QKV:
+    case CF_OP_TAKE_HEADS:
+    case CF_OP_TAKE_HIDDEN:
+    case CF_OP_TAKE_LOGITS: return all;
     default: return 0;
     }
 }
@@ -610,8 +642,10 @@ uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c,
 /* Which domain an instruction's time belongs to; exchange steps belong to none. */
 static int domain_of(enum cf_op op) {
     switch (op) {
-    case CF_OP_EMBED: case CF_OP_HEAD: return CF_PREFRONTAL;
-    case CF_OP_QKV: case CF_OP_OUT: return CF_LEFT_HEMI;
+    case CF_OP_EMBED:
+    case CF_OP_HEAD: return CF_PREFRONTAL;
+    case CF_OP_QKV:
+    case CF_OP_OUT: return CF_LEFT_HEMI;
     case CF_OP_MLP: return CF_RIGHT_HEMI;
     case CF_OP_ATTEND: return CF_TEMPORAL;
     default: return -1;
@@ -628,10 +662,12 @@ static uint64_t bytes_read(const struct cf_engine *g, const struct cf_context *c
     uint64_t sum = 0;
     switch (i->op) {
     case CF_OP_QKV:
-        return weight_bytes(g, CF_W_Q, i->layer) + weight_bytes(g, CF_W_K, i->layer) + weight_bytes(g, CF_W_V, i->layer);
+        return weight_bytes(g, CF_W_Q, i->layer) + weight_bytes(g, CF_W_K, i->layer) +
+               weight_bytes(g, CF_W_V, i->layer);
     case CF_OP_OUT: return weight_bytes(g, CF_W_O, i->layer);
     case CF_OP_MLP:
-        return weight_bytes(g, CF_W_GATE, i->layer) + weight_bytes(g, CF_W_UP, i->layer) + weight_bytes(g, CF_W_DOWN, i->layer);
+        return weight_bytes(g, CF_W_GATE, i->layer) + weight_bytes(g, CF_W_UP, i->layer) +
+               weight_bytes(g, CF_W_DOWN, i->layer);
     case CF_OP_HEAD: return c->n_want ? (uint64_t)cf_weight_tiles(head_weight(g)) * head_weight(g)->tile_bytes : 0;
     case CF_OP_ATTEND:
         for (uint32_t r = 0; r < c->n_rows; r++)

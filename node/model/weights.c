@@ -1,4 +1,5 @@
-/* See weights.h. Rows are read in runs of whole tiles; a matrix whose columns are split is read whole and cut in memory. */
+/* See weights.h. Rows are read in runs of whole tiles; a matrix whose columns are split is read whole and cut in
+ * memory. */
 #include "node/model/weights.h"
 
 #include <stdatomic.h>
@@ -58,18 +59,22 @@ uint64_t cf_weights_bytes(const struct cf_weights *w) {
 }
 
 /* One run of tiles of one matrix. */
-struct load_item { struct cf_weight *w; const struct cf_gguf_tensor *t; uint32_t tile0, tile1; };
+struct load_item {
+    struct cf_weight *w;
+    const struct cf_gguf_tensor *t;
+    uint32_t tile0, tile1;
+};
 
 struct load_job {
     const struct cf_gguf *g;
     struct load_item *items;
     uint32_t n_items;
     size_t stage_bytes;
-    char **stages;           /* [threads] */
+    char **stages; /* [threads] */
     uint64_t total;
     _Atomic uint64_t done;
     atomic_bool failed;
-    struct cf_error error;   /* of the first that failed */
+    struct cf_error error; /* of the first that failed */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
 };
@@ -105,7 +110,8 @@ static void load_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     }
 }
 
-static int load_vector(struct cf_weight *w, const struct cf_gguf *g, const struct cf_gguf_tensor *t, struct cf_error *e) {
+static int load_vector(
+    struct cf_weight *w, const struct cf_gguf *g, const struct cf_gguf_tensor *t, struct cf_error *e) {
     char *raw = malloc(t->bytes ? t->bytes : 1);
     float *all = malloc((t->ne[0] + 1) * sizeof(float));
     int rc = -1;

@@ -10,15 +10,19 @@
 /* A matrix slice as tiles of 16 rows, or a vector in f32. */
 struct cf_weight {
     const struct cf_type *type;
-    uint32_t row0, rows;     /* of the file's tensor; rows held */
-    uint32_t c0, c1;         /* columns held */
+    uint32_t row0, rows; /* of the file's tensor; rows held */
+    uint32_t c0, c1;     /* columns held */
     size_t tile_bytes;
-    char *tiles;             /* [(rows + 15) / 16][tile_bytes] */
-    float *vector;           /* [c1 - c0] for vectors, else NULL */
+    char *tiles;   /* [(rows + 15) / 16][tile_bytes] */
+    float *vector; /* [c1 - c0] for vectors, else NULL */
 };
 
-static inline uint32_t cf_weight_tiles(const struct cf_weight *w) { return (w->rows + CF_TILE - 1) / CF_TILE; }
-static inline bool cf_weight_here(const struct cf_weight *w) { return w->tiles || w->vector; }
+static inline uint32_t cf_weight_tiles(const struct cf_weight *w) {
+    return (w->rows + CF_TILE - 1) / CF_TILE;
+}
+static inline bool cf_weight_here(const struct cf_weight *w) {
+    return w->tiles || w->vector;
+}
 
 struct cf_weights {
     uint32_t n_layers;
@@ -37,8 +41,8 @@ int cf_weights_measure(struct cf_weights *w, const struct cf_plan *p, const stru
     int rank, struct cf_error *e);
 uint64_t cf_weights_bytes(const struct cf_weights *w);
 
-/* Reads and packs with all threads of the team; thread 0 polls. progress (may be NULL) is called by thread 0 now and then
- * with file bytes done and to do. zero: leave all matrices zero (test hook). */
+/* Reads and packs with all threads of the team; thread 0 polls. progress (may be NULL) is called by thread 0 now and
+ * then with file bytes done and to do. zero: leave all matrices zero (test hook). */
 int cf_weights_load(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g, struct cf_arena *arena,
     struct cf_team *team, bool zero, void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
     struct cf_error *e);
