@@ -24,6 +24,13 @@ int cf_transport_failed_rank(const struct cf_transport *t) {
     return t->failed_rank;
 }
 
+int cf_transport_spokesman(const struct cf_transport *t) {
+    double now = cf_now();
+    for (int r = 0; r < t->size; r++)
+        if (r == t->rank || now - t->peers[r].heard < t->timeout / 2) return r;
+    return t->rank;
+}
+
 static bool all_told(const struct cf_transport *t) {
     for (int r = 0; r < t->size; r++)
         if (r != t->rank && (!t->peers[r].failure_told || t->peers[r].control_busy)) return false;
@@ -53,6 +60,6 @@ void cf_transport_fail(struct cf_transport *t, const struct cf_error *why) {
 void cf__refuse(struct cf_transport *t, const struct cf_error *why, int origin) {
     if (t->broken) return;
     cf__break(t, why, origin);
-    cf_fail_in(&t->why, "rank %d (%s)", origin, t->host_names[origin]);
+    if (t->size > 1) cf_fail_in(&t->why, "rank %d (%s)", origin, t->host_names[origin]);
     tell_all(t);
 }

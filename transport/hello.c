@@ -36,8 +36,7 @@ int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_er
         if (!error) continue;
         *origin = r;
         bool known = error->code > CF_OK && error->code <= CF_ERR_SYSTEM;
-        return cf_fail(
-            e, known ? (enum cf_code)error->code : CF_ERR_PEER, "rank %d (%s): %s", r, hellos[r]->host, error->text);
+        return cf_fail(e, known ? (enum cf_code)error->code : CF_ERR_PEER, "%s", error->text);
     }
     int first = 0, differ = 0;
     for (int r = 1; r < n; r++) {

@@ -40,6 +40,7 @@ enum {
     SMALL_BODY = 256,             /* bodies up to this size lie in the entry itself */
     ENTRIES_AT_START = 64,        /* per peer; more are made when needed and kept */
     HOST_NAME_BYTES = 64,
+    INLINE_ON_HOST = 3584, /* below the eager limit of shared memory (4096) */
 };
 
 /* A posted message: waiting in an outbox, then in flight until its last piece has left. */
@@ -83,8 +84,9 @@ struct peer {
     /* out */
     struct entry *first, *last;
     struct send_slot out[CF_CREDITS];
-    uint32_t next_out; /* sequence number of the next envelope */
-    int unacked;       /* envelopes that the peer has not given credit for */
+    size_t inline_most; /* frames up to this size carry their piece */
+    uint32_t next_out;  /* sequence number of the next envelope */
+    int unacked;        /* envelopes that the peer has not given credit for */
     /* in */
     struct receive_slot in[CF_CREDITS];
     struct piece_slot piece[CF_CREDITS];

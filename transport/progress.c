@@ -129,7 +129,7 @@ static int dispatch(struct cf_transport *t, int from, const Cf__Envelope *env, c
 }
 
 /* The message at the head of the inbox was taken: its buffers wait for the next one, and a credit is due. */
-static int take(struct cf_transport *t, int from, bool apart, struct cf_error *e) {
+static int take(struct cf_transport *t, int from, bool apart, bool more, struct cf_error *e) {
     struct peer *p = &t->peers[from];
     int k = p->in_head;
     p->in_head = (k + 1) % CF_CREDITS;
@@ -147,8 +147,8 @@ static int take(struct cf_transport *t, int from, bool apart, struct cf_error *e
     int waiting = 0;
     for (int s = 0; s < CF_CREDITS; s++)
         waiting += p->in[s].envelope != NULL;
-    // A stream of large pieces must not stop between two acknowledgements, nor must a peer that has no credit left.
-    if (apart || p->owed + waiting >= CF_CREDITS) p->acknowledge_now = true;
+    // The pieces of a large payload must not wait for acknowledgements, nor must a peer that has no credit left.
+    if (more || p->owed + waiting >= CF_CREDITS) p->acknowledge_now = true;
     return 0;
 }
 
@@ -170,11 +170,12 @@ static int deliver(struct cf_transport *t, int from, struct cf_error *e) {
                     t->host_names[from], piece->bytes, env->piece_bytes);
             data = piece->buffer;
         }
+        bool more = env->piece_offset + env->piece_bytes < env->payload_bytes;
         int rc = dispatch(t, from, env, data, (size_t)env->piece_offset, env->piece_bytes, e);
         if (rc < 0) return -1;
         if (rc > 0) return events;
         events++;
-        if (take(t, from, apart, e)) return -1;
+        if (take(t, from, apart, more, e)) return -1;
     }
 }
 

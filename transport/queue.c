@@ -126,7 +126,7 @@ static int send_piece(struct cf_transport *t, int to, int s, struct cf_error *e)
     head.payload_bytes = entry->bytes;
     head.piece_offset = entry->sent;
     head.piece_bytes = (uint32_t)n;
-    head.piece_inline = n > 0 && cf_frame_payload_offset(CF_HEAD_MOST + entry->body_bytes) + n <= CF_SMALL;
+    head.piece_inline = n > 0 && cf_frame_payload_offset(CF_HEAD_MOST + entry->body_bytes) + n <= p->inline_most;
     size_t frame = cf_frame_pack(&head, entry->body, entry->body_bytes, slot->buffer, CF_SMALL);
     if (frame == 0) return cf_fail(e, CF_ERR_LIMIT, "a message of %zu bytes is too large", entry->body_bytes);
     if (head.piece_inline) {

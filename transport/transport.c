@@ -78,8 +78,11 @@ static int set_up(struct cf_transport *t, struct cf_error *e) {
     prctl(PR_SET_TIMERSLACK, 1000UL, 0UL, 0UL, 0UL); // naps last what they say, not 50 us longer
     double now = t->last_turn = cf_now();
     t->next_check = now;
-    for (int r = 0; r < t->size; r++)
-        t->peers[r].heard = t->peers[r].spoke = now;
+    for (int r = 0; r < t->size; r++) {
+        struct peer *p = &t->peers[r];
+        p->heard = p->spoke = now;
+        p->inline_most = p->host == t->peers[t->rank].host ? INLINE_ON_HOST : CF_SMALL;
+    }
     return 0;
 }
 

@@ -62,9 +62,9 @@ typedef int (*cf_on_message)(void *ctx, int from, const Cf__Envelope *env, const
 void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx);
 
 /* Queues a message to rank `to` (itself included: delivered at the next progress). Packs env->body at once; the
- * transport fills sequence, credits and the piece fields. The payload is not copied when it is larger than what fits
- * inline: it must stay untouched until *pending, which is raised now, has been lowered again (pending may be NULL only
- * without payload). Never waits. */
+ * transport fills sequence, credits and the piece fields. A payload that does not travel inline (larger than about 3 KiB
+ * on one host, 64 KiB between hosts) is not copied. It must stay untouched until *pending, which is raised now, has been
+ * lowered again (pending may be NULL only without payload). Never waits. */
 int cf_post(struct cf_transport *t, int to, Cf__Envelope *env, const void *payload, size_t bytes, int *pending,
     struct cf_error *e);
 
@@ -89,6 +89,8 @@ int cf_transport_probe(struct cf_transport *t, int peer, size_t bytes, int round
 void cf_transport_fail(struct cf_transport *t, const struct cf_error *why);
 /* Who the failure came from: this rank's number for its own, the origin's for one received, -1 for none. */
 int cf_transport_failed_rank(const struct cf_transport *t);
+/* Who should say on the screen that the run has failed: the lowest rank that has not fallen silent. Usually 0. */
+int cf_transport_spokesman(const struct cf_transport *t);
 
 /* Closes. ok: all ranks agreed to end (waits until every peer has taken its messages; what still arrives here is dropped).
  * Not ok: never hangs for more than a few seconds, even if peers are dead; if not all peers have said goodbye, MPI is not

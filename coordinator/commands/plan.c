@@ -35,7 +35,7 @@ static const struct cf_option options[] = {
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default this machine's cores)", 0, 4096, NULL},
     {"memory", 0, CF_OPT_INT, AT(memory), "MIB", "free memory of each rank in MiB (default a share of this machine's)",
         0, 1e9, NULL},
-    {"bandwidth", 0, CF_OPT_REAL, AT(bandwidth), "GBPS", "read bandwidth of each rank in GB/s: predicts decode speed",
+    {"bandwidth", 0, CF_OPT_REAL, AT(bandwidth), "GBPS", "read bandwidth of each rank in GB/s, for the prediction (default a share of what this machine's node reads now)",
         0, 1e6, NULL},
     {0},
 };
@@ -44,6 +44,7 @@ static const struct cf_option options[] = {
 static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf_error *e) {
     struct cf_machine m;
     if (cf_machine_read(&m, 1, e)) return -1;
+    double here = c->bandwidth > 0 ? 0 : cf_job_bandwidth_here();
     uint32_t n = (uint32_t)c->ranks, per_host = (n + (uint32_t)c->hosts - 1) / (uint32_t)c->hosts;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t local = i % per_host, node = local % m.n_nodes, sharers = (per_host + m.n_nodes - 1) / m.n_nodes;
@@ -55,7 +56,7 @@ static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf
                      : m.nodes[node].n_cores / sharers ? m.nodes[node].n_cores / sharers
                                                        : 1;
         r->memory_free = c->memory ? (uint64_t)c->memory << 20 : m.nodes[node].memory_free / sharers;
-        r->bandwidth = c->bandwidth * 1e9;
+        r->bandwidth = c->bandwidth > 0 ? c->bandwidth * 1e9 : here / sharers;
     }
     cf_machine_free(&m);
     return 0;

@@ -103,18 +103,42 @@ static int take_seat(struct cf_job *j, const Cf__Verdict *all, struct cf_error *
     return rc;
 }
 
-/* Read bandwidth of the node by this rank's threads; a quick look, enough to weigh ranks and to predict. */
-static double measure(struct cf_job *j) {
-    uint64_t model = 0, hash;
-    cf_gguf_identity(j->gguf, &model, &hash);
-    size_t bytes = (size_t)(model / 8) & ~(size_t)0xfffff;
-    if (bytes < (4u << 20)) bytes = 4u << 20;
-    if (bytes > (128u << 20)) bytes = 128u << 20;
-    char *buf = aligned_alloc(2u << 20, (bytes + (2u << 20)) & ~(size_t)((2u << 20) - 1));
+/* Read bandwidth of the node by a team; a quick look, enough to weigh ranks and to predict. */
+static double measure(struct cf_team *team, size_t bytes) {
+    size_t huge = 2u << 20;
+    bytes = (bytes + huge - 1) & ~(huge - 1);
+    char *buf = aligned_alloc(huge, bytes);
     if (!buf) return 0;
     memset(buf, 1, bytes);
-    double b = cf_team_bandwidth(j->team, buf, bytes, 2);
+    double b = cf_team_bandwidth(team, buf, bytes, 2);
     free(buf);
+    return b;
+}
+
+/* More than a small model needs would only cost time. */
+static size_t probe_bytes(const struct cf_job *j) {
+    uint64_t model = 0, hash;
+    cf_gguf_identity(j->gguf, &model, &hash);
+    size_t bytes = (size_t)(model / 8);
+    return bytes < 4u << 20 ? 4u << 20 : bytes > 128u << 20 ? 128u << 20 : bytes;
+}
+
+static int measure_body(struct cf_team *team, void *ctx) {
+    *(double *)ctx = measure(team, 128u << 20);
+    return 0;
+}
+
+double cf_job_bandwidth_here(void) {
+    struct cf_machine m;
+    struct cf_seat seat;
+    struct cf_error e;
+    double b = 0;
+    if (cf_machine_read(&m, 1, &e)) return 0;
+    if (!cf_seat_assign(&seat, &m, 0, 1, NULL, &e)) {
+        struct cf_team_options o = {seat.n_cores, seat.cores, seat.n_cores, false};
+        if (cf_team_run(&o, measure_body, &b, &e)) b = 0;
+    }
+    cf_machine_free(&m);
     return b;
 }
 
@@ -199,7 +223,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     struct cf_job *j = b->j;
     struct cf_error *e = b->e;
     j->team = team;
-    j->bandwidth = measure(j);
+    j->bandwidth = measure(team, probe_bytes(j));
     if (report(j, e)) return -1;
     struct cf_engine_options o = {.transport = j->transport,
         .team = team,

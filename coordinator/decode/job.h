@@ -14,7 +14,13 @@
 #include "node/memory/topology.h"
 #include "node/model/engine.h"
 
+struct cf_job;
+
 struct cf_job_options {
+    const char *command;      /* whose name error messages begin with: "run" */
+    /* May be NULL. Rank 0, before anything is loaded: looks at the input (model, tokenizer and n_ctx of the job are there),
+     * so that a mistake there does not cost the loading of a model. */
+    int (*prepare)(struct cf_job *job, void *ctx, struct cf_error *e);
     const char *model;  /* path */
     const char *layout; /* name, NULL: default for the hosts at hand */
     const char *map;    /* domain=node,... or NULL */
@@ -50,13 +56,17 @@ struct cf_job {
     double predicted;    /* decode tokens/s, 0 unknown */
 };
 
-/* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; rank 0's text names the rank at fault). */
+/* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; the text names the rank at fault). A failure has then
+ * been said on stderr, by one rank: before the ranks part, because mpirun kills all when the first one ends. */
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
     void *ctx, struct cf_error *e);
 
 /* How many ranks a plain `coffer run` should start by itself here: one per NUMA node with cores, or one per node that
  * --map names. 1: run in place. */
 int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e);
+
+/* Read bandwidth of this process's node by all its cores, bytes/s: a quick look (a tenth of a second). 0 unknown. */
+double cf_job_bandwidth_here(void);
 
 /* Layout by name. -1 unknown. */
 int cf_layout_by_name(const char *name);

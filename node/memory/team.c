@@ -249,6 +249,10 @@ uint32_t cf_team_pinned(const struct cf_team *team) {
     return atomic_load(&team->pinned);
 }
 
+void cf_team_breathe(struct cf_team *team, uint32_t thread) {
+    if (thread == 0) poll_if_due(team);
+}
+
 void cf_team_poll(struct cf_team *team, void (*poll)(void *ctx), void *ctx, double interval) {
     team->poll = poll;
     team->poll_ctx = ctx;

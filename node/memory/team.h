@@ -47,6 +47,8 @@ void cf_team_do(
     struct cf_team *team, void (*fn)(struct cf_team *team, uint32_t thread, void *ctx), void *ctx, uint32_t n_items);
 /* The next run of items [*first, *last) for this thread, at most `most` (>= 1) long; false when none is left. */
 bool cf_team_next(struct cf_team *team, uint32_t thread, uint32_t most, uint32_t *first, uint32_t *last);
+/* Inside a long item: lets thread 0 poll if it is due. Nothing on other threads. */
+void cf_team_breathe(struct cf_team *team, uint32_t thread);
 /* All threads of the job meet here (inside a job): every thread must call it equally often. */
 void cf_team_barrier(struct cf_team *team, uint32_t thread);
 /* Begins a new round of items inside a job: barrier, then cf_team_next() hands out 0..n_items-1 again. */

@@ -112,6 +112,7 @@ static void sum_tiles(struct job *j, struct cf_team *team, uint32_t thread, cons
         for (uint32_t tile = first; tile < last; tile++) {
             uint32_t lanes = w->rows - tile * CF_TILE < CF_TILE ? w->rows - tile * CF_TILE : CF_TILE;
             for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
                 uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 const char *base = w->tiles + tile * w->tile_bytes;
                 for (uint32_t k = chunk0; k < chunk1; k++) {
@@ -172,6 +173,7 @@ static void qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {
         for (uint32_t t = first; t < last; t++) {
             int i = t >= tiles[2] ? 2 : t >= tiles[1] ? 1 : 0;
             for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
                 uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 product(g, w[i], t - tiles[i], &x, row, n, y);
                 store_tile(out[i], w[i]->rows, t - tiles[i], w[i]->rows, y, row, n);
@@ -217,6 +219,7 @@ static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     while (cf_team_next(team, thread, share_of_tiles(g, cf_weight_tiles(gate)), &first, &last)) {
         for (uint32_t t = first; t < last; t++) {
             for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
                 uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 product(g, gate, t, &x, row, n, y);
                 product(g, up, t, &x, row, n, z);
@@ -576,6 +579,7 @@ static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     while (cf_team_next(team, thread, share_of_tiles(g, cf_weight_tiles(w)), &first, &last)) {
         for (uint32_t t = first; t < last; t++) {
             for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
                 uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 product(g, w, t, &x, row, n, y);
                 store_tile(j->c->stage, w->rows, t, w->rows, y, row, n);

@@ -291,6 +291,8 @@ static int figures(struct cf_transport *t, struct cf_error *e) {
 /* Other ranks hold their breath while two of them probe; then a storm. */
 static int works(struct cf_transport *t, struct cf_error *e) {
     if (hello_agrees(t, e) || hello_agrees(t, e) || storm(t, e)) return -1;
+    for (int r = 0; r < t->size; r++)
+        t->peers[r].inline_most = CF_SMALL; // as between hosts
     double seconds = 0;
     if (t->rank < 2 && t->size > 1 && cf_transport_probe(t, 1 - t->rank, 300000, 5, &seconds, e)) return -1;
     return storm(t, e);
