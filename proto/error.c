@@ -23,7 +23,12 @@ int cf_fail_in(struct cf_error *e, const char *format, ...) {
     va_start(args, format);
     int n = vsnprintf(e->text, sizeof e->text, format, args);
     va_end(args);
-    if (n >= 0 && (size_t)n < sizeof e->text) snprintf(e->text + n, sizeof e->text - (size_t)n, ": %s", old);
+    if (n < 0 || (size_t)n + 2 >= sizeof e->text) return -1;
+    size_t at = (size_t)n, room = sizeof e->text - at - 3, length = strlen(old);
+    if (length > room) length = room; /* a long text loses its end */
+    memcpy(e->text + at, ": ", 2);
+    memcpy(e->text + at + 2, old, length);
+    e->text[at + 2 + length] = 0;
     return -1;
 }
 

@@ -132,19 +132,20 @@ static int parse_ids(struct run *r, uint32_t n_vocab, struct cf_error *e) {
     return 0;
 }
 
-static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
+/* Before the model is loaded: a mistake here should not cost that. */
+static int prompt_to_ids(struct cf_job *j, void *ctx, struct cf_error *e) {
+    struct run *r = ctx;
     if (r->c->prompt_ids) {
         if (parse_ids(r, j->model.n_vocab, e)) return -1;
     } else {
-        if (read_prompt(r, e)) return -1;
         if (cf_tokenize(j->tokenizer, r->text, r->n_text, true, r->c->special, &r->ids, &r->n_ids, e)) return -1;
     }
     if (!r->n_ids)
         return cf_fail(
             e, CF_ERR_USAGE, "the prompt is empty: this model wants at least one token (-p, -f or --prompt-ids)");
-    if (r->n_ids > j->plan.n_ctx)
+    if (r->n_ids > j->n_ctx)
         return cf_fail(
-            e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->plan.n_ctx);
+            e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->n_ctx);
     for (size_t i = 0; i < r->n_ids; i++)
         if (r->ids[i] >= j->model.n_vocab)
             return cf_fail(
@@ -184,7 +185,6 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
         .interrupted = cf_interrupted,
         .ctx = r};
     struct cf_sampler_params params = c->sampler;
-    if (prompt_to_ids(r, j, e)) return -1;
     g.prompt = r->ids, g.n_prompt = (uint32_t)r->n_ids;
     if (params.repeat_last_n < 0) params.repeat_last_n = j->plan.n_ctx;
     uint64_t room = j->plan.n_ctx - g.n_prompt + 1;
@@ -264,10 +264,16 @@ static int command(void *config, int argc, char **argv) {
         if (e.code && cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
         return status;
     }
+    /* Before the ranks meet: whoever types the prompt may take longer than --timeout. */
+    if (cf_terminal_speaks() && !c->prompt_ids && read_prompt(&r, &e)) {
+        fprintf(stderr, "coffer run: %s\n", e.text);
+        free(r.text);
+        return cf_exit_status(&e);
+    }
     enum cf_terminal_role role = cf_terminal_role();
     cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
     cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
-    struct cf_job_options o = {.model = c->model,
+    struct cf_job_options o = {.command = "run", .prepare = prompt_to_ids, .model = c->model,
         .layout = c->layout,
         .map = c->map,
         .numa = c->numa,
@@ -281,11 +287,9 @@ static int command(void *config, int argc, char **argv) {
         .verbose = c->verbose,
         .timeout = c->timeout,
         .terminal = &r.terminal};
-    bool rank0 = cf_terminal_speaks();
     int rc = cf_job_run(&o, work, &r, &e);
     status = rc ? cf_exit_status(&e) : r.status;
-    if (rc && rank0 && e.code != CF_ERR_INTERRUPTED) cf_terminal_note(&r.terminal, "coffer run: %s", e.text);
-    cf_terminal_status(&r.terminal, status);
+    if (!rc) cf_terminal_status(&r.terminal, status);
     free(r.text);
     free(r.ids);
     return status;

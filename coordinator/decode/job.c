@@ -6,6 +6,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "coordinator/cli/options.h"
 #include "transport/clock.h"
 
 int cf_layout_by_name(const char *name) {
@@ -35,36 +36,37 @@ static int mapped_nodes(const char *map, int nodes[CF_DOMAINS], int *n, struct c
 int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e) {
     int nodes[CF_DOMAINS], n;
     if (mapped_nodes(map, nodes, &n, e)) return -1;
-    if (n) {
-        *ranks = n;
-        return 0;
-    }
     struct cf_machine m;
     if (cf_machine_read(&m, 1, e)) return -1;
-    *ranks = 0;
-    for (uint32_t i = 0; i < m.n_nodes; i++)
+    *ranks = n;
+    for (uint32_t i = 0; i < m.n_nodes && !n; i++)
         *ranks += m.nodes[i].n_cores > 0;
     if (*ranks < 1) *ranks = 1;
+    /* The nodes of the map must be there; taking seats says so, with the list of those that are. */
+    struct cf_seat seat;
+    int rc = n ? cf_seat_assign(&seat, &m, 0, n, nodes, e) : 0;
     cf_machine_free(&m);
-    return 0;
+    return rc;
 }
 
 /* What this rank can check before it talks to anybody: the model and the machine. */
-static int open_model(struct cf_job *j, struct cf_error *e) {
+static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
     if (cf_model_open(&j->model, j->gguf, e)) return -1;
     j->model_open = true;
     j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     if (!j->kernels)
         return cf_fail(
-            e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine", getenv("COFFER_ISA"));
+            e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine; known: scalar, avx2, avx512",
+            getenv("COFFER_ISA"));
     if (j->o->ctx_size > (int64_t)1 << 24)
         return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);
     j->n_ctx = j->o->ctx_size > 0            ? (uint32_t)j->o->ctx_size
                : j->model.n_ctx_train < 4096 ? j->model.n_ctx_train
                                              : 4096;
-    if (cf_transport_rank(j->transport) == 0 && cf_tokenizer_new(&j->tokenizer, j->gguf, e)) return -1;
-    return 0;
+    if (cf_transport_rank(j->transport) != 0) return 0;
+    if (cf_tokenizer_new(&j->tokenizer, j->gguf, e)) return -1;
+    return j->o->prepare ? j->o->prepare(j, ctx, e) : 0;
 }
 
 static int hello(struct cf_job *j, Cf__Hello *h, const struct cf_error *mine, Cf__Verdict **all, struct cf_error *e) {
@@ -279,19 +281,30 @@ static void close_job(struct cf_job *j) {
     free(j->ranks);
 }
 
+/* Says why the run has failed: one rank speaks, rank 0 unless that is the one that fell silent. */
+static void say_failure(const struct cf_job *j, const struct cf_error *e) {
+    struct cf_terminal *t = j->o->terminal;
+    if (j->transport) t->is_rank0 = cf_transport_spokesman(j->transport) == cf_transport_rank(j->transport);
+    if (e->code != CF_ERR_INTERRUPTED) cf_terminal_note(t, "coffer %s: %s", j->o->command, e->text);
+    cf_terminal_status(t, cf_exit_status(e));
+}
+
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
     void *ctx, struct cf_error *e) {
     struct cf_job j = {.o = o};
     struct body b = {&j, work, ctx, e, cf_now()};
     struct cf_transport_options to = {.timeout = o->timeout};
-    if (cf_transport_open(&j.transport, &to, e)) return -1;
+    if (cf_transport_open(&j.transport, &to, e)) {
+        say_failure(&j, e);
+        return -1;
+    }
     j.n_ranks = (uint32_t)cf_transport_size(j.transport);
     o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
     j.ranks = calloc(j.n_ranks, sizeof *j.ranks);
     struct cf_error mine = {0};
     int rc = cf_machine_read(&j.machine, cf_transport_local_size(j.transport), &mine);
     if (!j.ranks) cf_fail(&mine, CF_ERR_MEMORY, "out of memory");
-    if (!rc) rc = open_model(&j, &mine);
+    if (!rc) rc = open_model(&j, ctx, &mine);
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;
     rc = hello(&j, &h, &mine, &all, e);
@@ -301,6 +314,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     }
     if (all) cf__verdict__free_unpacked(all, NULL);
     if (!rc) rc = start_team(&j, &b, e);
+    if (rc) say_failure(&j, e);
     cf_transport_close(j.transport, !rc);
     close_job(&j);
     return rc;
