@@ -406,19 +406,32 @@ static void rope_thread(struct cf_team *team, uint32_t thread, void *ctx) {
             cf_rope_angles(j->c->rope + (size_t)r * n, j->g->rope_freq, n, j->g->rope_mscale, j->c->position[r]);
 }
 
+static struct cf_context *free_context(const struct cf_engine *g) {
+    for (uint32_t i = 0; i < g->plan.n_flight; i++)
+        if (!g->contexts[i].used) return &g->contexts[i];
+    return NULL;
+}
+
+/* Can the first of the queue begin? A KV operation waits for all batches before it, a batch for a free context. */
+static bool can_open(struct cf_engine *g) {
+    if (!g->queue_n) return false;
+    const struct cf_queued *q = queue_at(g, 0);
+    if (!q->kv) return free_context(g) != NULL;
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        const struct cf_context *c = &g->contexts[i];
+        if (c->used && !c->done && (int32_t)(c->id - q->after) <= 0) return false;
+    }
+    return true;
+}
+
 /* Moves queued work into free contexts, in order. */
 static void open_contexts(struct cf_engine *g) {
-    while (g->queue_n) {
+    while (can_open(g)) {
         struct cf_queued *q = queue_at(g, 0);
         if (q->kv) {
-            for (uint32_t i = 0; i < g->plan.n_flight; i++)
-                if (g->contexts[i].used && !g->contexts[i].done && g->contexts[i].id <= q->after) return;
             cf_kv_truncate(&g->kv, q->kv_sequence, q->kv_position);
         } else {
-            struct cf_context *c = NULL;
-            for (uint32_t i = 0; i < g->plan.n_flight && !c; i++)
-                if (!g->contexts[i].used) c = &g->contexts[i];
-            if (!c) return;
+            struct cf_context *c = free_context(g);
             c->used = true, c->done = false, c->compact = false, c->pc = 0;
             c->id = q->id, c->n_rows = q->n_rows, c->n_want = q->n_want;
             memcpy(c->sequence, q->sequence, q->n_rows * 4), memcpy(c->position, q->position, q->n_rows * 4);
@@ -433,6 +446,11 @@ static void open_contexts(struct cf_engine *g) {
 
 static bool runnable(const struct cf_engine *g, const struct cf_context *c) {
     if (!c->used || c->done) return false;
+    /* Never past an older batch, even if its inputs are late: a later chunk attends to the keys of an earlier one. */
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        const struct cf_context *o = &g->contexts[i];
+        if (o->used && !o->done && (int32_t)(o->id - c->id) < 0 && o->pc <= c->pc) return false;
+    }
     if (c->pc == g->program.n_instrs) return true;
     const struct cf_instr *i = &g->program.instrs[c->pc];
     return i->route < 0 || cf_mail_ready(&g->mail, &g->program.routes[i->route].x, c->id, cf__step_expects(g, c, i));
@@ -482,11 +500,7 @@ static int answer_counts(struct cf_engine *g, struct cf_error *e) {
 
 static bool work_here(void *ctx) {
     struct cf_engine *g = ctx;
-    if (g->shutdown || g->counts_wanted || oldest_runnable(g)) return true;
-    if (!g->queue_n) return false;
-    for (uint32_t i = 0; i < g->plan.n_flight; i++)
-        if (!g->contexts[i].used) return true;
-    return queue_at(g, 0)->kv;
+    return g->shutdown || g->counts_wanted || oldest_runnable(g) || can_open(g);
 }
 
 /* One turn: open, run or wait. until (may be NULL): stop waiting when it is true. */
@@ -514,7 +528,9 @@ int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e
     uint32_t busy = 0;
     for (uint32_t i = 0; i < p->n_flight; i++)
         busy += g->contexts[i].used;
-    if (busy + g->queue_n >= p->n_flight) return cf_fail(e, CF_ERR_LIMIT, "%u batches are in flight already", busy);
+    for (uint32_t i = 0; i < g->queue_n; i++)
+        busy += !queue_at(g, i)->kv;
+    if (busy >= p->n_flight) return cf_fail(e, CF_ERR_LIMIT, "%u batches are in flight already", busy);
     b->id = g->next_id++;
     union {
         const uint32_t *in;
@@ -554,7 +570,9 @@ int cf_engine_truncate(struct cf_engine *g, uint32_t sequence, uint32_t position
     env.body_case = CF__ENVELOPE__BODY_KV, env.kv = &k;
     for (int r = 1; r < g->size; r++)
         if (cf_post(g->o.transport, r, &env, NULL, 0, NULL, e)) return -1;
+    open_contexts(g); /* takes at once what need not wait, so that the queue has room */
     if (take_kv(g, &k)) return cf_fail(e, CF_ERR_LIMIT, "too many operations are queued");
+    open_contexts(g);
     return 0;
 }
 
@@ -587,12 +605,24 @@ int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e) {
     return 0;
 }
 
+/* What MPI is still sending lies in the arena: it must be gone before the arena is. After a failure it may never go, and
+ * the arena stays until the process ends. */
+static bool sends_are_over(struct cf_engine *g) {
+    struct cf_error e;
+    if (cf_transport_failed_rank(g->o.transport) >= 0) return false;
+    for (uint32_t i = 0; g->contexts && i < g->plan.n_flight; i++)
+        if (cf__wait_sent(g, &g->contexts[i].sums_pending, &e) || cf__wait_sent(g, &g->contexts[i].stage_pending, &e))
+            return false;
+    return true;
+}
+
 void cf_engine_close(struct cf_engine *g) {
     if (!g) return;
+    bool over = sends_are_over(g);
     cf_team_poll(g->o.team, NULL, NULL, 1.0);
     cf_transport_on_message(g->o.transport, NULL, NULL);
     unprepare(g);
-    cf_arena_close(&g->arena);
+    if (over) cf_arena_close(&g->arena);
     if (g->have_plan) cf_plan_free(&g->plan);
     free(g->contexts);
     free(g->queue);
