@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 static const double FAREWELL_FOR = 2.0; /* seconds, after a failure */
+static const double HOST_LOST_FOR = 4.0; /* the same if a host has fallen silent */
 static const unsigned FINALIZE_FOR = 5; /* seconds */
 
 static bool parted(const struct cf_transport *t, int r) {
@@ -57,15 +58,24 @@ static bool part_in_order(struct cf_transport *t) {
     return true;
 }
 
+/* A whole host has fallen silent. mpirun can find that out by itself (oob_tcp_keepalive_*), but only while it has
+ * nothing to tell that host: were we to end before, it would wait for the host to confirm, for minutes. */
+static bool host_lost(const struct cf_transport *t, double now) {
+    for (int r = 0; r < t->size; r++)
+        if (t->peers[r].host != t->peers[t->rank].host && now - t->peers[r].heard >= t->timeout / 2) return true;
+    return false;
+}
+
 static bool part_in_haste(struct cf_transport *t) {
     struct cf_error why = {.code = CF_ERR_PEER, .text = "gave up"};
     cf__break(t, &why, t->rank);
     t->closing = true;
     struct nap nap = {.since = cf_now()};
-    double end = cf_now() + FAREWELL_FOR;
+    bool linger = host_lost(t, cf_now());
+    double end = cf_now() + (linger ? HOST_LOST_FOR : FAREWELL_FOR);
     for (int r = 0; r < t->size; r++)
         t->peers[r].tell_shutdown = r != t->rank;
-    for (double now = cf_now(); now < end && !living_parted(t, now); now = cf_now()) {
+    for (double now = cf_now(); now < end && (linger || !living_parted(t, now)); now = cf_now()) {
         t->last_turn = now;
         for (int r = 0; r < t->size; r++) {
             struct peer *p = &t->peers[r];

@@ -187,7 +187,9 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
     if (zero) w.zero_rank = atoi(zero);
     char note[512] = "";
     if (cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
-    if (note[0]) cf_terminal_note(j->o->terminal, "coffer: %s", note);
+    char *rest = NULL;
+    for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        cf_terminal_note(j->o->terminal, "coffer: %s", line);
     double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, 15e-6, 150e-6);
     j->predicted = step > 0 ? 1.0 / step : 0;
     if (j->o->verbose && j->o->terminal->is_rank0)

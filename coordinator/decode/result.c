@@ -238,5 +238,6 @@ int cf_result_print_json(const struct cf_result *r, FILE *to, struct cf_error *e
     int why = errno;
     json_decref(object);
     if (!lost) return 0;
+    clearerr(to); /* it is reported here: main need not find it again */
     return cf_fail(e, CF_ERR_FILE, "cannot write the JSON result: %s", why ? strerror(why) : "write error");
 }

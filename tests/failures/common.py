@@ -1,0 +1,142 @@
+"""What the failure tests share: models made by `coffer synth`, runs under both kinds of launcher, and the rule that holds
+for every run: it ends within LIMIT seconds and leaves no process and no file in /dev/shm behind."""
+import contextlib, glob, os, re, shutil, signal, struct, subprocess, sys, tempfile, time, unittest
+
+coffer = os.path.abspath(sys.argv[1])
+LIMIT = 10  # seconds from the fault to the end
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none"]
+ENDLESS = ["--ignore-eos", "-n", "100000", "-c", "100000", "--temp", "0"]
+
+def clean_environment():
+    """Ours, without what would make coffer believe that a launcher has started it."""
+    drop = ("OMPI_COMM", "PMIX_", "PMI_", "SLURM_", "COFFER_", "ENVIRONMENT")
+    return {k: v for k, v in os.environ.items() if not k.startswith(drop)}
+
+def read(path, mode="r"):
+    with open(path, mode) as f:
+        return f.read()
+
+class Case(unittest.TestCase):
+    """Every process that a test starts carries MARK in its environment, so that orphans are found wherever they hang."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="coffer-failures-")
+        cls.model = cls.synth("model.gguf")
+
+    @classmethod
+    def tearDownClass(cls):
+        shutil.rmtree(cls.dir)
+
+    @classmethod
+    def synth(cls, name, *words):
+        path = os.path.join(cls.dir, name)
+        shape = ["--layers", "4", "--dim", "256", "--vocab", "1000", "--seed", "1", *words]
+        subprocess.run([coffer, "synth", "--arch", "llama", *shape, "-o", path], check=True, stderr=subprocess.DEVNULL)
+        return path
+
+    def setUp(self):
+        self.mark = f"COFFER_TEST_MARK={os.getpid()}-{self.id()}"
+        self.env = {**clean_environment(), **dict([self.mark.split("=", 1)])}
+        self.shm, self.sessions = set(os.listdir("/dev/shm")), set(glob.glob("/tmp/ompi.*/pid.*"))
+
+    def tearDown(self):
+        end = time.time() + 5
+        while self.alive() and time.time() < end:
+            time.sleep(0.05)
+        left = self.alive()
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.assertEqual(left, [], "orphans")
+        left = self.left_files()
+        for path in left:
+            shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        if not self.launcher_killed:
+            self.assertEqual(left, [], "left files")
+
+    launcher_killed = False  # then nobody is left to clean up behind Open MPI
+
+    def left_files(self):
+        """What our runs left behind: Open MPI's shared memory that nobody maps, session directories of a dead mpirun."""
+        new = set(os.listdir("/dev/shm")) - self.shm
+        left = ["/dev/shm/" + f for f in new if re.search(r"vader|coffer|ompi", f) and not self.in_use(f)]
+        for path in set(glob.glob("/tmp/ompi.*/pid.*")) - self.sessions:
+            if not os.path.exists("/proc/" + path.rsplit(".", 1)[1]):
+                left.append(path)
+        return left
+
+    @staticmethod
+    def in_use(name):
+        """Is it mapped by somebody alive (a run beside this one)?"""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if "/dev/shm/" + name in read(f"/proc/{pid}/maps"):
+                    return True
+        return False
+
+    def alive(self, *names):
+        """Our processes that run, of these programs (any if none is named)."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if self.mark.encode() not in read(f"/proc/{pid}/environ", "rb").split(b"\0"):
+                    continue
+                if read(f"/proc/{pid}/stat").rsplit(")", 1)[1].split()[0] in "ZX":
+                    continue
+                if not names or read(f"/proc/{pid}/comm").strip() in names:
+                    found.append(int(pid))
+        return found
+
+    def rank_pid(self, rank):
+        for pid in self.alive("coffer"):
+            with contextlib.suppress(OSError):
+                if f"OMPI_COMM_WORLD_RANK={rank}".encode() in read(f"/proc/{pid}/environ", "rb").split(b"\0"):
+                    return pid
+        self.fail(f"no rank {rank}")
+
+    def command(self, *words, ranks=1, how="own", model=None, prompt=("-p", "Once upon")):
+        """how: own (the user's mpirun), self (coffer starts it), or program: a path that stands for coffer."""
+        base = ["run", "-m", model or self.model, *prompt, *words]
+        if ranks == 1 and how == "own":
+            return [coffer, *base]
+        if how == "self":
+            return [coffer, *base, "--ranks", str(ranks)]
+        return [*MPIRUN, "-n", str(ranks), coffer if how == "own" else how, *base]
+
+    def start(self, *words, stdout=subprocess.PIPE, **more):
+        return subprocess.Popen(self.command(*words, **more), env=self.env, stdin=subprocess.DEVNULL, stdout=stdout,
+                                stderr=subprocess.PIPE)
+
+    def run_to_end(self, *words, limit=LIMIT, **more):
+        return self.end(self.start(*words, **more), limit)
+
+    def end(self, p, limit=LIMIT):
+        """(status, stdout, stderr) of a run that must end by itself."""
+        try:
+            out, err = p.communicate(timeout=limit)
+        except subprocess.TimeoutExpired:
+            for pid in self.alive():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            self.fail(f"still there after {limit} s: {p.communicate()[1]}")
+        return p.returncode, out or b"", err.decode(errors="replace")
+
+    def wait_for_text(self, p, n=64):
+        """Until n bytes of text are there: the run is in the middle of generation."""
+        text = b""
+        while len(text) < n:
+            got = os.read(p.stdout.fileno(), 4096)
+            self.assertTrue(got, "the text ended early")
+            text += got
+        return text
+
+    def fails(self, status, pattern, *words, **more):
+        got, out, err = self.run_to_end(*words, **more)
+        self.assertEqual(got, status, err)
+        self.assertRegex(err, pattern)
+        self.assertNotRegex(err, r"(rank \d+ \([^)]*\)): \1", "names the same rank twice")
+        return out, err
+
+def main():
+    unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=1)

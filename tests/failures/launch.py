@@ -1,0 +1,129 @@
+#!/usr/bin/python3
+"""launch.py COFFER: when MPI is started and when not, what Ctrl-C does, what a terminal sees."""
+import fcntl, json, os, pty, select, signal, termios, time, unittest
+
+from common import *
+
+class Launch(Case):
+    # --- MPI only where it is needed
+
+    def traces_of_mpi(self, words):
+        """Does it open one of MPI's plug-ins or start another program? MPI_Init does both."""
+        trace = os.path.join(self.dir, "trace")
+        p = subprocess.run(["strace", "-f", "-qq", "-e", "trace=execve,openat", "-o", trace, *words], env=self.env, stdin=subprocess.DEVNULL,
+                           capture_output=True)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        lines = [l for l in read(trace).splitlines() if "ENOENT" not in l]
+        return [l for l in lines[1:] if "execve(" in l or re.search(r"/mca_\w+\.so|orted|ompi\.|pmix-mca|openmpi-mca", l)]
+
+    @unittest.skipUnless(shutil.which("strace"), "no strace")
+    def test_no_mpi_where_none_is_needed(self):
+        m = self.model
+        out = os.path.join(self.dir, "other.gguf")
+        for words in (["run", "-m", m, "-p", "x", "-n", "2"], ["plan", "-m", m, "--ranks", "4", "--layout", "hybrid", "--hosts", "2"], ["inspect", m],
+                      ["route", "-m", m], ["synth", "--arch", "llama", "--layers", "1", "--dim", "64", "--vocab", "300", "-o", out],
+                      ["tokenize", "-m", m, "--ids"], ["--version"]):
+            with self.subTest(words=words):
+                self.assertEqual(self.traces_of_mpi([coffer, *words]), [])
+        self.assertTrue(self.traces_of_mpi([*MPIRUN, "-n", "2", coffer, "run", "-m", m, "-p", "x", "-n", "2"]), "this test sees nothing")
+
+    def test_mpirun_of_one(self):
+        status, out, err = self.run_to_end("-n", "8", "--temp", "0", "--json")
+        alone = json.loads(out)
+        p = subprocess.run([*MPIRUN, "-n", "1", *self.command("-n", "8", "--temp", "0", "--json")], env=self.env, capture_output=True, timeout=LIMIT)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertEqual(json.loads(p.stdout)["logits_xxh64"], alone["logits_xxh64"])
+
+    def test_default_binding_is_widened(self):
+        if os.cpu_count() < 2:
+            self.skipTest("one core")
+        p = subprocess.run(["mpirun", "--allow-run-as-root", "-n", "1", *self.command("-n", "4")], env=self.env, capture_output=True, timeout=LIMIT)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertIn(b"widened", p.stderr)
+
+    def test_slurm_without_pmi(self):
+        self.env.update(SLURM_NTASKS="4", SLURM_PROCID="0", SLURM_STEP_ID="0")
+        self.fails(2, r"srun --mpi=pmix", "-n", "4")
+
+    # --- Ctrl-C
+
+    def test_interrupt(self):
+        for ranks, how in ((1, "own"), (3, "self")):
+            with self.subTest(ranks=ranks):
+                p = self.start(*ENDLESS, ranks=ranks, how=how)
+                self.wait_for_text(p)
+                p.send_signal(signal.SIGINT)
+                status, out, err = self.end(p)
+                self.assertEqual(status, 130, err)
+                self.assertTrue(out.endswith(b"\n"), "the text is not flushed")
+                self.assertRegex(err, r"decode \d+ tokens at")  # it ended in good order
+
+    def test_interrupt_under_own_mpirun(self):
+        p = self.start(*ENDLESS, ranks=3)
+        self.wait_for_text(p)
+        p.send_signal(signal.SIGINT)
+        status, out, err = self.end(p)
+        self.assertNotEqual(status, 0)  # Open MPI's number, not ours
+        self.assertRegex(err, r"decode \d+ tokens at")
+
+    def test_second_interrupt_kills(self):
+        self.env["COFFER_ISA"] = "scalar"
+        ids = ",".join(str(5 + i % 900) for i in range(4000))  # the first interrupt waits for the end of a chunk
+        model = self.synth("slow.gguf", "--layers", "8", "--dim", "1024")
+        for ranks, how in ((1, "own"), (3, "self")):
+            with self.subTest(ranks=ranks):
+                p = self.start("-n", "4", "-ub", "4000", ranks=ranks, how=how, model=model, prompt=("--prompt-ids", ids))
+                time.sleep(2)
+                p.send_signal(signal.SIGINT)
+                time.sleep(0.5)
+                self.assertIsNone(p.poll(), "ended too early to tell")
+                p.send_signal(signal.SIGINT)
+                began = time.time()
+                status, out, err = self.end(p)
+                self.assertIn(status, (130, -signal.SIGINT), err)
+                self.assertLess(time.time() - began, 5)
+
+    # --- what a terminal sees
+
+    def on_terminal(self, words, stdout=None):
+        """Everything that appears on a new terminal; stdout may go elsewhere."""
+        master, slave = pty.openpty()
+        own = lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        p = subprocess.Popen(words, env={**self.env, "TERM": "xterm"}, stdin=slave, stdout=stdout or slave, stderr=slave, start_new_session=True,
+                             preexec_fn=own)
+        os.close(slave)
+        screen = b""
+        while select.select([master], [], [], LIMIT)[0]:
+            try:
+                got = os.read(master, 4096)
+            except OSError:
+                break
+            screen += got
+        os.close(master)
+        self.assertEqual(p.wait(LIMIT), 0, screen)
+        return screen
+
+    def test_bar_only_on_a_terminal(self):
+        words = ("-n", "8", "--temp", "0", "--ignore-eos")
+        for ranks, how in ((1, "own"), (2, "self"), (2, "own")):
+            with self.subTest(ranks=ranks, how=how):
+                status, out, err = self.run_to_end(*words, ranks=ranks, how=how)
+                self.assertEqual(status, 0, err)
+                self.assertNotRegex(err, r"[\x1b\x1e\r]|\[[#=>.-]*\]")
+                self.assertIn("coffer: loading\n", err)
+                self.assertNotIn(b"coffer", out)
+                with tempfile.TemporaryFile() as f:
+                    screen = self.on_terminal(self.command(*words, ranks=ranks, how=how), f)
+                    f.seek(0)
+                    self.assertEqual(f.read(), out)
+                bar = re.search(rb"% loading", screen)
+                if (ranks, how) == (2, "own"):
+                    self.assertFalse(bar or b"\x1b" in screen, screen)  # plain under a user's own mpirun
+                else:
+                    self.assertTrue(bar and b"\x1b[K" in screen, screen)
+                self.assertNotIn(b"\x1e", screen)
+                both = self.on_terminal(self.command(*words, ranks=ranks, how=how)).replace(b"\r\n", b"\n")
+                self.assertIn(out.strip(), both)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+#!/usr/bin/python3
+"""hosts_test.py COFFER [HOSTS]: two hosts made of namespaces by the test bed's `hosts` (own network, names, processes and
+/dev/shm). The same ids and logits as on one rank in every layout, hosts told apart even when they have one name, and a cable
+pulled in the middle of generation. Status 77: skipped, and why."""
+import json, os, shutil, signal, subprocess, sys, tempfile, time, unittest
+
+here = os.path.dirname(os.path.abspath(__file__))
+coffer = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "build/coffer"
+hosts = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else here + "/../../../shared/testbed/hosts")
+LAYOUTS = ("tensor", "layers", "hybrid", "domain")
+# mpirun itself waits minutes for a host that has fallen silent (Open MPI: 300 s and 9 x 20 s) unless told so:
+KEEPALIVE = {"OMPI_MCA_oob_tcp_keepalive_time": "1", "OMPI_MCA_oob_tcp_keepalive_intvl": "1", "OMPI_MCA_oob_tcp_keepalive_probes": "3"}
+
+def env():
+    state = f"/tmp/coffer-hosts-{os.getpid()}"
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_", "PMI_", "SLURM_", "COFFER_"))}
+    return {**clean, "HOSTS_STATE": state, "HOSTS_NET": f"10.{100 + os.getpid() % 100}.7"}
+
+def bed(*words, **more):
+    return subprocess.run([hosts, *words], env=env(), check=True, **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more})
+
+def inside(host, *words):
+    with open(env()["HOSTS_STATE"] + f"/{host}.pid") as f:
+        subprocess.run(["nsenter", "-t", f.read().strip(), "-u", "-m", *words], check=True)
+
+class Hosts(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="coffer-hosts-")
+        cls.model = cls.dir + "/model.gguf"
+        subprocess.run([coffer, "synth", "--arch", "llama", "--layers", "4", "--dim", "256", "--heads", "4", "--kv-heads", "2", "--vocab", "1000",
+                        "--seed", "1", "-o", cls.model], check=True, stderr=subprocess.DEVNULL)
+        cls.more, cls.sessions = {}, cls.dir + "/sessions"
+        os.mkdir(cls.sessions)
+        bed("up", "2", "--slots", "4")
+
+    @classmethod
+    def tearDownClass(cls):
+        bed("down")
+        shutil.rmtree(cls.dir)
+
+    def command(self, *words):
+        return [coffer, "run", "-m", self.model, "--prompt-ids", "1,5,9,301,77", "--temp", "0", "--ignore-eos", *words]
+
+    def run_ranks(self, n, *words):
+        p = subprocess.run([hosts, "run", "mpirun", "-n", str(n), "--map-by", "node", *self.command("-n", "12", "--json", *words)],
+                           env={**env(), **self.more}, capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        return json.loads(p.stdout)
+
+    def reference(self):
+        p = subprocess.run(self.command("-n", "12", "--json"), env=env(), capture_output=True, check=True)
+        return json.loads(p.stdout)
+
+    def same(self, got, want):
+        self.assertEqual((got["ids"], got["logits_xxh64"]), (want["ids"], want["logits_xxh64"]))
+
+    def test_every_layout(self):
+        want = self.reference()
+        for n in (2, 3, 4):
+            for layout in LAYOUTS:
+                with self.subTest(n=n, layout=layout):
+                    got = self.run_ranks(n, "--layout", layout)
+                    self.same(got, want)
+                    self.assertEqual(got["plan"]["layout"], layout)
+                    self.assertEqual([r["host"] for r in got["plan"]["ranks"]], ["h1", "h2", "h1", "h2"][:n])
+
+    def test_default_is_hybrid(self):
+        want = self.reference()
+        for n in (2, 4):
+            got = self.run_ranks(n)
+            self.same(got, want)
+            self.assertEqual(got["plan"]["layout"], "hybrid")
+
+    def test_twins(self):
+        """Both hosts have one name: two hosts all the same, so the default is hybrid, and nobody looks for shared memory."""
+        try:
+            for h in ("h1", "h2"):
+                inside(h, "hostname", "twin")
+                inside(h, "mount", "-t", "tmpfs", "twin", self.sessions)  # /tmp is shared, and mpirun's directory there has the host's name
+            self.more["OMPI_MCA_orte_tmpdir_base"] = self.sessions
+            got = self.run_ranks(4)
+            self.same(got, self.reference())
+            self.assertEqual(got["plan"]["layout"], "hybrid")
+            self.assertEqual({r["host"] for r in got["plan"]["ranks"]}, {"twin"})
+        finally:
+            for h in ("h1", "h2"):
+                inside(h, "hostname", h)
+                inside(h, "umount", self.sessions)
+            self.more.clear()
+
+    def test_another_model_there(self):
+        wrapper = self.dir + "/wrapper"
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/bash\n[ "$(hostname)" = h2 ] && set -- run -m /nowhere.gguf "${{@:4}}"\nexec {coffer} "$@"\n')
+        os.chmod(wrapper, 0o755)
+        p = subprocess.run([hosts, "run", "mpirun", "-n", "2", "--map-by", "node", wrapper, *self.command("-n", "4")[1:]], env=env(), capture_output=True,
+                           timeout=20, stdin=subprocess.DEVNULL)
+        self.assertEqual(p.returncode, 1)
+        self.assertRegex(p.stderr.decode(), r"rank 1 \(h2\): /nowhere\.gguf: No such file")
+
+    def test_pulled_cable(self):
+        """Coffer gives up after --timeout and names the host; mpirun ends too if it has been told to look after its hosts."""
+        for layout in ("tensor", "hybrid"):
+            with self.subTest(layout=layout), open(self.dir + "/err", "w+") as err:
+                p = subprocess.Popen([hosts, "run", "mpirun", "-n", "2", "--map-by", "node",
+                                      *self.command("-n", "100000", "-c", "100000", "--layout", layout, "--timeout", "3")],
+                                     env={**env(), **KEEPALIVE}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=err)
+                self.assertTrue(os.read(p.stdout.fileno(), 1))
+                time.sleep(1)
+                bed("cut", "h2")
+                began = time.time()
+                said = None
+                while p.poll() is None and time.time() - began < 30:
+                    if select_read(p.stdout):
+                        continue
+                    with open(self.dir + "/err") as f:
+                        if said is None and "gave no sign of life for 3 s" in f.read():
+                            said = time.time() - began
+                took = time.time() - began
+                bed("mend", "h2")
+                if p.poll() is None:
+                    p.kill()
+                p.communicate()
+                with open(self.dir + "/err") as f:
+                    text = f.read()
+                self.assertNotEqual(p.returncode, 0, text)
+                self.assertRegex(text, r"coffer run: rank 1 \(h2\) gave no sign of life for 3 s")
+                print(f"{layout}: said after {said or took:.1f} s, mpirun ended after {took:.1f} s")
+                self.assertLess(said or took, 10)
+                self.assertLess(took, 15)
+
+def select_read(pipe):
+    """Takes what is there, so that the pipe never fills; True if there was something."""
+    import select
+    ready = select.select([pipe], [], [], 0.2)[0]
+    return bool(ready) and bool(os.read(pipe.fileno(), 65536))
+
+def why_not():
+    if not os.access(hosts, os.X_OK): return f"no test bed at {hosts}"
+    if os.geteuid() != 0: return "not root"
+    for tool in ("ip", "tc", "nsenter", "unshare", "mpirun"):
+        if not shutil.which(tool): return f"no {tool}"
+    if subprocess.run(["unshare", "--net", "--uts", "--ipc", "--pid", "--mount", "--fork", "true"], stderr=subprocess.DEVNULL).returncode:
+        return "namespaces are not allowed here"
+    return None
+
+if __name__ == "__main__":
+    reason = why_not()
+    if reason:
+        print("skipped:", reason)
+        sys.exit(77)
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=1)

@@ -1,0 +1,21 @@
+"""Runs the program `sequences` (decode equals prefill, ==) for one type: ranks x layouts x threads, all with the same
+hash of the reference logits."""
+import os
+
+import common
+
+# ranks, layout, stages, threads. Two threads share the spans of one head (attend.c), one thread walks them all.
+ALWAYS = [(1, "tensor", 0, 1), (1, "tensor", 0, 2), (2, "tensor", 0, 1), (2, "domain", 0, 1), (3, "layers", 0, 1)]
+MORE = [(3, "tensor", 0, 1), (2, "layers", 0, 2), (3, "domain", 0, 1), (3, "hybrid", 2, 1), (2, "tensor", 0, 2)]
+
+a, clock = common.arguments(), common.Clock()
+model = os.path.join(a.models, f"s_{a.what}.gguf")
+cases = ALWAYS + (MORE if a.what == "q8_0" else [])
+if a.quick:
+    cases = [(1, "tensor", 0, 2), (3, "hybrid", 2, 1)] + ([(2, "domain", 0, 1)] if a.what == "q8_0" else [])
+hashes = {}
+for ranks, layout, stages, threads in cases:
+    command = [os.path.abspath(a.sequences), model, layout, str(stages), str(threads)] + (["short"] if a.quick else [])
+    hashes[ranks, layout, stages, threads] = common.start(ranks, command).strip()
+assert len(set(hashes.values())) == 1 and len(next(iter(hashes.values()))) == 16, hashes
+print(f"{a.what}: {len(cases)} configurations equal, {clock}")

@@ -1,0 +1,33 @@
+# Rank tests: the same bits for any number of ranks, layout, threads, batch composition (matrix.py, sequences.py), and real
+# shares of memory and work (shares.py). Models come from `coffer synth`, once, into the build tree.
+find_program(COFFER_PYTHON NAMES python3 REQUIRED)
+set(rank_models ${CMAKE_CURRENT_BINARY_DIR}/rank_models)
+add_executable(sequences ${CMAKE_CURRENT_LIST_DIR}/sequences.c)
+target_link_libraries(sequences PRIVATE coffer_coordinator_decode PkgConfig::XXHASH)
+set(rank_quick "")
+if(COFFER_SANITIZE)
+  set(rank_quick --quick)
+endif()
+
+function(coffer_rank_test name script timeout)
+  add_test(NAME ranks.${name}
+    COMMAND ${COFFER_PYTHON} ${PROJECT_SOURCE_DIR}/tests/ranks/${script} ${rank_quick} --coffer $<TARGET_FILE:coffer>
+      --sequences $<TARGET_FILE:sequences> --models ${rank_models} ${ARGN})
+  set_tests_properties(ranks.${name} PROPERTIES TIMEOUT ${timeout} LABELS rank PROCESSORS 2)
+endfunction()
+
+coffer_rank_test(models models.py 120)
+set_tests_properties(ranks.models PROPERTIES FIXTURES_SETUP rank_models)
+foreach(type q8_0 q4_0 q4_k)
+  coffer_rank_test(matrix.${type} matrix.py 300 ${type})
+endforeach()
+coffer_rank_test(matrix.more matrix.py 300 more)
+foreach(type q8_0 q4_0 q4_k q6_k f32)
+  coffer_rank_test(sequences.${type} sequences.py 600 ${type})
+endforeach()
+coffer_rank_test(shares shares.py 300)
+set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
+  ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares
+  PROPERTIES FIXTURES_REQUIRED rank_models)
+# The figures of the shares test are times: nothing may run beside it.
+set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)

@@ -1,0 +1,148 @@
+/* The mail room: parts in any order and in pieces, refused when full, and nothing gets in that is not expected. */
+#include "transport/exchange.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { ROWS = 4, SLOTS = 2 };
+
+/* Exchange 0 brings nothing; exchange 1: 3 columns from rank 5 and 2 from rank 7; exchange 2: 4 columns from rank 5. */
+static const struct cf_exchange one = {.id = 1, .max_rows = ROWS, .n_in = 2, .in = {{5, 0, 3}, {7, 1, 2}}},
+                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4}}};
+static const struct cf_exchange *const exchanges[] = {NULL, &one, &two};
+
+struct office {
+    struct cf_mailroom m;
+    struct cf_mail_slot slots[SLOTS];
+    float data[SLOTS][ROWS * 5];
+    float guard;
+};
+
+static void open_office(struct office *o) {
+    memset(o, 0, sizeof *o);
+    o->m = (struct cf_mailroom){
+        .exchanges = exchanges, .n_exchanges = 3, .n_slots = SLOTS, .slots = o->slots, .slot_bytes = sizeof o->data[0]};
+    for (int i = 0; i < SLOTS; i++)
+        o->slots[i].data = (char *)o->data[i];
+    o->guard = 42.0f;
+}
+
+static Cf__Activation header(uint32_t batch, uint32_t exchange, uint32_t segment, uint32_t rows, uint32_t columns) {
+    Cf__Activation a = CF__ACTIVATION__INIT;
+    a.batch = batch, a.exchange = exchange, a.segment = segment, a.rows = rows, a.columns = columns;
+    return a;
+}
+
+static int deliver(struct office *o, int from, Cf__Activation a, const float *v) {
+    struct cf_error e = {0};
+    size_t total = (size_t)a.rows * a.columns * sizeof(float);
+    int rc = cf_mail_deliver(&o->m, from, &a, total, v, 0, total, &e);
+    if (rc < 0) assert_int_equal(e.code, CF_ERR_PEER);
+    assert_true(o->guard == 42.0f);
+    return rc;
+}
+
+static const float numbers[20] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20};
+
+static void parts_arrive_in_any_order(void **state) {
+    (void)state;
+    struct office o;
+    uint32_t rows, columns;
+    open_office(&o);
+    assert_int_equal(cf_exchange_bytes(&one), 5 * ROWS * sizeof(float));
+    assert_false(cf_mail_ready(&o.m, &one, 9, 3));
+    assert_true(cf_mail_ready(&o.m, &one, 9, 0));
+    assert_int_equal(deliver(&o, 7, header(9, 1, 1, 4, 2), numbers), 0);
+    assert_false(cf_mail_ready(&o.m, &one, 9, 3));
+    assert_true(cf_mail_ready(&o.m, &one, 9, 2));
+    assert_null(cf_mail_part(&o.m, &one, 9, 0, NULL, NULL));
+    assert_int_equal(deliver(&o, 5, header(9, 1, 0, 2, 3), numbers + 8), 0);
+    assert_true(cf_mail_ready(&o.m, &one, 9, 3));
+    assert_false(cf_mail_ready(&o.m, &one, 8, 3)); /* of another batch */
+    assert_memory_equal(cf_mail_part(&o.m, &one, 9, 1, &rows, &columns), numbers, 8 * sizeof(float));
+    assert_int_equal(rows, 4), assert_int_equal(columns, 2);
+    assert_memory_equal(cf_mail_part(&o.m, &one, 9, 0, &rows, &columns), numbers + 8, 6 * sizeof(float));
+    assert_int_equal(rows, 2), assert_int_equal(columns, 3);
+    cf_mail_release(&o.m, &one, 9);
+    assert_null(cf_mail_part(&o.m, &one, 9, 1, NULL, NULL));
+    cf_mail_release(&o.m, &one, 9); /* again: nothing */
+}
+
+static void pieces_are_put_together(void **state) {
+    (void)state;
+    struct office o;
+    struct cf_error e = {0};
+    open_office(&o);
+    Cf__Activation a = header(1, 2, 0, 4, 4);
+    for (size_t at = 0; at < 64; at += 24) {
+        size_t n = 64 - at < 24 ? 64 - at : 24;
+        assert_false(cf_mail_ready(&o.m, &two, 1, 1));
+        assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 64, (const char *)numbers + at, at, n, &e), 0);
+    }
+    assert_true(cf_mail_ready(&o.m, &two, 1, 1));
+    assert_memory_equal(cf_mail_part(&o.m, &two, 1, 0, NULL, NULL), numbers, 64);
+    open_office(&o); /* a gap between pieces */
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 64, numbers, 0, 24, &e), 0);
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 64, numbers, 40, 24, &e), -1);
+    open_office(&o); /* rows without columns and columns without rows */
+    assert_int_equal(deliver(&o, 5, header(3, 2, 0, 0, 4), numbers), 0);
+    assert_true(cf_mail_ready(&o.m, &two, 3, 1));
+    assert_int_equal(deliver(&o, 5, header(4, 2, 0, 4, 0), numbers), 0);
+    assert_true(cf_mail_ready(&o.m, &two, 4, 1));
+}
+
+static void a_full_room_refuses(void **state) {
+    (void)state;
+    struct office o;
+    open_office(&o);
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 1, 3), numbers), 0);
+    assert_int_equal(deliver(&o, 5, header(1, 2, 0, 1, 4), numbers), 0);
+    assert_int_equal(deliver(&o, 5, header(2, 2, 0, 1, 4), numbers), 1);
+    assert_int_equal(deliver(&o, 7, header(1, 1, 1, 1, 2), numbers + 4), 0); /* its slot is there already */
+    assert_int_equal(deliver(&o, 5, header(2, 2, 0, 1, 4), numbers), 1);
+    cf_mail_release(&o.m, &one, 1);
+    assert_int_equal(deliver(&o, 5, header(2, 2, 0, 1, 4), numbers + 9), 0);
+    assert_memory_equal(cf_mail_part(&o.m, &two, 2, 0, NULL, NULL), numbers + 9, 16);
+    assert_memory_equal(cf_mail_part(&o.m, &two, 1, 0, NULL, NULL), numbers, 16);
+}
+
+static void strange_mail_is_an_error(void **state) {
+    (void)state;
+    struct office o;
+    struct cf_error e = {0};
+    open_office(&o);
+    assert_int_equal(deliver(&o, 5, header(1, 0, 0, 1, 3), numbers), -1); /* brings nothing here */
+    assert_int_equal(deliver(&o, 5, header(1, 3, 0, 1, 3), numbers), -1); /* no such exchange */
+    assert_int_equal(deliver(&o, 5, header(1, 0xffffffffu, 0, 1, 3), numbers), -1);
+    assert_int_equal(deliver(&o, 5, header(1, 1, 2, 1, 3), numbers), -1);        /* no such part */
+    assert_int_equal(deliver(&o, 7, header(1, 1, 0, 1, 3), numbers), -1);        /* somebody else's part */
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, ROWS + 1, 3), numbers), -1); /* too many rows */
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 1, 4), numbers), -1);        /* too many columns */
+    Cf__Activation a = header(1, 1, 0, 2, 3);
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 20, numbers, 0, 20, &e), -1); /* not its bytes */
+    a.dtype = 1;
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 24, numbers, 0, 24, &e), -1); /* not f32 */
+    for (int i = 0; i < SLOTS; i++)
+        assert_false(o.slots[i].used);
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 1, 3), numbers), 0);
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 1, 3), numbers), -1); /* twice */
+    assert_int_equal(deliver(&o, 7, header(1, 1, 1, 0, 0), numbers), 0);
+    assert_int_equal(deliver(&o, 7, header(1, 1, 1, 0, 0), numbers), -1); /* twice, and empty */
+    o.m.done_batch = 6;
+    assert_int_equal(deliver(&o, 5, header(6, 2, 0, 1, 4), numbers), -1); /* late */
+    assert_int_equal(deliver(&o, 5, header(7, 2, 0, 1, 4), numbers), 0);
+    o.m.done_batch = 0xfffffffeu; /* numbers go round */
+    cf_mail_release(&o.m, &two, 7);
+    assert_int_equal(deliver(&o, 5, header(3, 2, 0, 1, 4), numbers), 0);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(parts_arrive_in_any_order),
+        cmocka_unit_test(pieces_are_put_together), cmocka_unit_test(a_full_room_refuses),
+        cmocka_unit_test(strange_mail_is_an_error)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
