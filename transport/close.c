@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const double FAREWELL_FOR = 2.0; /* seconds, after a failure */
+static const double FAREWELL_FOR = 2.0;  /* seconds, after a failure */
 static const double HOST_LOST_FOR = 4.0; /* the same if a host has fallen silent */
-static const unsigned FINALIZE_FOR = 5; /* seconds */
+static const unsigned FINALIZE_FOR = 5;  /* seconds */
 
 static bool parted(const struct cf_transport *t, int r) {
     const struct peer *p = &t->peers[r];

@@ -20,16 +20,16 @@
 #include "proto/error.h"
 
 enum {
-    CF_PIECE = 256 * 1024,   /* most payload bytes per MPI message */
-    CF_SMALL = 64 * 1024,    /* most bytes of an envelope with its inline payload */
-    CF_CREDITS = 2,          /* unacknowledged messages per ordered pair */
+    CF_PIECE = 256 * 1024, /* most payload bytes per MPI message */
+    CF_SMALL = 64 * 1024,  /* most bytes of an envelope with its inline payload */
+    CF_CREDITS = 2,        /* unacknowledged messages per ordered pair */
 };
 
 struct cf_transport;
 
 struct cf_transport_options {
-    double timeout;      /* seconds without a sign of life after which a peer counts as dead */
-    bool sleep_at_once;  /* more ranks or threads than cores: waiting yields the core immediately */
+    double timeout;     /* seconds without a sign of life after which a peer counts as dead */
+    bool sleep_at_once; /* more ranks or threads than cores: waiting yields the core immediately */
 };
 
 /* Was this process started by a launcher (mpirun, srun with PMI)? Looks at the environment only. Several Slurm tasks
@@ -45,26 +45,27 @@ void cf_transport_sleep_at_once(struct cf_transport *t, bool at_once);
 
 int cf_transport_rank(const struct cf_transport *t);
 int cf_transport_size(const struct cf_transport *t);
-/* Hosts are told apart by shared memory and boot identity, never by name. Index 0.. in order of each host's first rank. */
+/* Hosts are told apart by shared memory and boot identity, never by name. Index 0.. in order of each host's first rank.
+ */
 int cf_transport_host_of(const struct cf_transport *t, int rank);
 const char *cf_transport_host_name(const struct cf_transport *t, int rank);
 int cf_transport_hosts(const struct cf_transport *t);
 int cf_transport_local_rank(const struct cf_transport *t);
 int cf_transport_local_size(const struct cf_transport *t);
 
-/* Told of every piece of every message. `data` and *env are valid during the call only. offset + n == env->payload_bytes
- * marks the last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to refuse for now (the
- * piece is offered again at a later cf_progress(), and everything behind it from that peer waits); -1 on error. May call
- * cf_post(); cf_progress() from within it does nothing. Kinds that this room handles itself (Hello, Verdict, Probe,
- * heartbeats, errors, farewells) do not come here. */
-typedef int (*cf_on_message)(void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n,
-    struct cf_error *e);
+/* Told of every piece of every message. `data` and *env are valid during the call only. offset + n ==
+ * env->payload_bytes marks the last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to
+ * refuse for now (the piece is offered again at a later cf_progress(), and everything behind it from that peer waits);
+ * -1 on error. May call cf_post(); cf_progress() from within it does nothing. Kinds that this room handles itself
+ * (Hello, Verdict, Probe, heartbeats, errors, farewells) do not come here. */
+typedef int (*cf_on_message)(
+    void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e);
 void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx);
 
 /* Queues a message to rank `to` (itself included: delivered at the next progress). Packs env->body at once; the
- * transport fills sequence, credits and the piece fields. A payload that does not travel inline (larger than about 3 KiB
- * on one host, 64 KiB between hosts) is not copied. It must stay untouched until *pending, which is raised now, has been
- * lowered again (pending may be NULL only without payload). Never waits. */
+ * transport fills sequence, credits and the piece fields. A payload that does not travel inline (larger than about 3
+ * KiB on one host, 64 KiB between hosts) is not copied. It must stay untouched until *pending, which is raised now, has
+ * been lowered again (pending may be NULL only without payload). Never waits. */
 int cf_post(struct cf_transport *t, int to, Cf__Envelope *env, const void *payload, size_t bytes, int *pending,
     struct cf_error *e);
 
@@ -72,17 +73,18 @@ int cf_post(struct cf_transport *t, int to, Cf__Envelope *env, const void *paylo
  * was silent too long, an Error envelope came, or the callback failed. Cheap enough to call between tiles. */
 int cf_progress(struct cf_transport *t, struct cf_error *e);
 
-/* Progress until ready(ctx) is true: polls briefly, then yields, then sleeps in short naps (at once with sleep_at_once).
- * Adds the time spent to *waited (may be NULL). */
+/* Progress until ready(ctx) is true: polls briefly, then yields, then sleeps in short naps (at once with
+ * sleep_at_once). Adds the time spent to *waited (may be NULL). */
 int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e);
 
 /* A hello round (there may be several, one behind the other). Every rank calls it with its own hello (protocol, program
- * and host are filled here). Rank 0 compares protocol, program, model size and hash, and refuses with a message that names
- * the rank and host that differ; all ranks then return -1 with that same text. On success *all (freed with
+ * and host are filled here). Rank 0 compares protocol, program, model size and hash, and refuses with a message that
+ * names the rank and host that differ; all ranks then return -1 with that same text. On success *all (freed with
  * cf__verdict__free_unpacked(v, NULL)) holds every rank's hello, on every rank. */
 int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdict **all, struct cf_error *e);
 
-/* Latency and bandwidth between this rank and `peer`, both calling it: one-way seconds for n bytes, median of rounds. */
+/* Latency and bandwidth between this rank and `peer`, both calling it: one-way seconds for n bytes, median of rounds.
+ */
 int cf_transport_probe(struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e);
 
 /* Tells all peers of *why (named as coming from this rank), unless they know it already, within about a second. */
@@ -92,9 +94,10 @@ int cf_transport_failed_rank(const struct cf_transport *t);
 /* Who should say on the screen that the run has failed: the lowest rank that has not fallen silent. Usually 0. */
 int cf_transport_spokesman(const struct cf_transport *t);
 
-/* Closes. ok: all ranks agreed to end (waits until every peer has taken its messages; what still arrives here is dropped).
- * Not ok: never hangs for more than a few seconds, even if peers are dead; if not all peers have said goodbye, MPI is not
- * finalised and t is left as it is, because the process is about to exit with a non-zero status. Else frees t. */
+/* Closes. ok: all ranks agreed to end (waits until every peer has taken its messages; what still arrives here is
+ * dropped). Not ok: never hangs for more than a few seconds, even if peers are dead; if not all peers have said
+ * goodbye, MPI is not finalised and t is left as it is, because the process is about to exit with a non-zero status.
+ * Else frees t. */
 void cf_transport_close(struct cf_transport *t, bool ok);
 
 #endif

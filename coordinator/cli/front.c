@@ -21,6 +21,7 @@
 enum {
     CHUNK = 4096,     /* at most this much per write: a pipe that polls writable takes it without blocking */
     KILL_MS = 2000,   /* from SIGTERM to SIGKILL */
+    END_MS = 10000,   /* for the launcher to end once rank 0 has: it can hang on a host that is gone */
     DRAIN_MS = 1000,  /* for output that is still under way when the launcher has ended */
     READER_GONE = 141 /* as the shell shows a death by SIGPIPE */
 };
@@ -123,6 +124,7 @@ static bool read_lines(struct front *f) {
     ssize_t n = read(f->launcher.err, bytes, sizeof bytes);
     if (n < 0 && errno == EINTR) return true;
     if (n > 0) cf_launcher_push(&f->lines, bytes, (size_t)n);
+    if (f->lines.has_status && f->running && !f->deadline) f->deadline = now_ms() + END_MS;
     return n > 0;
 }
 

@@ -33,6 +33,17 @@ static void on_note(struct cf_launcher_lines *l, const char *text) {
     pass_on(l, text, strlen(text));
 }
 
+/* Said behind the end of the text: stdout and stderr come to the front in two pipes, in no order. */
+static void on_last(struct cf_launcher_lines *l, const char *text) {
+    size_t n = strlen(text);
+    char *more = realloc(l->last, l->n_last + n + 1);
+    if (!more) return;
+    memcpy(more + l->n_last, text, n);
+    more[l->n_last + n] = '\n';
+    l->last = more;
+    l->n_last += n + 1;
+}
+
 static void on_status(struct cf_launcher_lines *l, const char *text) {
     l->has_status = true;
     l->status = atoi(text) & 255;
@@ -41,7 +52,7 @@ static void on_status(struct cf_launcher_lines *l, const char *text) {
 static const struct event {
     const char *word;
     void (*act)(struct cf_launcher_lines *l, const char *text);
-} events[] = {{"progress", on_progress}, {"note", on_note}, {"status", on_status}};
+} events[] = {{"progress", on_progress}, {"note", on_note}, {"last", on_last}, {"status", on_status}};
 
 /* An unknown word is dropped: a newer program may say more. */
 static void on_event(struct cf_launcher_lines *l, const char *line) {
@@ -175,4 +186,8 @@ void cf_launcher_end(struct cf_launcher_lines *l) {
     if (l->n_line) end_line(l);
     if (l->in_block && l->n_block) end_block(l);
     cf_bar_clear(&l->bar);
+    if (l->n_last) pass_on(l, l->last, l->n_last - 1);
+    free(l->last);
+    l->last = NULL;
+    l->n_last = 0;
 }

@@ -22,6 +22,8 @@ struct cf_launcher_lines {
     char verdict[320];  /* mpirun's reason in one line of ours; empty: none was seen */
     bool in_block;
     size_t n_line, n_block;
+    char *last; /* lines for after the text, malloc'ed; cf_launcher_end shows and frees them */
+    size_t n_last;
     char line[4096];
     char block[16384];
 };
@@ -29,7 +31,7 @@ struct cf_launcher_lines {
 void cf_launcher_open(struct cf_launcher_lines *l);
 void cf_launcher_push(struct cf_launcher_lines *l, const char *bytes, size_t n);
 
-/* The stream has ended: passes on what is still held back, except verdicts; takes the bar away. */
+/* Both streams have ended: passes on what is still held back, except verdicts; takes the bar away. */
 void cf_launcher_end(struct cf_launcher_lines *l);
 
 #endif

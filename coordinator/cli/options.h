@@ -17,22 +17,22 @@ enum cf_option_kind {
 };
 
 struct cf_option {
-    const char *name;       /* long name without dashes; NULL ends the table */
-    char letter;            /* 0: none */
+    const char *name; /* long name without dashes; NULL ends the table */
+    char letter;      /* 0: none */
     enum cf_option_kind kind;
-    size_t offset;          /* offsetof(struct config, field) */
-    const char *arg;        /* "N", "FILE"; NULL for flags */
-    const char *help;       /* one sentence; the default stands in it */
-    double min, max;        /* of INT and REAL; both 0: any */
-    const char *alias;      /* further long name, or NULL */
+    size_t offset;     /* offsetof(struct config, field) */
+    const char *arg;   /* "N", "FILE"; NULL for flags */
+    const char *help;  /* one sentence; the default stands in it */
+    double min, max;   /* of INT and REAL; both 0: any */
+    const char *alias; /* further long name, or NULL */
 };
 
 struct cf_command {
     const char *name;
-    const char *synopsis;   /* behind the name: "-m FILE [-p TEXT]" */
-    const char *summary;    /* one line */
-    const char *text;       /* paragraphs for --help and the man page */
-    const char *example;    /* lines that work as they stand */
+    const char *synopsis; /* behind the name: "-m FILE [-p TEXT]" */
+    const char *summary;  /* one line */
+    const char *text;     /* paragraphs for --help and the man page */
+    const char *example;  /* lines that work as they stand */
     const struct cf_option *options;
     size_t config_size;
     void (*defaults)(void *config);

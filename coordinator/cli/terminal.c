@@ -97,7 +97,7 @@ void cf_terminal_note(struct cf_terminal *t, const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (t->role == CF_TERMINAL_BEHIND_FRONT) {
-        send_event("note", text);
+        send_event(t->closing ? "last" : "note", text);
         return;
     }
     tidy(text);

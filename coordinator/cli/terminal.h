@@ -6,7 +6,7 @@
  * mpirun or srun; plain lines only.
  *
  * An event line is the byte 0x1e (record separator), a word, its text and a newline, in one write:
- *     \x1eprogress 0.4300 loading        \x1enote rank 1: ...        \x1estatus 130
+ *     \x1eprogress 0.4300 loading        \x1enote rank 1: ...        \x1elast load 0.4 s        \x1estatus 130
  */
 #ifndef COFFER_COORDINATOR_CLI_TERMINAL_H
 #define COFFER_COORDINATOR_CLI_TERMINAL_H
@@ -24,6 +24,7 @@ enum cf_terminal_role { CF_TERMINAL_IN_PLACE, CF_TERMINAL_BEHIND_FRONT, CF_TERMI
 struct cf_terminal {
     enum cf_terminal_role role;
     bool is_rank0; /* all others are silent */
+    bool closing;  /* the text is over: the front shows notes from now on after the last of it */
     bool in_line;  /* stdout, if it is a terminal, stands in the middle of a line: notes begin with a newline */
     bool text_on_terminal;
     struct cf_bar bar;

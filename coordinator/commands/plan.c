@@ -35,7 +35,9 @@ static const struct cf_option options[] = {
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default this machine's cores)", 0, 4096, NULL},
     {"memory", 0, CF_OPT_INT, AT(memory), "MIB", "free memory of each rank in MiB (default a share of this machine's)",
         0, 1e9, NULL},
-    {"bandwidth", 0, CF_OPT_REAL, AT(bandwidth), "GBPS", "read bandwidth of each rank in GB/s, for the prediction (default a share of what this machine's node reads now)",
+    {"bandwidth", 0, CF_OPT_REAL, AT(bandwidth), "GBPS",
+        "read bandwidth of each rank in GB/s, for the prediction (default a share of what this machine's node reads "
+        "now)",
         0, 1e6, NULL},
     {0},
 };

@@ -144,8 +144,7 @@ static int prompt_to_ids(struct cf_job *j, void *ctx, struct cf_error *e) {
         return cf_fail(
             e, CF_ERR_USAGE, "the prompt is empty: this model wants at least one token (-p, -f or --prompt-ids)");
     if (r->n_ids > j->n_ctx)
-        return cf_fail(
-            e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->n_ctx);
+        return cf_fail(e, CF_ERR_LIMIT, "the prompt has %zu tokens, but the context holds %u (-c)", r->n_ids, j->n_ctx);
     for (size_t i = 0; i < r->n_ids; i++)
         if (r->ids[i] >= j->model.n_vocab)
             return cf_fail(
@@ -159,6 +158,7 @@ static int show_text(void *ctx, const char *bytes, size_t n, struct cf_error *e)
 }
 
 static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct cf_error *e) {
+    r->terminal.closing = true;
     struct cf_rank_counts *counts = calloc(j->n_ranks, sizeof *counts);
     if (!counts) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     int rc = cf_engine_counts(j->engine, counts, e);
@@ -273,7 +273,9 @@ static int command(void *config, int argc, char **argv) {
     enum cf_terminal_role role = cf_terminal_role();
     cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
     cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
-    struct cf_job_options o = {.command = "run", .prepare = prompt_to_ids, .model = c->model,
+    struct cf_job_options o = {.command = "run",
+        .prepare = prompt_to_ids,
+        .model = c->model,
         .layout = c->layout,
         .map = c->map,
         .numa = c->numa,
@@ -308,7 +310,7 @@ const struct cf_command cf_command_run = {
         "failure, "
         "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
         "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
-        "number of threads and instruction set (COFFER_ISA=scalar, avx2 or avx512 chooses one).",
+        "number of threads and instruction set (COFFER_ISA=scalar, avx2, avx512 or amx chooses one).",
     .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"
                "mpirun -n 4 coffer run -m model.gguf -p \"Once upon a time\" -n 64 --layout tensor",
     .options = options,

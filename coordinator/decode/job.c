@@ -56,8 +56,8 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     j->model_open = true;
     j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     if (!j->kernels)
-        return cf_fail(
-            e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine; known: scalar, avx2, avx512",
+        return cf_fail(e, CF_ERR_UNSUPPORTED,
+            "COFFER_ISA=%s is unknown or cannot run on this machine; known: scalar, avx2, avx512",
             getenv("COFFER_ISA"));
     if (j->o->ctx_size > (int64_t)1 << 24)
         return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);

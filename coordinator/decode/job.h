@@ -12,14 +12,14 @@
 #include "coordinator/plan/planner.h"
 #include "coordinator/text/tokenizer.h"
 #include "node/memory/topology.h"
-#include "node/model/engine.h"
+#include "node/engine/engine.h"
 
 struct cf_job;
 
 struct cf_job_options {
-    const char *command;      /* whose name error messages begin with: "run" */
-    /* May be NULL. Rank 0, before anything is loaded: looks at the input (model, tokenizer and n_ctx of the job are there),
-     * so that a mistake there does not cost the loading of a model. */
+    const char *command; /* whose name error messages begin with: "run" */
+    /* May be NULL. Rank 0, before anything is loaded: looks at the input (model, tokenizer and n_ctx of the job are
+     * there), so that a mistake there does not cost the loading of a model. */
     int (*prepare)(struct cf_job *job, void *ctx, struct cf_error *e);
     const char *model;  /* path */
     const char *layout; /* name, NULL: default for the hosts at hand */

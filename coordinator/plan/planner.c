@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "coordinator/plan/internal.h"
-#include "node/model/engine.h"
+#include "node/engine/engine.h"
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
 

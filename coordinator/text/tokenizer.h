@@ -30,18 +30,23 @@ bool cf_tokenizer_is_end(const struct cf_tokenizer *t, uint32_t id);
 /* text[length], any bytes (invalid UTF-8 becomes byte tokens or U+FFFD as the model kind does). add_bos: begin with BOS
  * if the model wants one. special: names of control tokens in the text become those tokens; otherwise they are text.
  * *ids is malloc'ed (caller frees), *n its length. */
-int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, bool add_bos, bool special, uint32_t **ids,
-    size_t *n, struct cf_error *e);
+int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, bool add_bos, bool special,
+    uint32_t **ids, size_t *n, struct cf_error *e);
 
 /* The bytes of one token as they appear in running text (control tokens: none unless special). Returns the length;
  * writes at most size bytes. A stream drops the one leading space that SentencePiece adds itself: cf_detok does. */
 size_t cf_token_bytes(const struct cf_tokenizer *t, uint32_t id, bool special, char *buf, size_t size);
 
 /* A text stream: gives out whole UTF-8 characters only, holding back an incomplete tail. */
-struct cf_detok { bool started; unsigned char held[8]; size_t n_held; };
+struct cf_detok {
+    bool started;
+    unsigned char held[8];
+    size_t n_held;
+};
 /* Appends token `id`; out (>= 1024 bytes or the token's length + 16) gets the bytes that may be shown now; returns how
  * many. `skip_space`: drop SentencePiece's leading space if this is the first token of a text. */
-size_t cf_detok_push(struct cf_detok *d, const struct cf_tokenizer *t, uint32_t id, bool skip_space, char *out, size_t size);
+size_t cf_detok_push(
+    struct cf_detok *d, const struct cf_tokenizer *t, uint32_t id, bool skip_space, char *out, size_t size);
 /* What is still held back, invalid bytes replaced by U+FFFD. */
 size_t cf_detok_flush(struct cf_detok *d, char *out, size_t size);
 

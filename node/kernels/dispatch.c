@@ -5,28 +5,34 @@
 #include <string.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #endif
 
 #include "node/kernels/kernels.h"
 #include "node/kernels/product.h"
 #include "node/kernels/vector.h"
 
-#define TABLE(isa_)                                                                                                    \
+/* Quantised products of one instruction set, everything else of another. */
+#define TABLE_OF(isa_, products_, rest_)                                                                               \
     {                                                                                                                  \
         .isa = #isa_,                                                                                                  \
-        .product = {[CF_TYPE_F32] = cf__product_f32_##isa_,                                                            \
-            [CF_TYPE_F16] = cf__product_f16_##isa_,                                                                    \
-            [CF_TYPE_BF16] = cf__product_bf16_##isa_,                                                                  \
-            [CF_TYPE_Q8_0] = cf__product_q8_0_##isa_,                                                                  \
-            [CF_TYPE_Q4_0] = cf__product_q4_0_##isa_,                                                                  \
-            [CF_TYPE_Q4_K] = cf__product_q4_k_##isa_,                                                                  \
-            [CF_TYPE_Q5_K] = cf__product_q5_k_##isa_,                                                                  \
-            [CF_TYPE_Q6_K] = cf__product_q6_k_##isa_},                                                                 \
-        .quantise = cf__quantise_##isa_, .rms_norm = cf__rms_norm_##isa_, .silu_mul = cf__silu_mul_##isa_,             \
-        .add = cf__add_##isa_, .rope = cf__rope_##isa_, .attend_page = cf__attend_page_##isa_,                         \
-        .attend_merge = cf__attend_merge_##isa_, .attend_finish = cf__attend_finish_##isa_,                            \
-        .to_f16 = cf__to_f16_##isa_                                                                                    \
+        .product = {[CF_TYPE_F32] = cf__product_f32_##rest_,                                                           \
+            [CF_TYPE_F16] = cf__product_f16_##rest_,                                                                   \
+            [CF_TYPE_BF16] = cf__product_bf16_##rest_,                                                                 \
+            [CF_TYPE_Q8_0] = cf__product_q8_0_##products_,                                                             \
+            [CF_TYPE_Q4_0] = cf__product_q4_0_##products_,                                                             \
+            [CF_TYPE_Q4_K] = cf__product_q4_k_##products_,                                                             \
+            [CF_TYPE_Q5_K] = cf__product_q5_k_##products_,                                                             \
+            [CF_TYPE_Q6_K] = cf__product_q6_k_##products_},                                                            \
+        .quantise = cf__quantise_##rest_, .rms_norm = cf__rms_norm_##rest_, .silu_mul = cf__silu_mul_##rest_,          \
+        .add = cf__add_##rest_, .rope = cf__rope_##rest_, .attend_page = cf__attend_page_##rest_,                      \
+        .attend_merge = cf__attend_merge_##rest_, .attend_finish = cf__attend_finish_##rest_,                          \
+        .to_f16 = cf__to_f16_##rest_                                                                                   \
     }
+#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_)
 
 /* From the slowest to the best. */
 static const struct cf_kernels tables[] = {
@@ -34,6 +40,7 @@ static const struct cf_kernels tables[] = {
 #if defined(__x86_64__)
     TABLE(avx2),
     TABLE(avx512),
+    TABLE_OF(amx, amx, avx512),
 #endif
 };
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
@@ -51,6 +58,21 @@ static bool runs_avx512(void) {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512vnni");
 }
+
+/* Linux grants the 8 KiB of tile state to a process that asks for it (Documentation/arch/x86/xstate.rst); its threads
+ * and children have it too. Asking again is harmless. */
+static bool runs_amx(void) {
+#if defined(__linux__)
+    enum { ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18 };
+    const unsigned tile_and_int8 = 1u << 24 | 1u << 25;
+    unsigned a, b, c, d;
+    if (!runs_avx512() || !__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & tile_and_int8) != tile_and_int8)
+        return false;
+    return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
+#else
+    return false;
+#endif
+}
 #endif
 
 /* Whether a table can run on this machine. */
@@ -58,6 +80,7 @@ static bool runs(const struct cf_kernels *t) {
 #if defined(__x86_64__)
     if (strcmp(t->isa, "avx2") == 0) return runs_avx2();
     if (strcmp(t->isa, "avx512") == 0) return runs_avx512();
+    if (strcmp(t->isa, "amx") == 0) return runs_amx();
 #endif
     return strcmp(t->isa, "scalar") == 0;
 }
@@ -73,7 +96,11 @@ const struct cf_kernels *cf_kernels_choose(const char *isa_or_null) {
     const struct cf_kernels *all[8] = {NULL};
     size_t n = cf_kernels_all(all); /* at least one: scalar */
     const char *isa = isa_or_null ? isa_or_null : getenv("COFFER_ISA");
-    if (!isa || !*isa) return all[n - 1];
+    if (!isa || !*isa) { /* amx has run under emulation only: it must be asked for until its tests pass on silicon */
+        while (strcmp(all[n - 1]->isa, "amx") == 0)
+            n--;
+        return all[n - 1];
+    }
     for (size_t i = 0; i < n; i++)
         if (strcmp(all[i]->isa, isa) == 0) return all[i];
     return NULL;

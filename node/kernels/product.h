@@ -1,7 +1,7 @@
 /* The products and the rounding of activations of each instruction set: what dispatch.c builds its tables from.
  *
- * product_scalar.c is the definition, product_avx2.c and product_avx512.c must give the same bits. How tiles lie is in
- * tile.h, what is added in which order in README.md.
+ * product_scalar.c is the definition, the files of the other instruction sets must give the same bits. How tiles lie is
+ * in tile.h, what is added in which order in README.md.
  */
 #ifndef COFFER_NODE_KERNELS_PRODUCT_H
 #define COFFER_NODE_KERNELS_PRODUCT_H
@@ -22,6 +22,13 @@
 CF__PRODUCTS(scalar)
 CF__PRODUCTS(avx2)
 CF__PRODUCTS(avx512)
+
+/* For the quantised types only; the amx table takes the rest from avx512. */
+void cf__product_q8_0_amx(const struct cf_product *p);
+void cf__product_q4_0_amx(const struct cf_product *p);
+void cf__product_q4_k_amx(const struct cf_product *p);
+void cf__product_q5_k_amx(const struct cf_product *p);
+void cf__product_q6_k_amx(const struct cf_product *p);
 
 /* An activation row from column p->c0 on. */
 static inline const float *cf__row_f(const struct cf_product *p, uint32_t i) {

@@ -1,8 +1,8 @@
 /* Tensor types: how the bytes of a GGUF tensor become numbers, and how rows are packed into tiles for the kernels.
  *
- * A packed *tile* holds 16 consecutive output rows of a matrix, columns [c0, c1) only, interleaved so that each SIMD lane
- * owns one row. The packed form is the same for every instruction set. Adding a type is one file (type_NAME.c) and one
- * row in the table of type.c, plus its products (kernels.h).
+ * A packed *tile* holds 16 consecutive output rows of a matrix, columns [c0, c1) only, interleaved so that each SIMD
+ * lane owns one row. The packed form is the same for every instruction set. Adding a type is one file (type_NAME.c) and
+ * one row in the table of type.c, plus its products (kernels.h).
  *
  * Rows beyond the matrix (the last tile of a number of rows that 16 does not divide) are packed as zeros.
  */
@@ -14,8 +14,8 @@
 #include <stdint.h>
 
 enum {
-    CF_TILE = 16,   /* output rows per tile */
-    CF_BLOCK = 32,  /* columns that share one activation scale; column slices of quantised matrices are cut here */
+    CF_TILE = 16,  /* output rows per tile */
+    CF_BLOCK = 32, /* columns that share one activation scale; column slices of quantised matrices are cut here */
 };
 
 /* Numbers as in the GGUF specification (ggml). */
@@ -62,7 +62,10 @@ const char *cf_type_name(uint32_t id);
 float cf_f16_to_f32(uint16_t h);
 uint16_t cf_f32_to_f16(float f);
 static inline float cf_bf16_to_f32(uint16_t h) {
-    union { uint32_t u; float f; } x = {.u = (uint32_t)h << 16};
+    union {
+        uint32_t u;
+        float f;
+    } x = {.u = (uint32_t)h << 16};
     return x.f;
 }
 uint16_t cf_f32_to_bf16(float f);

@@ -1,15 +1,16 @@
 """The files of a checkout that count: what git tracks or would track; without git, all but build folders."""
 import os
+import shutil
 import subprocess
 
 
 def files(root):
     """Paths relative to root, '/' between, sorted; only those that exist."""
-    git = subprocess.run(["git", "-C", root, "ls-files", "-co", "--exclude-standard", "-z"], capture_output=True)
-    if git.returncode == 0 and git.stdout:
-        names = git.stdout.decode().split("\0")
-    else:
-        names = []
+    command = ["git", "-C", root, "ls-files", "-co", "--exclude-standard", "-z"]
+    names = []
+    if shutil.which("git"):
+        names = subprocess.run(command, capture_output=True).stdout.decode().split("\0")
+    if names in ([], [""]):
         for folder, folders, here in os.walk(root):
             folders[:] = [f for f in folders if f not in (".git", "build")]
             names += [os.path.relpath(os.path.join(folder, name), root) for name in here]

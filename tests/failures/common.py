@@ -22,11 +22,14 @@ class Case(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="coffer-failures-")
+        cls.shm = tempfile.mkdtemp(prefix="coffer-failures-", dir="/dev/shm")  # Open MPI's, so that its leftovers are known as ours
+        os.mkdir(cls.dir + "/sessions")
         cls.model = cls.synth("model.gguf")
 
     @classmethod
     def tearDownClass(cls):
         shutil.rmtree(cls.dir)
+        shutil.rmtree(cls.shm)
 
     @classmethod
     def synth(cls, name, *words):
@@ -38,7 +41,8 @@ class Case(unittest.TestCase):
     def setUp(self):
         self.mark = f"COFFER_TEST_MARK={os.getpid()}-{self.id()}"
         self.env = {**clean_environment(), **dict([self.mark.split("=", 1)])}
-        self.shm, self.sessions = set(os.listdir("/dev/shm")), set(glob.glob("/tmp/ompi.*/pid.*"))
+        self.env["OMPI_MCA_orte_tmpdir_base"], self.env["OMPI_MCA_btl_vader_backing_directory"] = self.dir + "/sessions", self.shm
+        self.shm_before = glob.glob("/dev/shm/*coffer*")
 
     def tearDown(self):
         end = time.time() + 5
@@ -58,22 +62,9 @@ class Case(unittest.TestCase):
     launcher_killed = False  # then nobody is left to clean up behind Open MPI
 
     def left_files(self):
-        """What our runs left behind: Open MPI's shared memory that nobody maps, session directories of a dead mpirun."""
-        new = set(os.listdir("/dev/shm")) - self.shm
-        left = ["/dev/shm/" + f for f in new if re.search(r"vader|coffer|ompi", f) and not self.in_use(f)]
-        for path in set(glob.glob("/tmp/ompi.*/pid.*")) - self.sessions:
-            if not os.path.exists("/proc/" + path.rsplit(".", 1)[1]):
-                left.append(path)
-        return left
-
-    @staticmethod
-    def in_use(name):
-        """Is it mapped by somebody alive (a run beside this one)?"""
-        for pid in filter(str.isdigit, os.listdir("/proc")):
-            with contextlib.suppress(OSError):
-                if "/dev/shm/" + name in read(f"/proc/{pid}/maps"):
-                    return True
-        return False
+        """What our runs left behind: Open MPI's shared memory and session directories."""
+        left = glob.glob(self.shm + "/*") + glob.glob(self.dir + "/sessions/ompi.*/pid.*")
+        return left + [f for f in glob.glob("/dev/shm/*coffer*") if f not in self.shm_before and f != self.shm]
 
     def alive(self, *names):
         """Our processes that run, of these programs (any if none is named)."""

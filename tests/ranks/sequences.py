@@ -5,12 +5,12 @@ import os
 import common
 
 # ranks, layout, stages, threads. Two threads share the spans of one head (attend.c), one thread walks them all.
-ALWAYS = [(1, "tensor", 0, 1), (1, "tensor", 0, 2), (2, "tensor", 0, 1), (2, "domain", 0, 1), (3, "layers", 0, 1)]
-MORE = [(3, "tensor", 0, 1), (2, "layers", 0, 2), (3, "domain", 0, 1), (3, "hybrid", 2, 1), (2, "tensor", 0, 2)]
+ALWAYS = [(1, "tensor", 0, 1), (1, "tensor", 0, 2), (2, "domain", 0, 1), (3, "layers", 0, 1)]
+MORE = [(2, "tensor", 0, 1), (3, "tensor", 0, 1), (2, "layers", 0, 2), (3, "domain", 0, 1), (3, "hybrid", 2, 1), (2, "tensor", 0, 2)]
 
 a, clock = common.arguments(), common.Clock()
 model = os.path.join(a.models, f"s_{a.what}.gguf")
-cases = ALWAYS + (MORE if a.what == "q8_0" else [])
+cases = ALWAYS + (MORE if a.what == "q8_0" else [])  # column splits of the other types: matrix.py
 if a.quick:
     cases = [(1, "tensor", 0, 2), (3, "hybrid", 2, 1)] + ([(2, "domain", 0, 1)] if a.what == "q8_0" else [])
 hashes = {}

@@ -1,6 +1,7 @@
 /* Products: the scalar table equals a reference that follows DESIGN.md section 6 from the raw rows of a file (it knows
  * no tiles), and every other table equals the scalar one; always by the bits. Also rounding of activations, the tree
- * over chunk sums, and the choice of a table.
+ * over chunk sums, and the choice of a table. Where the processor has AVX-512 but no AMX, the products of the amx table
+ * run emulated.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -13,8 +14,30 @@
 #include <cmocka.h>
 
 #include "node/kernels/kernels.h"
+#include "node/kernels/product.h"
+#include "tests/unit/amx_emulator.h"
 
-enum { WIDTH = 1280, MAX_ROWS = 40 };
+enum { WIDTH = 1280, MAX_ROWS = 144 };
+
+/* All tables of this machine, and amx if only the tile instructions are missing. */
+static size_t all_tables(const struct cf_kernels *out[8]) {
+    size_t n = cf_kernels_all(out);
+#if defined(__x86_64__) && defined(__linux__)
+    static struct cf_kernels amx_table;
+    if (strcmp(out[n - 1]->isa, "avx512") == 0) {
+        amx_emulate();
+        amx_table = *out[n - 1];
+        amx_table.isa = "amx, emulated";
+        amx_table.product[CF_TYPE_Q8_0] = cf__product_q8_0_amx;
+        amx_table.product[CF_TYPE_Q4_0] = cf__product_q4_0_amx;
+        amx_table.product[CF_TYPE_Q4_K] = cf__product_q4_k_amx;
+        amx_table.product[CF_TYPE_Q5_K] = cf__product_q5_k_amx;
+        amx_table.product[CF_TYPE_Q6_K] = cf__product_q6_k_amx;
+        out[n++] = &amx_table;
+    }
+#endif
+    return n;
+}
 
 static uint64_t seed = 7;
 
@@ -217,7 +240,7 @@ static void check_product(const struct bench *b, uint32_t n_lanes, uint32_t t0, 
     uint32_t c1, uint32_t n) {
     const struct cf_type *t = b->type;
     const struct cf_kernels *all[8];
-    size_t n_tables = cf_kernels_all(all);
+    size_t n_tables = all_tables(all);
     const void *rows[CF_TILE] = {NULL};
     for (uint32_t r = 0; r < n_lanes; r++)
         rows[r] = b->file + r * b->row_bytes + (size_t)(t0 / t->block) * t->block_bytes;
@@ -254,7 +277,7 @@ static void test_products(void **state) {
     (void)state;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (!cf_type_by_id(id)) continue;
-        for (uint32_t n = 1; n <= 37; n++) {
+        for (uint32_t n = 1; n <= 70; n++) {
             struct bench b = bench_new(id);
             uint32_t cut = b.type->cut, units = WIDTH / cut;
             if (n == 1) check_product(&b, CF_TILE, 0, WIDTH, 0, 0, WIDTH, 1);
@@ -267,6 +290,26 @@ static void test_products(void **state) {
             bench_free(&b);
         }
     }
+}
+
+/* More rows than a kernel takes at once, a matrix wider than what it unpacks at once, and every chunk of one tile. */
+static void test_many_rows(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {8, 16, 32, 64, 65, 71, 128, 130};
+    for (size_t t = 0; t < N_QUANTISED; t++) {
+        struct bench b = bench_new(quantised[t].id);
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+            check_product(&b, CF_TILE, 0, WIDTH, 0, 0, WIDTH, rows[i]);
+        for (uint32_t n = 24, k = 0; k < n; k++) {
+            uint32_t c0 = k * (WIDTH / 32) / n * 32, c1 = (k + 1) * (WIDTH / 32) / n * 32;
+            check_product(&b, 13, 0, WIDTH, 0, c0, c1, 32);
+            check_product(&b, 16, c0, c1, 0, c0, c1, 17);
+        }
+        bench_free(&b);
+    }
+#if defined(__x86_64__) && defined(__linux__)
+    print_message("tile instructions emulated: %llu\n", (unsigned long long)amx.executed);
+#endif
 }
 
 /* A row of zeros adds nothing, whatever the activations are. */
@@ -368,6 +411,7 @@ static void test_choose(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),
+        cmocka_unit_test(test_many_rows),
         cmocka_unit_test(test_missing_rows),
         cmocka_unit_test(test_quantise),
         cmocka_unit_test(test_tree_sum),

@@ -1,7 +1,7 @@
 /* The slices of the model that one rank holds: measured from the plan, then read, cut and packed into its arena.
  */
-#ifndef COFFER_NODE_MODEL_WEIGHTS_H
-#define COFFER_NODE_MODEL_WEIGHTS_H
+#ifndef COFFER_NODE_ENGINE_WEIGHTS_H
+#define COFFER_NODE_ENGINE_WEIGHTS_H
 
 #include "node/memory/arena.h"
 #include "node/memory/team.h"

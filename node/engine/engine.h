@@ -6,8 +6,8 @@
  *
  * All calls are made inside cf_team_run()'s body, by thread 0.
  */
-#ifndef COFFER_NODE_MODEL_ENGINE_H
-#define COFFER_NODE_MODEL_ENGINE_H
+#ifndef COFFER_NODE_ENGINE_ENGINE_H
+#define COFFER_NODE_ENGINE_ENGINE_H
 
 #include "node/kernels/kernels.h"
 #include "node/memory/arena.h"

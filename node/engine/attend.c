@@ -6,7 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "node/model/state.h"
+#include "node/engine/state.h"
 
 struct attend_job {
     struct cf_engine *g;

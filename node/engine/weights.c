@@ -1,6 +1,6 @@
 /* See weights.h. Rows are read in runs of whole tiles; a matrix whose columns are split is read whole and cut in
  * memory. */
-#include "node/model/weights.h"
+#include "node/engine/weights.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>

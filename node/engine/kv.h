@@ -4,8 +4,8 @@
  * [64][d_v]). Pages are aligned to absolute position. A sequence takes pages from the pool as it grows and gives them
  * back when it is cut; every rank does the same in the same order, so the tables agree without a word.
  */
-#ifndef COFFER_NODE_MODEL_KV_H
-#define COFFER_NODE_MODEL_KV_H
+#ifndef COFFER_NODE_ENGINE_KV_H
+#define COFFER_NODE_ENGINE_KV_H
 
 #include "node/memory/arena.h"
 #include "node/model/plan.h"

@@ -1,13 +1,13 @@
 /* Inside the engine: a batch in flight, the buffers, and the rank's state. Shared by engine.c, steps.c and attend.c
  * only.
  */
-#ifndef COFFER_NODE_MODEL_STATE_H
-#define COFFER_NODE_MODEL_STATE_H
+#ifndef COFFER_NODE_ENGINE_STATE_H
+#define COFFER_NODE_ENGINE_STATE_H
 
-#include "node/model/engine.h"
-#include "node/model/kv.h"
+#include "node/engine/engine.h"
+#include "node/engine/kv.h"
 #include "node/model/program.h"
-#include "node/model/weights.h"
+#include "node/engine/weights.h"
 
 enum { CF_ROW_BLOCK = 32 }; /* rows that one product call takes */
 
@@ -44,6 +44,11 @@ struct cf_queued {
     uint32_t after, kv_sequence, kv_position;
 };
 
+/* Positions of a sequence, queued ones included; and what the batch in hand adds. */
+struct cf_filled {
+    uint32_t n, added, end;
+};
+
 struct cf_engine {
     struct cf_engine_options o;
     int rank, size;
@@ -57,7 +62,8 @@ struct cf_engine {
     struct cf_context *contexts; /* [plan.n_flight] */
     struct cf_queued *queue;     /* ring of queue_room */
     uint32_t queue_room, queue_first, queue_n;
-    uint32_t next_id, last_done;
+    uint32_t next_id;
+    struct cf_filled *filled; /* [plan.n_seqs] */
 
     /* Buffers of one step; nothing in them outlives a wait. */
     struct cf_activation x;    /* n_embd columns */
@@ -81,6 +87,24 @@ struct cf_engine {
     bool poll_failed;
     double load_seconds;
 };
+
+/* messages.c */
+struct cf_queued *cf__queue_at(struct cf_engine *g, uint32_t i);
+int cf__take_batch(struct cf_engine *g, const Cf__Batch *b, struct cf_error *e);
+int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k);
+int cf__on_message(
+    void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e);
+/* Called by thread 0 between tiles; cf__polled() tells of an error that it met. */
+void cf__poll(void *ctx);
+int cf__polled(struct cf_engine *g, struct cf_error *e);
+
+/* engine.c */
+struct cf_context *cf__context_of(const struct cf_engine *g, uint32_t id);
+/* Moves queued work into free contexts, in order. */
+void cf__open_contexts(struct cf_engine *g);
+/* Opens what is queued, runs the oldest batch that can go on, or waits for a message. */
+int cf__engine_turn(struct cf_engine *g, struct cf_error *e);
+int cf__answer_counts(struct cf_engine *g, struct cf_error *e);
 
 /* Runs one instruction whose inputs are there. */
 int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);

@@ -1,5 +1,5 @@
 /* See kv.h. */
-#include "node/model/kv.h"
+#include "node/engine/kv.h"
 
 #include <stdlib.h>
 #include <string.h>

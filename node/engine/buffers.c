@@ -1,0 +1,106 @@
+/* Every buffer that batches need, sized from the plan and taken from the arena before the first batch. */
+#include "node/engine/state.h"
+
+/* Rows and columns that this rank's steps need at most. */
+struct extent {
+    uint32_t q, k, v, att, ffn, vocab;
+};
+static struct extent extent_of(const struct cf_engine *g) {
+    struct extent x = {0};
+    const struct cf_model *m = g->o.model;
+    uint32_t first, last;
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        for (int d = CF_LEFT_HEMI; d < CF_DOMAINS; d++) {
+            if (cf_plan_member(cf_plan_find(&g->plan, (enum cf_domain)d, l), g->rank, &first, &last) < 0) continue;
+            if (d == CF_RIGHT_HEMI) {
+                uint32_t columns = cf_axis_cut(&m->ffn, last) - cf_axis_cut(&m->ffn, first);
+                if (columns > x.ffn) x.ffn = columns;
+                continue;
+            }
+            struct cf_heads h = cf_model_heads(m, first, last);
+            if ((h.q1 - h.q0) * m->d_k > x.q) x.q = (h.q1 - h.q0) * m->d_k;
+            if ((h.kv1 - h.kv0) * m->d_k > x.k) x.k = (h.kv1 - h.kv0) * m->d_k;
+            if ((h.kv1 - h.kv0) * m->d_v > x.v) x.v = (h.kv1 - h.kv0) * m->d_v;
+            if ((h.q1 - h.q0) * m->d_v > x.att) x.att = (h.q1 - h.q0) * m->d_v;
+        }
+    }
+    if (cf_plan_member(cf_plan_find(&g->plan, CF_PREFRONTAL, 0), g->rank, &first, &last) >= 0)
+        x.vocab = (last - first) * CF_TILE;
+    return x;
+}
+
+/* Adds up sizes, or takes memory from the arena when there is one. */
+struct taker {
+    struct cf_arena *arena;
+    uint64_t bytes;
+    bool failed;
+};
+static void *take(struct taker *t, uint64_t bytes) {
+    t->bytes += (bytes + 127) & ~63ull;
+    if (!t->arena || !bytes) return NULL;
+    void *p = cf_arena_take(t->arena, bytes, 64);
+    if (!p) t->failed = true;
+    return p;
+}
+
+static size_t most(size_t a, size_t b) {
+    return a > b ? a : b;
+}
+
+static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint32_t columns) {
+    size_t stride = (columns + 31u) & ~31u;
+    struct cf_activation a = {.stride = stride};
+    a.f = take(t, rows * stride * sizeof(float));
+    a.q = take(t, rows * stride);
+    a.d = take(t, rows * stride / 32 * sizeof(float));
+    a.sum = take(t, rows * stride / 16 * sizeof(int16_t));
+    return a;
+}
+
+static void take_context(struct cf_engine *g, struct cf_context *c, struct taker *t, const struct extent *x) {
+    const struct cf_model *m = g->o.model;
+    size_t rows = g->plan.n_rows, want = g->plan.n_want, n_embd = m->n_embd;
+    c->sequence = take(t, rows * 4), c->position = take(t, rows * 4), c->token = take(t, rows * 4),
+    c->want = take(t, want * 4);
+    c->h = take(t, most(rows, want) * n_embd * sizeof(float));
+    c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) : 0);
+    c->sums = take(t, rows * g->program.most_own * n_embd * sizeof(float));
+    size_t stage = most(rows * n_embd, want * x->vocab);
+    stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
+                            rows * (x->q + x->att));
+    c->stage = take(t, stage * sizeof(float));
+    c->logits = take(t, g->rank == 0 ? want * m->n_vocab * sizeof(float) : 0);
+}
+
+int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, uint64_t *bytes, struct cf_error *e) {
+    const struct cf_model *m = g->o.model;
+    struct taker t = {.arena = arena};
+    struct extent x = extent_of(g);
+    uint32_t rows = g->plan.n_rows;
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        struct cf_context none = {0};
+        take_context(g, arena ? &g->contexts[i] : &none, &t, &x);
+    }
+    for (uint32_t i = 0; i < g->queue_room; i++) {
+        struct cf_queued none = {0}, *q = arena ? &g->queue[i] : &none;
+        q->sequence = take(&t, rows * 4ull), q->position = take(&t, rows * 4ull), q->token = take(&t, rows * 4ull);
+        q->want = take(&t, g->plan.n_want * 4ull);
+    }
+    for (uint32_t i = 0; i < g->mail.n_slots && g->size > 1; i++) {
+        char *data = take(&t, g->program.slot_bytes);
+        if (arena) g->mail.slots[i].data = data;
+    }
+    g->x = take_activation(&t, (uint32_t)most(rows, g->plan.n_want), m->n_embd);
+    g->wide = take_activation(&t, rows, x.att > x.ffn ? x.att : x.ffn);
+    g->q = take(&t, (uint64_t)rows * x.q * sizeof(float));
+    g->k = take(&t, (uint64_t)rows * x.k * sizeof(float));
+    g->v = take(&t, (uint64_t)rows * x.v * sizeof(float));
+    g->thread_floats = most((CF_MAX_CHUNKS + 1) * CF_ROW_BLOCK * CF_TILE, 2 * m->d_v) + 64;
+    g->thread_scratch = take(&t, threads * g->thread_floats * sizeof(float));
+    g->span_floats = (4ull * threads) * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
+    g->span_states = take(&t, g->span_floats * sizeof(float));
+    g->rope_freq = take(&t, m->rope.n_dims / 2 * sizeof(double));
+    g->vectors = take(&t, (uint64_t)threads * 2 * CF_MAX_VECTORS * sizeof(float *));
+    *bytes = t.bytes;
+    return t.failed ? cf_fail(e, CF_ERR_MEMORY, "the arena is full at the buffers") : 0;
+}

@@ -1,0 +1,133 @@
+/* Both ends of a batch: embedding rows in, hidden rows from stage to stage, the head's logits out. */
+#include <string.h>
+
+#include "node/engine/job.h"
+
+/* Rows of the batch whose token lies in [row0, row1), decoded one behind the other; returns how many. */
+static uint32_t embed_rows(const struct cf_engine *g, const struct cf_context *c, float *out) {
+    const struct cf_weight *w = cf_weight_of(&g->weights, CF_W_TOKEN_EMBD, 0);
+    uint32_t n = 0, n_embd = g->o.model->n_embd;
+    for (uint32_t r = 0; r < c->n_rows; r++) {
+        if (!cf__holds(c->token[r], w->row0, w->row0 + w->rows)) continue;
+        uint32_t local = c->token[r] - w->row0;
+        w->type->unpack_row(w->tiles + (size_t)(local / CF_TILE) * w->tile_bytes, local % CF_TILE, 0, n_embd,
+            out + (size_t)n++ * n_embd);
+    }
+    return n;
+}
+
+int cf__step_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
+    uint32_t n = embed_rows(g, c, c->stage);
+    for (uint32_t k = 0; n && k < r->x.n_out; k++)
+        if (cf_mail_send(&g->mail, &r->x, c->id, k, c->stage, n, g->o.model->n_embd, &c->stage_pending, e)) return -1;
+    return 0;
+}
+
+static void scatter_embed(struct cf_engine *g, struct cf_context *c, uint32_t row0, uint32_t row1, const float *part) {
+    uint32_t n_embd = g->o.model->n_embd, n = 0;
+    for (uint32_t row = 0; row < c->n_rows; row++)
+        if (cf__holds(c->token[row], row0, row1))
+            memcpy(c->h + (size_t)row * n_embd, part + (size_t)n++ * n_embd, n_embd * sizeof(float));
+}
+
+int cf__step_take_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    if (r->own_row1 > r->own_row0) scatter_embed(g, c, r->own_row0, r->own_row1, c->stage);
+    for (uint32_t k = 0; k < r->x.n_in; k++) {
+        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL);
+        if (part) scatter_embed(g, c, r->in_row0[k], r->in_row1[k], part);
+    }
+    cf_mail_release(&g->mail, &r->x, c->id);
+    return 0;
+}
+
+/* h := its wanted rows. */
+static void keep_wanted(struct cf_engine *g, struct cf_context *c, float *to) {
+    size_t n = g->o.model->n_embd;
+    for (uint32_t i = 0; i < c->n_want; i++)
+        memmove(to + i * n, c->h + c->want[i] * n, n * sizeof(float));
+}
+
+int cf__step_hop(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    uint32_t n_embd = g->o.model->n_embd, rows = r->wanted_only ? c->n_want : c->n_rows;
+    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
+    if (r->wanted_only)
+        keep_wanted(g, c, c->stage);
+    else
+        memcpy(c->stage, c->h, (size_t)rows * n_embd * sizeof(float));
+    for (uint32_t k = 0; k < r->x.n_out; k++)
+        if (cf_mail_send(&g->mail, &r->x, c->id, k, c->stage, rows, n_embd, &c->stage_pending, e)) return -1;
+    if (r->self.q1 && r->wanted_only) {
+        keep_wanted(g, c, c->h);
+        c->compact = true;
+    }
+    return 0;
+}
+
+int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    uint32_t rows = 0;
+    const float *part = cf_mail_part(&g->mail, &r->x, c->id, 0, &rows, NULL);
+    memcpy(c->h, part, (size_t)rows * g->o.model->n_embd * sizeof(float));
+    c->compact = r->wanted_only;
+    cf_mail_release(&g->mail, &r->x, c->id);
+    return 0;
+}
+
+static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    struct cf_engine *g = j->g;
+    const struct cf_weight *w = cf__head_weight(g);
+    uint32_t first, last;
+    cf__norm_rows(j, team, thread);
+    cf_team_again(team, thread, cf_weight_tiles(w));
+    struct cf_rows x = cf__rows_of(&g->x, 0, g->o.model->n_embd);
+    float *y = cf__scratch_of(g, thread);
+    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w)), &first, &last)) {
+        for (uint32_t t = first; t < last; t++) {
+            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
+                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+                cf__product(g, w, t, &x, row, n, y);
+                cf__store_tile(j->c->stage, w->rows, t, w->rows, y, row, n);
+            }
+        }
+    }
+}
+
+int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    const struct cf_weight *w = cf__head_weight(g);
+    if (!c->compact) keep_wanted(g, c, c->h);
+    c->compact = true;
+    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
+    struct cf__job j = {.g = g,
+        .c = c,
+        .i = i,
+        .source = c->h,
+        .n_rows = c->n_want,
+        .quantise = w->type->quantised,
+        .norm = cf_weight_of(&g->weights, CF_W_OUTPUT_NORM, 0)};
+    if (c->n_want) cf_team_do(g->o.team, head_thread, &j, c->n_want);
+    if (j.not_finite) return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered the output head");
+    for (uint32_t k = 0; k < r->x.n_out; k++)
+        if (cf_mail_send(&g->mail, &r->x, c->id, k, c->stage, c->n_want, w->rows, &c->stage_pending, e)) return -1;
+    return 0;
+}
+
+int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    size_t n_vocab = g->o.model->n_vocab;
+    for (uint32_t k = 0; k <= r->x.n_in; k++) {
+        bool own = k == r->x.n_in;
+        uint32_t row0 = own ? r->own_row0 : r->in_row0[k], row1 = own ? r->own_row1 : r->in_row1[k];
+        const float *part = own ? c->stage : cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL);
+        for (uint32_t w = 0; w < c->n_want; w++)
+            memcpy(c->logits + w * n_vocab + row0, part + (size_t)w * (row1 - row0), (row1 - row0) * sizeof(float));
+    }
+    cf_mail_release(&g->mail, &r->x, c->id);
+    return 0;
+}

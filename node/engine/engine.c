@@ -1,0 +1,135 @@
+/* The message-driven loop: queued work into free contexts, the oldest batch that can go on, else wait. */
+#include <string.h>
+
+#include "node/engine/state.h"
+
+struct cf_context *cf__context_of(const struct cf_engine *g, uint32_t id) {
+    for (uint32_t i = 0; i < g->plan.n_flight; i++)
+        if (g->contexts[i].used && g->contexts[i].id == id) return &g->contexts[i];
+    return NULL;
+}
+
+struct rope_job {
+    struct cf_engine *g;
+    struct cf_context *c;
+};
+static void rope_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct rope_job *j = ctx;
+    uint32_t first, last, n = j->g->o.model->rope.n_dims;
+    while (cf_team_next(team, thread, 4, &first, &last))
+        for (uint32_t r = first; r < last; r++)
+            cf_rope_angles(j->c->rope + (size_t)r * n, j->g->rope_freq, n, j->g->rope_mscale, j->c->position[r]);
+}
+
+static struct cf_context *free_context(const struct cf_engine *g) {
+    for (uint32_t i = 0; i < g->plan.n_flight; i++)
+        if (!g->contexts[i].used) return &g->contexts[i];
+    return NULL;
+}
+
+/* Can the first of the queue begin? A KV operation waits for all batches before it, a batch for a free context. */
+static bool can_open(struct cf_engine *g) {
+    if (!g->queue_n) return false;
+    const struct cf_queued *q = cf__queue_at(g, 0);
+    if (!q->kv) return free_context(g) != NULL;
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        const struct cf_context *c = &g->contexts[i];
+        if (c->used && !c->done && (int32_t)(c->id - q->after) <= 0) return false;
+    }
+    return true;
+}
+
+/* Moves queued work into free contexts, in order. */
+void cf__open_contexts(struct cf_engine *g) {
+    while (can_open(g)) {
+        struct cf_queued *q = cf__queue_at(g, 0);
+        if (q->kv) {
+            cf_kv_truncate(&g->kv, q->kv_sequence, q->kv_position);
+        } else {
+            struct cf_context *c = free_context(g);
+            c->used = true, c->done = false, c->compact = false, c->pc = 0;
+            c->id = q->id, c->n_rows = q->n_rows, c->n_want = q->n_want;
+            memcpy(c->sequence, q->sequence, q->n_rows * 4), memcpy(c->position, q->position, q->n_rows * 4);
+            memcpy(c->token, q->token, q->n_rows * 4), memcpy(c->want, q->want, q->n_want * 4);
+            struct rope_job j = {g, c};
+            if (c->rope) cf_team_do(g->o.team, rope_thread, &j, c->n_rows);
+        }
+        g->queue_first = (g->queue_first + 1) % g->queue_room;
+        g->queue_n--;
+    }
+}
+
+static bool runnable(const struct cf_engine *g, const struct cf_context *c) {
+    if (!c->used || c->done) return false;
+    /* Never past an older batch, even if its inputs are late: a later chunk attends to the keys of an earlier one. */
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        const struct cf_context *o = &g->contexts[i];
+        if (o->used && !o->done && (int32_t)(o->id - c->id) < 0 && o->pc <= c->pc) return false;
+    }
+    if (c->pc == g->program.n_instrs) return true;
+    const struct cf_instr *i = &g->program.instrs[c->pc];
+    return i->route < 0 || cf_mail_ready(&g->mail, &g->program.routes[i->route].x, c->id, cf__step_expects(g, c, i));
+}
+
+/* The oldest batch that can go on, or NULL. */
+static struct cf_context *oldest_runnable(const struct cf_engine *g) {
+    struct cf_context *best = NULL;
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        struct cf_context *c = &g->contexts[i];
+        if (runnable(g, c) && (!best || (int32_t)(c->id - best->id) < 0)) best = c;
+    }
+    return best;
+}
+
+/* Runs a batch until it must wait. */
+static int run_context(struct cf_engine *g, struct cf_context *c, struct cf_error *e) {
+    while (c->pc < g->program.n_instrs) {
+        if (!runnable(g, c)) return 0;
+        const struct cf_instr *i = &g->program.instrs[c->pc];
+        if (cf__step_run(g, c, i, e) || cf__polled(g, e)) return -1;
+        c->pc++;
+        if (cf_progress(g->o.transport, e) < 0) return -1;
+    }
+    c->done = true;
+    g->mail.done_batch = c->id; /* batches end in order: nothing may come for it any more */
+    if (g->rank != 0) c->used = false;
+    return 0;
+}
+
+int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
+    g->counts_wanted = false;
+    Cf__Statistics s = CF__STATISTICS__INIT;
+    Cf__DomainStatistics d[CF_DOMAINS], *list[CF_DOMAINS];
+    for (int i = 0; i < CF_DOMAINS; i++) {
+        const struct cf_domain_count *k = &g->own.domain[i];
+        cf__domain_statistics__init(&d[i]);
+        d[i].domain = (uint32_t)i, d[i].tensors = k->tensors, d[i].bytes = k->bytes, d[i].hits = k->hits;
+        d[i].seconds = k->seconds, d[i].bytes_read = k->bytes_read;
+        list[i] = &d[i];
+    }
+    s.compute = g->own.compute, s.exchange = g->own.exchange, s.wait = g->own.wait;
+    s.rss_anonymous = cf_memory_resident(), s.domains = list, s.n_domains = CF_DOMAINS;
+    Cf__Envelope env = CF__ENVELOPE__INIT;
+    env.body_case = CF__ENVELOPE__BODY_STATISTICS, env.statistics = &s;
+    return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);
+}
+
+static bool work_here(void *ctx) {
+    struct cf_engine *g = ctx;
+    return g->shutdown || g->counts_wanted || oldest_runnable(g) || can_open(g);
+}
+
+/* One turn: open, run or wait. until (may be NULL): stop waiting when it is true. */
+int cf__engine_turn(struct cf_engine *g, struct cf_error *e) {
+    cf__open_contexts(g);
+    struct cf_context *c = oldest_runnable(g);
+    if (c) return run_context(g, c, e);
+    if (g->counts_wanted) return cf__answer_counts(g, e);
+    return cf_wait(g->o.transport, work_here, g, &g->own.wait, e);
+}
+
+int cf_engine_serve(struct cf_engine *g, struct cf_error *e) {
+    while (!g->shutdown)
+        if (cf__engine_turn(g, e)) return -1;
+    return 0;
+}

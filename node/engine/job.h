@@ -1,0 +1,72 @@
+/* One step of a batch as a team job: what its threads see, and the rounds that several steps share.
+ *
+ * Inside the engine only: layer.c, slices.c, sums.c and ends.c each hold some of the steps, steps.c calls them.
+ */
+#ifndef COFFER_NODE_ENGINE_JOB_H
+#define COFFER_NODE_ENGINE_JOB_H
+
+#include <stdatomic.h>
+
+#include "node/engine/state.h"
+
+enum { CF_PIECE_COLUMNS = 1024 }; /* of a row that one thread rounds at a time */
+
+struct cf__job {
+    struct cf_engine *g;
+    struct cf_context *c;
+    const struct cf_instr *i;
+    const struct cf_route *route;
+    const struct cf_weight *norm;
+    bool quantise;
+    const float *source; /* rows to normalise: [n_rows][n_embd] */
+    uint32_t n_rows;
+    bool by_shares;
+    atomic_bool not_finite;          /* any thread may find one */
+    const float *part[CF_MAX_PARTS]; /* what has arrived, looked up by thread 0 before the job */
+};
+
+/* Tiles that a thread takes at a time. */
+uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles);
+/* y[n][16] of tile `tile` of w, all columns, rows [row0, row0 + n). */
+void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t tile, const struct cf_rows *x,
+    uint32_t row0, uint32_t n, float *y);
+struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1);
+/* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
+void cf__store_tile(float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n);
+float *cf__scratch_of(const struct cf_engine *g, uint32_t thread);
+/* Round over rows: x = norm(source), rounded if a quantised matrix follows. */
+void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread);
+/* Round over pieces of rows of wide.f: rounds them for a quantised product. */
+void cf__quantise_wide(struct cf__job *j, struct cf_team *team, uint32_t thread, uint32_t columns);
+/* -1, naming step and layer, if a thread found a non-finite activation. */
+int cf__not_finite(const struct cf__job *j, const char *step, struct cf_error *e);
+const struct cf_weight *cf__head_weight(const struct cf_engine *g);
+
+/* Round over tiles of a matrix whose columns are cut into chunks: chunk sums, then the subtrees that this rank owns. */
+void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_weight *w,
+    const struct cf_axis *axis, const struct cf_activation *a);
+int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, struct cf_error *e);
+int cf__send_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+
+/* Is this token among vocabulary rows [row0, row1)? */
+static inline bool cf__holds(uint32_t token, uint32_t row0, uint32_t row1) {
+    return row0 <= token && token < row1;
+}
+
+/* The steps, one per cf_op of that name (program.h). */
+int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_out(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_mlp(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_attend(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_take_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_hop(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
+int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+
+#endif

@@ -1,0 +1,134 @@
+/* The two halves of a layer: query, key and value projections, output projection, MLP.
+ *
+ * A step is one team job in rounds: each round hands out rows, tiles or pieces, and ends in a barrier. Which thread
+ * does what never changes a bit: every output is computed whole by one thread in the order of DESIGN.md section 6.
+ */
+#include "node/engine/job.h"
+
+static void qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    struct cf_engine *g = j->g;
+    const struct cf_model *m = g->o.model;
+    uint32_t l = j->i->layer, first, last;
+    const struct cf_weight *w[3] = {cf_weight_of(&g->weights, CF_W_Q, l), cf_weight_of(&g->weights, CF_W_K, l),
+        cf_weight_of(&g->weights, CF_W_V, l)};
+    const struct cf_weight *bias[3] = {cf_weight_of(&g->weights, CF_W_Q_BIAS, l),
+        cf_weight_of(&g->weights, CF_W_K_BIAS, l), cf_weight_of(&g->weights, CF_W_V_BIAS, l)};
+    float *out[3] = {g->q, g->k, g->v};
+    uint32_t tiles[4] = {0};
+    for (int i = 0; i < 3; i++)
+        tiles[i + 1] = tiles[i] + cf_weight_tiles(w[i]);
+    cf__norm_rows(j, team, thread);
+    cf_team_again(team, thread, tiles[3]);
+    struct cf_rows x = cf__rows_of(&g->x, 0, m->n_embd);
+    float *y = cf__scratch_of(g, thread);
+    while (cf_team_next(team, thread, cf__grab(g, tiles[3]), &first, &last)) {
+        for (uint32_t t = first; t < last; t++) {
+            int i = t >= tiles[2] ? 2 : t >= tiles[1] ? 1 : 0;
+            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
+                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+                cf__product(g, w[i], t - tiles[i], &x, row, n, y);
+                cf__store_tile(out[i], w[i]->rows, t - tiles[i], w[i]->rows, y, row, n);
+            }
+        }
+    }
+    /* Bias, then rotation of queries and keys: one item per row and head. */
+    uint32_t heads[3] = {w[0]->rows / m->d_k, w[1]->rows / m->d_k, w[2]->rows / m->d_v};
+    uint32_t all = heads[0] + heads[1] + heads[2];
+    cf_team_again(team, thread, j->n_rows * all);
+    while (cf_team_next(team, thread, all, &first, &last)) {
+        for (uint32_t item = first; item < last; item++) {
+            uint32_t row = item / all, h = item % all;
+            int i = h >= heads[0] + heads[1] ? 2 : h >= heads[0] ? 1 : 0;
+            h -= i == 2 ? heads[0] + heads[1] : i == 1 ? heads[0] : 0;
+            uint32_t d = i == 2 ? m->d_v : m->d_k;
+            float *v = out[i] + (size_t)row * w[i]->rows + (size_t)h * d;
+            if (bias[i]->vector) g->o.kernels->add(v, bias[i]->vector + (size_t)h * d, d);
+            if (i < 2) g->o.kernels->rope(v, j->c->rope + (size_t)row * m->rope.n_dims, m->rope.n_dims, false);
+        }
+    }
+}
+
+static void out_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    const struct cf_weight *w = cf_weight_of(&j->g->weights, CF_W_O, j->i->layer);
+    if (w->type->quantised) cf__quantise_wide(j, team, thread, w->c1 - w->c0);
+    cf_team_again(team, thread, cf_weight_tiles(w));
+    cf__sum_tiles(j, team, thread, w, &j->g->o.model->attn, &j->g->wide);
+}
+
+static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    struct cf_engine *g = j->g;
+    const struct cf_weight *gate = cf_weight_of(&g->weights, CF_W_GATE, j->i->layer);
+    const struct cf_weight *up = cf_weight_of(&g->weights, CF_W_UP, j->i->layer);
+    const struct cf_weight *down = cf_weight_of(&g->weights, CF_W_DOWN, j->i->layer);
+    uint32_t columns = down->c1 - down->c0, first, last;
+    cf__norm_rows(j, team, thread);
+    cf_team_again(team, thread, cf_weight_tiles(gate));
+    struct cf_rows x = cf__rows_of(&g->x, 0, g->o.model->n_embd);
+    float *y = cf__scratch_of(g, thread), *z = y + CF_ROW_BLOCK * CF_TILE;
+    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(gate)), &first, &last)) {
+        for (uint32_t t = first; t < last; t++) {
+            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
+                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+                cf__product(g, gate, t, &x, row, n, y);
+                cf__product(g, up, t, &x, row, n, z);
+                g->o.kernels->silu_mul(y, y, z, (size_t)n * CF_TILE);
+                cf__store_tile(g->wide.f, g->wide.stride, t, gate->rows, y, row, n);
+            }
+        }
+    }
+    cf_team_again(
+        team, thread, down->type->quantised ? j->n_rows * ((columns + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS) : 0);
+    if (down->type->quantised) cf__quantise_wide(j, team, thread, columns);
+    cf_team_again(team, thread, cf_weight_tiles(down));
+    cf__sum_tiles(j, team, thread, down, &g->o.model->ffn, &g->wide);
+}
+
+static bool any_quantised(const struct cf_engine *g, uint32_t layer, enum cf_role a, enum cf_role b, enum cf_role c) {
+    return cf_weight_of(&g->weights, a, layer)->type->quantised ||
+           cf_weight_of(&g->weights, b, layer)->type->quantised || cf_weight_of(&g->weights, c, layer)->type->quantised;
+}
+
+int cf__step_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    struct cf__job j = {.g = g,
+        .c = c,
+        .i = i,
+        .norm = cf_weight_of(&g->weights, CF_W_ATTN_NORM, i->layer),
+        .source = c->h,
+        .n_rows = c->n_rows,
+        .quantise = any_quantised(g, i->layer, CF_W_Q, CF_W_K, CF_W_V)};
+    cf_team_do(g->o.team, qkv_thread, &j, c->n_rows);
+    if (cf__not_finite(&j, "the query, key and value projections", e)) return -1;
+    return i->route < 0 ? 0 : cf__send_qkv(g, c, i, e);
+}
+
+int cf__step_out(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    const struct cf_weight *w = cf_weight_of(&g->weights, CF_W_O, i->layer);
+    struct cf__job j = {.g = g, .c = c, .i = i, .route = &g->program.routes[i->route], .n_rows = c->n_rows};
+    j.by_shares = cf_route_by_shares(j.route, c->n_rows, g->o.model->n_embd);
+    if (cf__wait_sent(g, &c->sums_pending, e)) return -1;
+    uint32_t pieces = (w->c1 - w->c0 + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS;
+    cf_team_do(g->o.team, out_thread, &j, w->type->quantised ? c->n_rows * pieces : 0);
+    if (cf__not_finite(&j, "the attention output projection", e)) return -1;
+    return cf__send_sums(g, c, j.route, e);
+}
+
+int cf__step_mlp(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    struct cf__job j = {.g = g,
+        .c = c,
+        .i = i,
+        .route = &g->program.routes[i->route],
+        .n_rows = c->n_rows,
+        .source = c->h,
+        .norm = cf_weight_of(&g->weights, CF_W_FFN_NORM, i->layer),
+        .quantise = any_quantised(g, i->layer, CF_W_GATE, CF_W_UP, CF_W_UP)};
+    j.by_shares = cf_route_by_shares(j.route, c->n_rows, g->o.model->n_embd);
+    if (cf__wait_sent(g, &c->sums_pending, e)) return -1;
+    cf_team_do(g->o.team, mlp_thread, &j, c->n_rows);
+    if (cf__not_finite(&j, "the MLP", e)) return -1;
+    return cf__send_sums(g, c, j.route, e);
+}

@@ -1,0 +1,68 @@
+/* What the steps share: one tile's product and where it goes, and the rounds that norm and round activations. */
+#include <string.h>
+
+#include "node/engine/job.h"
+
+uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles) {
+    uint32_t most = tiles / (cf_team_size(g->o.team) * 8);
+    return most ? most : 1;
+}
+
+/* y[n][16] of tile `tile` of w, all columns, rows [row0, row0 + n). */
+void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t tile, const struct cf_rows *x,
+    uint32_t row0, uint32_t n, float *y) {
+    struct cf_product p = {w->tiles + tile * w->tile_bytes, w->c0, w->c0, w->c1, x, row0, n, y};
+    g->o.kernels->product[w->type->id](&p);
+}
+
+struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1) {
+    return (struct cf_rows){c0, c1, a->f, a->stride, a->q, a->d, a->sum, a->stride};
+}
+
+/* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
+void cf__store_tile(
+    float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n) {
+    uint32_t lanes = rows - tile * CF_TILE < CF_TILE ? rows - tile * CF_TILE : CF_TILE;
+    for (uint32_t r = 0; r < n; r++)
+        memcpy(out + (row0 + r) * stride + tile * CF_TILE, y + r * CF_TILE, lanes * sizeof(float));
+}
+
+float *cf__scratch_of(const struct cf_engine *g, uint32_t thread) {
+    return g->thread_scratch + thread * g->thread_floats;
+}
+
+/* Round over rows: x = norm(source), rounded if a quantised matrix follows. */
+void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread) {
+    struct cf_engine *g = j->g;
+    const struct cf_kernels *k = g->o.kernels;
+    uint32_t first, last, n = g->o.model->n_embd;
+    while (cf_team_next(team, thread, 1, &first, &last)) {
+        float *f = g->x.f + first * g->x.stride;
+        k->rms_norm(f, j->source + (size_t)first * n, j->norm->vector, n, g->o.model->rms_eps);
+        if (j->quantise && k->quantise(f, n, g->x.q + first * g->x.stride, g->x.d + first * (g->x.stride / 32),
+                               g->x.sum + first * (g->x.stride / 16)))
+            j->not_finite = true;
+    }
+}
+
+/* Round over pieces of rows of wide.f: rounds them for a quantised product. */
+void cf__quantise_wide(struct cf__job *j, struct cf_team *team, uint32_t thread, uint32_t columns) {
+    struct cf_engine *g = j->g;
+    uint32_t pieces = (columns + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS, first, last;
+    while (cf_team_next(team, thread, 1, &first, &last)) {
+        size_t row = first / pieces, c0 = (first % pieces) * (size_t)CF_PIECE_COLUMNS;
+        size_t n = columns - c0 < CF_PIECE_COLUMNS ? columns - c0 : CF_PIECE_COLUMNS;
+        size_t at = row * g->wide.stride + c0;
+        if (g->o.kernels->quantise(g->wide.f + at, n, g->wide.q + at, g->wide.d + at / 32, g->wide.sum + at / 16))
+            j->not_finite = true;
+    }
+}
+
+int cf__not_finite(const struct cf__job *j, const char *step, struct cf_error *e) {
+    if (!j->not_finite) return 0;
+    return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered %s of layer %u", step, j->i->layer);
+}
+
+const struct cf_weight *cf__head_weight(const struct cf_engine *g) {
+    return cf_weight_of(&g->weights, g->o.model->tied ? CF_W_TOKEN_EMBD : CF_W_OUTPUT, 0);
+}

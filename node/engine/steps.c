@@ -1,0 +1,102 @@
+/* The table of steps: what an instruction waits for, which domain its time belongs to, and who runs it. */
+#include "node/engine/job.h"
+#include "transport/clock.h"
+
+uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i) {
+    const struct cf_route *r = i->route >= 0 ? &g->program.routes[i->route] : NULL;
+    uint32_t all = r ? (uint32_t)((1ull << r->x.n_in) - 1) : 0, mask = 0;
+    switch (i->op) {
+    case CF_OP_TAKE_EMBED:
+        for (uint32_t k = 0; k < r->x.n_in; k++)
+            for (uint32_t row = 0; row < c->n_rows; row++)
+                if (cf__holds(c->token[row], r->in_row0[k], r->in_row1[k])) mask |= 1u << k;
+        return mask;
+    case CF_OP_SHARE: return cf_route_by_shares(r, c->n_rows, g->o.model->n_embd) ? all : 0;
+    case CF_OP_ADD:
+    case CF_OP_TAKE_QKV:
+    case CF_OP_TAKE_HEADS:
+    case CF_OP_TAKE_HIDDEN:
+    case CF_OP_TAKE_LOGITS: return all;
+    default: return 0;
+    }
+}
+
+/* Which domain an instruction's time belongs to; exchange steps belong to none. */
+static int domain_of(enum cf_op op) {
+    switch (op) {
+    case CF_OP_EMBED:
+    case CF_OP_HEAD: return CF_PREFRONTAL;
+    case CF_OP_QKV:
+    case CF_OP_OUT: return CF_LEFT_HEMI;
+    case CF_OP_MLP: return CF_RIGHT_HEMI;
+    case CF_OP_ATTEND: return CF_TEMPORAL;
+    default: return -1;
+    }
+}
+
+static uint64_t weight_bytes(const struct cf_engine *g, enum cf_role role, uint32_t layer) {
+    const struct cf_weight *w = cf_weight_of(&g->weights, role, layer);
+    return (uint64_t)cf_weight_tiles(w) * w->tile_bytes;
+}
+
+/* Bytes of weights or cache that an instruction streams. */
+static uint64_t bytes_read(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i) {
+    uint64_t sum = 0;
+    switch (i->op) {
+    case CF_OP_QKV:
+        return weight_bytes(g, CF_W_Q, i->layer) + weight_bytes(g, CF_W_K, i->layer) +
+               weight_bytes(g, CF_W_V, i->layer);
+    case CF_OP_OUT: return weight_bytes(g, CF_W_O, i->layer);
+    case CF_OP_MLP:
+        return weight_bytes(g, CF_W_GATE, i->layer) + weight_bytes(g, CF_W_UP, i->layer) +
+               weight_bytes(g, CF_W_DOWN, i->layer);
+    case CF_OP_HEAD:
+        return c->n_want ? (uint64_t)cf_weight_tiles(cf__head_weight(g)) * cf__head_weight(g)->tile_bytes : 0;
+    case CF_OP_ATTEND:
+        for (uint32_t r = 0; r < c->n_rows; r++)
+            sum += (uint64_t)(c->position[r] + 1) * g->kv.n_kv[i->layer] * (g->kv.d_k + g->kv.d_v) * sizeof(uint16_t);
+        return sum;
+    default: return 0;
+    }
+}
+
+static double thread_seconds(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int dispatch(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    switch (i->op) {
+    case CF_OP_EMBED: return cf__step_embed(g, c, i, e);
+    case CF_OP_TAKE_EMBED: return cf__step_take_embed(g, c, i);
+    case CF_OP_QKV: return cf__step_qkv(g, c, i, e);
+    case CF_OP_TAKE_QKV: return cf__step_take_qkv(g, c, i);
+    case CF_OP_ATTEND: return cf__step_attend(g, c, i, e);
+    case CF_OP_TAKE_HEADS: return cf__step_take_heads(g, c, i);
+    case CF_OP_OUT: return cf__step_out(g, c, i, e);
+    case CF_OP_MLP: return cf__step_mlp(g, c, i, e);
+    case CF_OP_ADD: return cf__step_add(g, c, i, e);
+    case CF_OP_SHARE: return cf__step_share(g, c, i);
+    case CF_OP_HOP: return cf__step_hop(g, c, i, e);
+    case CF_OP_TAKE_HIDDEN: return cf__step_take_hidden(g, c, i);
+    case CF_OP_HEAD: return cf__step_head(g, c, i, e);
+    case CF_OP_TAKE_LOGITS: return cf__step_take_logits(g, c, i);
+    }
+    return 0;
+}
+
+int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    int domain = domain_of(i->op);
+    double wall = cf_now(), cpu = thread_seconds();
+    int rc = dispatch(g, c, i, e);
+    cpu = thread_seconds() - cpu;
+    if (domain < 0) {
+        g->own.exchange += cpu;
+        return rc;
+    }
+    g->own.compute += cpu;
+    struct cf_domain_count *d = &g->own.domain[domain];
+    d->hits++, d->seconds += cf_now() - wall, d->bytes_read += bytes_read(g, c, i);
+    return rc;
+}

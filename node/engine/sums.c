@@ -1,0 +1,163 @@
+/* Partial sums of the hidden state: made chunk by chunk, sent as subtrees, added in the tree's order by whoever
+ * receives.
+ */
+#include <string.h>
+
+#include "node/engine/job.h"
+
+/* Where column `column` of vector `v` of row `row` lies among the outgoing sums: whole vectors, or blocked by share. */
+static float *sum_place(const struct cf__job *j, uint32_t v, uint32_t row, uint32_t column) {
+    uint32_t n_embd = j->g->o.model->n_embd, c0 = 0, width = n_embd;
+    const struct cf_route *r = j->route;
+    if (j->by_shares) {
+        uint32_t s = 0;
+        while (column >= r->share_cut[s + 1])
+            s++;
+        c0 = r->share_cut[s], width = r->share_cut[s + 1] - c0;
+    }
+    return j->c->sums + (size_t)r->n_own * j->n_rows * c0 + ((size_t)v * j->n_rows + row) * width + (column - c0);
+}
+
+/* Round over tiles of a matrix whose columns are cut into chunks: chunk sums, then the subtrees that this rank owns. */
+void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_weight *w,
+    const struct cf_axis *axis, const struct cf_activation *a) {
+    struct cf_engine *g = j->g;
+    const struct cf_route *r = j->route;
+    struct cf_rows x = cf__rows_of(a, w->c0, w->c1);
+    float *y = cf__scratch_of(g, thread);
+    uint32_t first, last, chunk0 = r->own[0].first, chunk1 = r->own[r->n_own - 1].last;
+    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w)), &first, &last)) {
+        for (uint32_t tile = first; tile < last; tile++) {
+            uint32_t lanes = w->rows - tile * CF_TILE < CF_TILE ? w->rows - tile * CF_TILE : CF_TILE;
+            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+                cf_team_breathe(team, thread);
+                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+                const char *base = w->tiles + tile * w->tile_bytes;
+                for (uint32_t k = chunk0; k < chunk1; k++) {
+                    uint32_t c0 = cf_axis_cut(axis, k), c1 = cf_axis_cut(axis, k + 1);
+                    struct cf_product p = {base + w->type->tile_bytes(w->c0, c0), w->c0, c0, c1, &x, row, n,
+                        y + (size_t)(k - chunk0) * n * CF_TILE};
+                    g->o.kernels->product[w->type->id](&p);
+                }
+                for (uint32_t v = 0; v < r->n_own; v++) {
+                    float *top = y + (size_t)(r->own[v].first - chunk0) * n * CF_TILE;
+                    cf_tree_sum(
+                        top, (size_t)(r->own[v].last - r->own[v].first), (size_t)n * CF_TILE, (size_t)n * CF_TILE);
+                    for (uint32_t i = 0; i < n; i++)
+                        memcpy(sum_place(j, v, row + i, tile * CF_TILE), top + i * CF_TILE, lanes * sizeof(float));
+                }
+            }
+        }
+    }
+}
+
+int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, struct cf_error *e) {
+    uint32_t n_embd = g->o.model->n_embd;
+    bool shares = cf_route_by_shares(r, c->n_rows, n_embd);
+    for (uint32_t k = 0; k < r->x.n_out; k++) {
+        const float *payload = c->sums;
+        uint32_t columns = r->n_own * n_embd;
+        if (shares) {
+            /* The receivers are numbered as in share_cut: the parts skip this rank itself. */
+            uint32_t s = r->my_share >= 0 && k >= (uint32_t)r->my_share ? k + 1 : k;
+            payload += (size_t)r->n_own * c->n_rows * r->share_cut[s];
+            columns = r->n_own * (r->share_cut[s + 1] - r->share_cut[s]);
+        }
+        if (cf_mail_send(&g->mail, &r->x, c->id, k, payload, c->n_rows, columns, &c->sums_pending, e)) return -1;
+    }
+    return 0;
+}
+
+static void look_up_parts(struct cf__job *j) {
+    for (uint32_t p = 0; p < j->route->x.n_in; p++)
+        j->part[p] = cf_mail_part(&j->g->mail, &j->route->x, j->c->id, p, NULL, NULL);
+}
+
+enum { ADD_COLUMNS = 64 };
+
+/* Items: row x blocks of 64 columns of this rank's columns [c0, c1). h += tree, or stage = tree (a share to send on).
+ */
+static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    struct cf_engine *g = j->g;
+    const struct cf_route *r = j->route;
+    uint32_t n_embd = g->o.model->n_embd, c0 = 0, c1 = n_embd, first, last;
+    if (j->by_shares) c0 = r->share_cut[r->my_share], c1 = r->share_cut[r->my_share + 1];
+    uint32_t width = c1 - c0, blocks = (width + ADD_COLUMNS - 1) / ADD_COLUMNS;
+    const float **v = g->vectors + (size_t)thread * 2 * CF_MAX_VECTORS, **at = v + CF_MAX_VECTORS;
+    if (!blocks) return;
+    for (uint32_t k = 0; k < r->n_own; k++)
+        v[r->own_vector + k] = sum_place(j, k, 0, c0);
+    for (uint32_t p = 0; p < r->x.n_in; p++) {
+        uint32_t n = r->x.in[p].columns / n_embd;
+        for (uint32_t k = 0; k < n; k++)
+            v[r->in_vector[p] + k] = j->part[p] + (size_t)k * j->n_rows * width;
+    }
+    const float *bias = j->norm ? j->norm->vector : NULL;
+    while (cf_team_next(team, thread, 4, &first, &last)) {
+        for (uint32_t item = first; item < last; item++) {
+            uint32_t row = item / blocks, b = (item % blocks) * ADD_COLUMNS;
+            uint32_t n = width - b < ADD_COLUMNS ? width - b : ADD_COLUMNS;
+            float sum[ADD_COLUMNS];
+            for (uint32_t k = 0; k < r->tree.n_vectors; k++)
+                at[k] = v[k] + (size_t)row * width + b;
+            cf_tree_run(&r->tree, at, sum, n);
+            if (bias) g->o.kernels->add(sum, bias + c0 + b, n);
+            if (j->by_shares)
+                memcpy(j->c->stage + (size_t)row * width + b, sum, n * sizeof(float));
+            else
+                g->o.kernels->add(j->c->h + (size_t)row * n_embd + b, sum, n);
+        }
+    }
+}
+
+/* Bias of the output projection: every receiver of the sum holds it. */
+static const struct cf_weight *sum_bias(const struct cf_engine *g, const struct cf_route *r) {
+    if (r->step != CF_STEP_ATTN_SUM) return NULL;
+    return cf_weight_of(&g->weights, CF_W_O_BIAS, r->x.layer);
+}
+
+int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows, .norm = sum_bias(g, r)};
+    j.by_shares = cf_route_by_shares(r, c->n_rows, g->o.model->n_embd);
+    uint32_t width = g->o.model->n_embd;
+    if (j.by_shares) {
+        width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
+        if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
+    }
+    look_up_parts(&j);
+    cf_team_do(g->o.team, add_thread, &j, c->n_rows * ((width + ADD_COLUMNS - 1) / ADD_COLUMNS));
+    cf_mail_release(&g->mail, &r->x, c->id);
+    if (!j.by_shares) return 0;
+    const struct cf_route *share = r + 1; /* numbered right behind its sum */
+    for (uint32_t k = 0; k < share->x.n_out; k++)
+        if (cf_mail_send(&g->mail, &share->x, c->id, k, c->stage, c->n_rows, width, &c->stage_pending, e)) return -1;
+    return 0;
+}
+
+static void share_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    struct cf_engine *g = j->g;
+    const struct cf_route *r = j->route;
+    uint32_t n_embd = g->o.model->n_embd, first, last;
+    while (cf_team_next(team, thread, 1, &first, &last)) {
+        float *h = j->c->h + (size_t)first * n_embd;
+        for (uint32_t p = 0; p <= r->x.n_in; p++) {
+            uint32_t s = p < r->x.n_in ? r->in_vector[p] : (uint32_t)r->my_share;
+            uint32_t width = r->share_cut[s + 1] - r->share_cut[s];
+            const float *part = p < r->x.n_in ? j->part[p] : j->c->stage;
+            g->o.kernels->add(h + r->share_cut[s], part + (size_t)first * width, width);
+        }
+    }
+}
+
+int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+    const struct cf_route *r = &g->program.routes[i->route];
+    if (!cf_route_by_shares(r, c->n_rows, g->o.model->n_embd)) return 0;
+    struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows};
+    look_up_parts(&j);
+    cf_team_do(g->o.team, share_thread, &j, c->n_rows);
+    cf_mail_release(&g->mail, &r->x, c->id);
+    return 0;
+}
