@@ -18,7 +18,7 @@
 static char folder[] = "/tmp/coffer-gguf-XXXXXX";
 
 static const char *in_folder(const char *name) {
-    static char path[4][128];
+    static char path[4][512];
     static unsigned next;
     char *p = path[next++ % 4];
     snprintf(p, sizeof *path, "%s/%s", folder, name);
