@@ -253,7 +253,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     } else if (!rc) {
         rc = cf_engine_serve(j->engine, e);
     }
-    if (rc) cf_transport_fail(j->transport, e);
+    if (rc) cf_transport_fail(j->transport, e); /* before the arena goes: see cf_engine_close */
     cf_engine_close(j->engine);
     j->engine = NULL;
     return rc;
@@ -310,13 +310,13 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;
     rc = hello(&j, &h, &mine, &all, e);
-    if (!rc) {
-        rc = take_seat(&j, all, e);
-        if (rc) cf_transport_fail(j.transport, e);
-    }
+    if (!rc) rc = take_seat(&j, all, e);
     if (all) cf__verdict__free_unpacked(all, NULL);
     if (!rc) rc = start_team(&j, &b, e);
-    if (rc) say_failure(&j, e);
+    if (rc) {
+        cf_transport_fail(j.transport, e);
+        say_failure(&j, e);
+    }
     cf_transport_close(j.transport, !rc);
     close_job(&j);
     return rc;
