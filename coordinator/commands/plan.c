@@ -95,8 +95,11 @@ static int plan(const struct config *c, struct cf_error *e) {
     if (!rc) rc = cf_planner_make(&p, &w, &m, g, ranks, (uint32_t)c->ranks, note, e);
     if (!rc) rc = cf_planner_print(stdout, &p, &m, g, ranks, (uint32_t)c->ranks, e);
     if (!rc && note[0]) printf("note: %s\n", note);
-    double step = rc ? 0 : cf_planner_predict(&p, &m, g, ranks, (uint32_t)c->ranks, 15e-6, 150e-6);
-    if (step > 0) printf("predicted decode of one sequence: %.2f tokens/s\n", 1.0 / step);
+    double step = rc ? 0 : cf_planner_predict(&p, &m, g, ranks, (uint32_t)c->ranks, CF_HOP_LOCAL, CF_HOP_REMOTE);
+    if (step > 0)
+        printf("predicted decode of one sequence: %.2f tokens/s (assuming %.0f us per exchange on a host, %.0f us "
+               "between hosts)\n",
+            1.0 / step, 1e6 * CF_HOP_LOCAL, 1e6 * CF_HOP_REMOTE);
     cf_plan_free(&p);
     free(ranks);
     cf_model_close(&m);

@@ -13,7 +13,7 @@ struct cf_generate {
     const uint32_t *prompt; /* [n_prompt], at least one */
     uint32_t n_prompt;
     int64_t n_predict; /* -1: until the end or the context is full */
-    bool ignore_eos, echo_ids;
+    bool ignore_eos;
     struct cf_sampler *sampler;
     struct cf_result *result; /* NULL: nothing is collected */
     struct cf_dump *dump;     /* NULL: no dump */

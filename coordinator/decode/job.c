@@ -190,7 +190,7 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
     char *rest = NULL;
     for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         cf_terminal_note(j->o->terminal, "coffer: %s", line);
-    double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, 15e-6, 150e-6);
+    double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, CF_HOP_LOCAL, CF_HOP_REMOTE);
     j->predicted = step > 0 ? 1.0 / step : 0;
     if (j->o->verbose && j->o->terminal->is_rank0)
         return cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);

@@ -1,2 +1,0 @@
-/* A folder that has no source yet. */
-typedef int cf__empty;
