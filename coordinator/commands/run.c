@@ -6,11 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/cli/front.h"
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/report.h"
 #include "coordinator/decode/generate.h"
+#include "coordinator/decode/launch.h"
 
 struct config {
     const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *dump;
@@ -209,35 +209,6 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     return rc;
 }
 
-/* Our own command line as the kernel keeps it: what the ranks of a self-launch get. */
-static char **own_arguments(int *argc) {
-    FILE *f = fopen("/proc/self/cmdline", "rb");
-    size_t n = 0, room = 1 << 21;
-    char *all = malloc(room + 1);
-    if (f && all) n = fread(all, 1, room, f);
-    if (f) fclose(f);
-    char **argv = all ? calloc(n / 1 + 2, sizeof *argv) : NULL;
-    *argc = 0;
-    for (size_t i = 0; argv && i < n; i += strlen(all + i) + 1)
-        all[n] = 0, argv[(*argc)++] = all + i;
-    return argv;
-}
-
-/* Starts mpirun if this machine has several nodes and nobody has started us as ranks. Returns the exit status, or -1:
- * go on in place. */
-static int self_launch(const struct config *c, struct cf_error *e) {
-    int started = 1, ranks = (int)c->ranks;
-    if (cf_transport_detect(&started, e)) return 2;
-    if (cf_transport_launched()) return -1;
-    if (!ranks && cf_job_ranks_here(c->map, &ranks, e)) return cf_exit_status(e);
-    if (ranks <= 1) return -1;
-    struct cf_front_options o = {.ranks = ranks, .oversubscribe = true};
-    o.argv = own_arguments(&o.argc);
-    if (!o.argv) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/cmdline"), 1;
-    int status = cf_front_launch(&o, e);
-    return status < 0 ? 1 : status;
-}
-
 static int check_config(const struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->prompt && !c->file && !c->prompt_ids)
@@ -259,7 +230,8 @@ static int command(void *config, int argc, char **argv) {
         if (cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
         return 2;
     }
-    int status = self_launch(c, &e);
+    struct cf_launch launch = {.ranks = c->ranks, .map = c->map};
+    int status = cf_launch(&launch, &e);
     if (status >= 0) {
         if (e.code && cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
         return status;
