@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "coordinator/cli/options.h"
+#include "coordinator/decode/measure.h"
 #include "transport/clock.h"
 
 int cf_layout_by_name(const char *name) {
@@ -177,11 +178,11 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
         .n_want = j->o->n_want,
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
-    if (j->o->layout && (w.layout = cf_layout_by_name(j->o->layout)) < 0)
-        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", j->o->layout);
+    if (j->layout[0] && (w.layout = cf_layout_by_name(j->layout)) < 0)
+        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", j->layout);
     if (j->o->map) {
         if (cf_domain_map_parse(j->o->map, w.map, e)) return -1;
-        if (!j->o->layout) w.layout = CF_LAYOUT_DOMAIN;
+        if (!j->layout[0]) w.layout = CF_LAYOUT_DOMAIN;
     }
     const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hook: see tests/ranks */
     if (zero) w.zero_rank = atoi(zero);
@@ -214,6 +215,10 @@ static void say_audit(struct cf_job *j) {
     }
 }
 
+static enum cf_numa_policy numa_policy(const struct cf_job *j) {
+    return !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT : !strcmp(j->o->numa, "off") ? CF_NUMA_OFF : CF_NUMA_DEFAULT;
+}
+
 struct body {
     struct cf_job *j;
     int (*work)(struct cf_job *, void *, struct cf_error *);
@@ -222,31 +227,26 @@ struct body {
     double start;
 };
 
-static int team_body(struct cf_team *team, void *ctx) {
-    struct body *b = ctx;
+/* From the plan to the end of the work, with an engine of its own. */
+static int run_layout(struct body *b, double start) {
     struct cf_job *j = b->j;
     struct cf_error *e = b->e;
-    j->team = team;
-    j->bandwidth = measure(team, probe_bytes(j));
-    if (report(j, e)) return -1;
     struct cf_engine_options o = {.transport = j->transport,
-        .team = team,
+        .team = j->team,
         .gguf = j->gguf,
         .model = &j->model,
         .kernels = j->kernels,
         .node = (int)j->machine.nodes[j->seat.node].os_index,
+        .policy = numa_policy(j),
         .huge = j->o->huge,
         .progress = show_progress,
         .ctx = j};
-    o.policy = !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT
-               : !strcmp(j->o->numa, "off")  ? CF_NUMA_OFF
-                                             : CF_NUMA_DEFAULT;
     bool first = cf_transport_rank(j->transport) == 0;
     if (cf_engine_open(&j->engine, &o, e)) return -1;
     int rc = first ? make_plan(j, e) : 0;
     if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
     if (!rc && first) {
-        j->load_seconds = cf_now() - b->start;
+        j->load_seconds = cf_now() - start;
         say_audit(j);
         rc = b->work(j, b->ctx, e);
         if (!rc) rc = cf_engine_shutdown(j->engine, e);
@@ -256,7 +256,30 @@ static int team_body(struct cf_team *team, void *ctx) {
     if (rc) cf_transport_fail(j->transport, e); /* before the arena goes: see cf_engine_close */
     cf_engine_close(j->engine);
     j->engine = NULL;
+    cf_plan_free(&j->plan);
     return rc;
+}
+
+static int team_body(struct cf_team *team, void *ctx) {
+    struct body *b = ctx;
+    struct cf_job *j = b->j;
+    j->team = team;
+    if (j->o->measure) {
+        if (cf_measure_bandwidth(j, b->e) || cf_measure_links(j, b->e)) return -1;
+    } else {
+        j->bandwidth = measure(team, probe_bytes(j));
+    }
+    if (report(j, b->e)) return -1;
+    double start = b->start;
+    const char *names = j->o->layout ? j->o->layout : "";
+    for (;;) {
+        size_t n = strcspn(names, ",");
+        snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
+        if (run_layout(b, start)) return -1;
+        if (!names[n]) return 0;
+        names += n + 1;
+        start = cf_now();
+    }
 }
 
 static int start_team(struct cf_job *j, struct body *b, struct cf_error *e) {
@@ -279,8 +302,8 @@ static void close_job(struct cf_job *j) {
     if (j->model_open) cf_model_close(&j->model);
     cf_gguf_close(j->gguf);
     cf_machine_free(&j->machine);
-    cf_plan_free(&j->plan);
     free(j->ranks);
+    free(j->links);
 }
 
 /* Says why the run has failed: one rank speaks, rank 0 unless that is the one that fell silent. */

@@ -3,7 +3,7 @@
  *
  *     cf_job_run(options, work, ctx) = transport -> machine, model -> hello -> seat, team -> plan -> load -> work
  *
- * Commands that generate (run, later bench, chat, serve) are `work` functions.
+ * Commands that generate (run, bench, later chat, serve) are `work` functions.
  */
 #ifndef COFFER_COORDINATOR_DECODE_JOB_H
 #define COFFER_COORDINATOR_DECODE_JOB_H
@@ -16,21 +16,26 @@
 
 struct cf_job;
 
+enum { CF_LINK_SIZES = 3 }; /* of messages that measure.h sends */
+
 struct cf_job_options {
     const char *command; /* whose name error messages begin with: "run" */
     /* May be NULL. Rank 0, before anything is loaded: looks at the input (model, tokenizer and n_ctx of the job are
      * there), so that a mistake there does not cost the loading of a model. */
     int (*prepare)(struct cf_job *job, void *ctx, struct cf_error *e);
-    const char *model;  /* path */
-    const char *layout; /* name, NULL: default for the hosts at hand */
-    const char *map;    /* domain=node,... or NULL */
-    const char *numa;   /* "default", "strict", "off" */
-    int64_t stages;     /* 0: default */
-    int64_t ctx_size;   /* 0: the model's, at most 4096 */
-    int64_t ubatch;     /* rows of a prefill chunk */
-    int64_t threads;    /* 0: the rank's share of physical cores */
+    const char *model; /* path */
+    /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
+     */
+    const char *layout;
+    const char *map;  /* domain=node,... or NULL */
+    const char *numa; /* "default", "strict", "off" */
+    int64_t stages;   /* 0: default */
+    int64_t ctx_size; /* 0: the model's, at most 4096 */
+    int64_t ubatch;   /* rows of a prefill chunk */
+    int64_t threads;  /* 0: the rank's share of physical cores */
     uint32_t n_seqs, n_want;
     bool huge, verbose;
+    bool measure; /* before the plan: bandwidth and links in earnest (measure.h), instead of a quick look */
     double timeout;
     struct cf_terminal *terminal;
 };
@@ -52,8 +57,10 @@ struct cf_job {
     uint32_t n_ranks;
     uint32_t n_ctx;
     double bandwidth;
-    double load_seconds; /* from start to ready */
-    double predicted;    /* decode tokens/s, 0 unknown */
+    double (*links)[CF_LINK_SIZES]; /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
+    char layout[32];                /* that of the plan in hand, as asked for; "": default */
+    double load_seconds;            /* from start to ready */
+    double predicted;               /* decode tokens/s, 0 unknown */
 };
 
 /* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; the text names the rank at fault). A failure has then

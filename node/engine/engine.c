@@ -114,9 +114,15 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);
 }
 
+static bool unfinished(const struct cf_engine *g) {
+    for (uint32_t i = 0; i < g->plan.n_flight; i++)
+        if (g->contexts[i].used && !g->contexts[i].done) return true;
+    return g->queue_n > 0;
+}
+
 static bool work_here(void *ctx) {
     struct cf_engine *g = ctx;
-    return g->shutdown || g->counts_wanted || oldest_runnable(g) || can_open(g);
+    return (g->shutdown && !unfinished(g)) || g->counts_wanted || oldest_runnable(g) || can_open(g);
 }
 
 /* One turn: open, run or wait. until (may be NULL): stop waiting when it is true. */
@@ -129,7 +135,8 @@ int cf__engine_turn(struct cf_engine *g, struct cf_error *e) {
 }
 
 int cf_engine_serve(struct cf_engine *g, struct cf_error *e) {
-    while (!g->shutdown)
+    /* What is still on its way to a slow rank belongs to this engine and not to the next one. */
+    while (!g->shutdown || unfinished(g))
         if (cf__engine_turn(g, e)) return -1;
     return 0;
 }

@@ -84,7 +84,7 @@ int cf_engine_counts(struct cf_engine *g, struct cf_rank_counts *counts, struct 
 /* Ends all ranks' serve(). */
 int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e);
 
-/* Other ranks: works until rank 0 says shutdown. */
+/* Other ranks: works until rank 0 says shutdown and all batches are done. Then another engine may be opened. */
 int cf_engine_serve(struct cf_engine *g, struct cf_error *e);
 
 void cf_engine_close(struct cf_engine *g);

@@ -1,5 +1,8 @@
-/* Streaming read bandwidth of a team: what decoding can reach at best. See cf_team_bandwidth in team.h. */
-#include "node/memory/team.h"
+/* Streaming read bandwidth of a team: what decoding can reach at best. See bandwidth.h, and cf_team_bandwidth in
+ * team.h. */
+#include "node/memory/bandwidth.h"
+
+#include <string.h>
 
 #include "transport/clock.h"
 
@@ -71,4 +74,29 @@ double cf_team_bandwidth(struct cf_team *team, const void *buf, size_t bytes, in
         if (rate > best) best = rate;
     }
     return best;
+}
+
+static void touch_pieces(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf_reader *r = ctx;
+    uint32_t first, last;
+    while (cf_team_next(team, thread, 16, &first, &last))
+        memset(r->buf + (size_t)first * PIECE, 1, (size_t)(last - first) * PIECE);
+}
+
+int cf_reader_open(struct cf_reader *r, struct cf_team *team, size_t bytes, int node, struct cf_error *e) {
+    *r = (struct cf_reader){.bytes = bytes - bytes % PIECE};
+    if (r->bytes == 0) return cf_fail(e, CF_ERR_MEMORY, "node %d: no free memory to measure bandwidth with", node);
+    if (cf_arena_open(&r->arena, r->bytes, node, false, CF_NUMA_DEFAULT, e)) return -1;
+    r->buf = cf_arena_take(&r->arena, r->bytes, 64);
+    if (!r->buf) return cf_fail(e, CF_ERR_MEMORY, "node %d: no buffer of %zu bytes", node, r->bytes);
+    cf_team_do(team, touch_pieces, r, (uint32_t)(r->bytes / PIECE));
+    return 0;
+}
+
+void cf_reader_close(struct cf_reader *r) {
+    cf_arena_close(&r->arena);
+}
+
+double cf_reader_pass(struct cf_reader *r, struct cf_team *team) {
+    return cf_team_bandwidth(team, r->buf, r->bytes, 1);
 }

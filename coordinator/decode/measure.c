@@ -1,0 +1,86 @@
+/* See measure.h. */
+#include "coordinator/decode/measure.h"
+
+#include <stdlib.h>
+
+#include "node/memory/bandwidth.h"
+
+enum { PASSES = 5 };
+
+const size_t cf_link_sizes[CF_LINK_SIZES] = {8, 16 << 10, 1 << 20};
+static const int link_rounds[CF_LINK_SIZES] = {200, 100, 20};
+
+static size_t buffer_bytes(const struct cf_job *j) {
+    uint64_t want = (uint64_t)2 << 30, half;
+    if (want < 4 * j->machine.llc_bytes) want = 4 * j->machine.llc_bytes;
+    half = j->machine.nodes[j->seat.node].memory_free / 2 / (j->seat.sharers ? j->seat.sharers : 1);
+    return (size_t)(want < half ? want : half);
+}
+
+struct poll {
+    struct cf_transport *transport;
+    struct cf_error error;
+    bool failed;
+};
+static void poll(void *ctx) {
+    struct poll *p = ctx;
+    if (!p->failed) p->failed = cf_progress(p->transport, &p->error) < 0;
+}
+
+/* All ranks meet, and tell each other what they read in the pass before. Returns the sum, or -1. */
+static double meet(struct cf_job *j, double rate, struct cf_error *e) {
+    Cf__Hello h = CF__HELLO__INIT;
+    Cf__Verdict *all = NULL;
+    double sum = 0;
+    h.bandwidth = rate;
+    cf_gguf_identity(j->gguf, &h.model_bytes, &h.model_hash);
+    if (cf_transport_hello(j->transport, &h, &all, e)) return -1;
+    for (size_t r = 0; r < all->n_hellos; r++)
+        sum += all->hellos[r]->bandwidth;
+    cf__verdict__free_unpacked(all, NULL);
+    return sum;
+}
+
+static int passes(struct cf_job *j, struct cf_reader *r, const struct poll *p, struct cf_error *e) {
+    double best = 0, rate = 0;
+    for (int i = 0; i <= PASSES; i++) {
+        double sum = meet(j, rate, e);
+        if (sum < 0) return -1;
+        if (sum > best) best = sum, j->bandwidth = rate;
+        if (i < PASSES) rate = cf_reader_pass(r, j->team);
+        if (p->failed) {
+            *e = p->error;
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e) {
+    struct cf_reader r;
+    struct poll p = {.transport = j->transport};
+    int node = (int)j->machine.nodes[j->seat.node].os_index;
+    cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
+    int rc = cf_reader_open(&r, j->team, buffer_bytes(j), node, e);
+    if (!rc) rc = passes(j, &r, &p, e);
+    cf_reader_close(&r);
+    cf_team_poll(j->team, NULL, NULL, 1.0);
+    return rc;
+}
+
+int cf_measure_links(struct cf_job *j, struct cf_error *e) {
+    int rank = cf_transport_rank(j->transport), size = cf_transport_size(j->transport);
+    double mine[CF_LINK_SIZES];
+    if (rank == 0) {
+        j->links = calloc((size_t)size, sizeof *j->links);
+        if (!j->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    }
+    for (int r = 1; r < size; r++) {
+        if (rank != 0 && rank != r) continue;
+        for (int i = 0; i < CF_LINK_SIZES; i++)
+            if (cf_transport_probe(
+                    j->transport, rank ? 0 : r, cf_link_sizes[i], link_rounds[i], rank ? &mine[i] : &j->links[r][i], e))
+                return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,20 @@
+/* What the machine can do, measured before the plan by all ranks together: the read bandwidth of every rank's node and
+ * the links between rank 0 and the others. `coffer bench` holds its results against these figures.
+ */
+#ifndef COFFER_COORDINATOR_DECODE_MEASURE_H
+#define COFFER_COORDINATOR_DECODE_MEASURE_H
+
+#include "coordinator/decode/job.h"
+
+/* Sets j->bandwidth, bytes/s. Every rank streams with all its threads through a buffer on its node, as large as the
+ * larger of 2 GiB and four last-level caches, but never more than its share of half of the node's free memory. All
+ * ranks begin each of the five passes together, so that those that share a node share its bandwidth; the pass with the
+ * highest sum over all ranks counts, the same one on every rank. Called by all ranks inside the team's body. */
+int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
+
+extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes */
+
+/* Sets j->links on rank 0: the median one-way seconds to each other rank, one after the other. Called by all ranks. */
+int cf_measure_links(struct cf_job *j, struct cf_error *e);
+
+#endif

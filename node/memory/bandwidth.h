@@ -1,0 +1,23 @@
+/* A buffer on one NUMA node and the streaming read through it by a whole team: what decoding can reach at best.
+ * All calls are made from the team's body.
+ */
+#ifndef COFFER_NODE_MEMORY_BANDWIDTH_H
+#define COFFER_NODE_MEMORY_BANDWIDTH_H
+
+#include "node/memory/arena.h"
+#include "node/memory/team.h"
+
+struct cf_reader {
+    struct cf_arena arena;
+    char *buf; /* [bytes] */
+    size_t bytes;
+};
+
+/* Maps about `bytes` on node (os index), as weights are mapped, and touches them by all threads. */
+int cf_reader_open(struct cf_reader *r, struct cf_team *team, size_t bytes, int node, struct cf_error *e);
+void cf_reader_close(struct cf_reader *r); /* also of one whose opening failed */
+
+/* Reads the buffer once, with the widest loads, by all threads. Returns bytes/s. */
+double cf_reader_pass(struct cf_reader *r, struct cf_team *team);
+
+#endif
