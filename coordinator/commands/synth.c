@@ -37,7 +37,7 @@ static const struct cf_option options[] = {
     {0},
 };
 
-static void defaults(void *config) {
+void cf__synth_defaults(void *config) {
     *(struct cf__synth *)config = (struct cf__synth){.layers = 4,
         .dim = 512,
         .vocab = 32000,
@@ -158,20 +158,35 @@ static int write_file(const struct cf__synth *s, const struct cf__synth_tensors 
     return cf_gguf_writer_close(w, status == 0, status ? NULL : e) || status ? -1 : 0;
 }
 
+int cf__synth_measure(struct cf__synth *s, uint64_t *bytes, struct cf_error *e) {
+    struct cf__synth_tensors *t = NULL;
+    complete(s);
+    if (check(s, e) || cf__synth_tensors_new(&t, s, e)) return -1;
+    *bytes = cf__synth_tensors_bytes(t);
+    cf__synth_tensors_free(t);
+    return 0;
+}
+
+int cf__synth_make(struct cf__synth *s, uint64_t *bytes, struct cf_error *e) {
+    struct cf__synth_tensors *t = NULL;
+    complete(s);
+    if (check(s, e) || cf__synth_tensors_new(&t, s, e)) return -1;
+    *bytes = cf__synth_tensors_bytes(t);
+    int status = write_file(s, t, e);
+    cf__synth_tensors_free(t);
+    return status;
+}
+
 static int run(void *config, int argc, char **argv) {
     struct cf__synth *s = config;
-    struct cf__synth_tensors *t = NULL;
     struct cf_error e = {0};
-    complete(s);
-    int status = argc > 0 ? cf_fail(&e, CF_ERR_USAGE, "\"%s\" is not expected", argv[0]) : check(s, &e);
-    if (!status) status = cf__synth_tensors_new(&t, s, &e);
-    if (!status) status = write_file(s, t, &e);
+    uint64_t bytes = 0;
+    int status = argc > 0 ? cf_fail(&e, CF_ERR_USAGE, "\"%s\" is not expected", argv[0]) : 0;
+    if (!status) status = cf__synth_make(s, &bytes, &e);
     if (status)
         fprintf(stderr, "coffer synth: %s\n", e.text);
     else
-        fprintf(stderr, "%s: %.1f MB of random weights, seed %lld\n", s->out, 1e-6 * (double)cf__synth_tensors_bytes(t),
-            (long long)s->seed);
-    cf__synth_tensors_free(t);
+        fprintf(stderr, "%s: %.1f MB of random weights, seed %lld\n", s->out, 1e-6 * (double)bytes, (long long)s->seed);
     return status ? cf_exit_status(&e) : 0;
 }
 
@@ -190,6 +205,6 @@ const struct cf_command cf_command_synth = {
                "--type q8_0 --seed 1 -o model.gguf",
     .options = options,
     .config_size = sizeof(struct cf__synth),
-    .defaults = defaults,
+    .defaults = cf__synth_defaults,
     .run = run,
 };

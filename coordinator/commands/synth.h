@@ -1,5 +1,5 @@
-/* Private to `coffer synth`: the model that was asked for (synth.c), its vocabulary (synth_vocab.c) and its tensors
- * (synth_weights.c). */
+/* Private to `coffer synth` and `coffer bench --synthetic`: the model that was asked for (synth.c), its vocabulary
+ * (synth_vocab.c) and its tensors (synth_weights.c). */
 #ifndef COFFER_COORDINATOR_COMMANDS_SYNTH_H
 #define COFFER_COORDINATOR_COMMANDS_SYNTH_H
 
@@ -25,5 +25,11 @@ int cf__synth_tensors_new(struct cf__synth_tensors **out, const struct cf__synth
 void cf__synth_tensors_free(struct cf__synth_tensors *t);
 int cf__synth_tensors_write(const struct cf__synth_tensors *t, struct cf_gguf_writer *w, struct cf_error *e);
 uint64_t cf__synth_tensors_bytes(const struct cf__synth_tensors *t);
+
+/* Of the whole command: the defaults of every option, and checking, completing and writing what was asked for. _measure
+ * does all but the writing: *bytes of weights. */
+void cf__synth_defaults(void *config);
+int cf__synth_measure(struct cf__synth *s, uint64_t *bytes, struct cf_error *e);
+int cf__synth_make(struct cf__synth *s, uint64_t *bytes, struct cf_error *e);
 
 #endif

@@ -1,0 +1,252 @@
+/* coffer bench: how fast a model runs on this placement, and how far that is from what the memory can do. The way:
+ * options -> (a model made for --synthetic) -> (self-launch) -> job, with bandwidth and links measured before the plan
+ * -> for each layout the tests (bench_tests.c) -> tables (bench_print.c).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "coordinator/cli/interrupt.h"
+#include "coordinator/commands/bench.h"
+#include "coordinator/commands/commands.h"
+#include "coordinator/decode/launch.h"
+
+struct config {
+    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *layout, *map, *numa, *output;
+    int64_t threads, ranks, stages, ubatch, ctx_size, repetitions, flight;
+    double timeout;
+    bool warm_up, huge, verbose;
+};
+
+static void defaults(void *config) {
+    *(struct config *)config = (struct config){.prompts = "512",
+        .generates = "128",
+        .sequences = "1",
+        .depths = "0",
+        .output = "md",
+        .numa = "default",
+        .ubatch = 512,
+        .repetitions = 5,
+        .timeout = 60,
+        .warm_up = true};
+}
+
+#define AT(field) offsetof(struct config, field)
+static const struct cf_option options[] = {
+    {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file (the first of a split set)", 0, 0, NULL},
+    {"synthetic", 0, CF_OPT_STRING, AT(synthetic), "SHAPE:TYPE",
+        "random weights in the shape of llama-15m, llama-1b, llama-3b, llama-8b or llama-70b, of a type of coffer "
+        "synth, in a temporary file; with -m FILE the model is made there unless it is there, and stays",
+        0, 0, NULL},
+    {"n-prompt", 'p', CF_OPT_STRING, AT(prompts), "LIST", "prompt tokens of the prefill tests; 0 none (default 512)", 0,
+        0, NULL},
+    {"n-gen", 'n', CF_OPT_STRING, AT(generates), "LIST",
+        "tokens per sequence of the decode tests; 0 none (default 128)", 0, 0, NULL},
+    {"sequences", 'b', CF_OPT_STRING, AT(sequences), "LIST",
+        "sequences that decode at once, at most 1024 and --ubatch-size (default 1)", 0, 0, NULL},
+    {"n-depth", 'd', CF_OPT_STRING, AT(depths), "LIST", "positions in the cache before a test begins (default 0)", 0, 0,
+        NULL},
+    {"repetitions", 'r', CF_OPT_INT, AT(repetitions), "N", "repetitions of each test (default 5)", 1,
+        CF__BENCH_REPETITIONS, NULL},
+    {"no-warmup", 0, CF_OPT_NO_FLAG, AT(warm_up), NULL,
+        "no unmeasured run before each test (a whole prompt, or 4 tokens)", 0, 0, NULL},
+    {"output", 'o', CF_OPT_STRING, AT(output), "FORMAT", "md, csv or json (default md)", 0, 0, NULL},
+    {"layout", 0, CF_OPT_STRING, AT(layout), "LIST",
+        "tensor, layers, hybrid or domain, or several one after the other (default tensor on one host, hybrid on "
+        "several)",
+        0, 0, NULL},
+    {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
+        "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
+    {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
+        4096, NULL},
+    {"stages", 0, CF_OPT_INT, AT(stages), "N",
+        "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
+    {"map", 0, CF_OPT_STRING, AT(map), "LIST",
+        "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
+    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"flight", 0, CF_OPT_INT, AT(flight), "N",
+        "most batches that the sequences of a decode test are dealt to (default what the layout allows: tensor 1, "
+        "domain 2, layers and hybrid one per stage, at most 4)",
+        0, 64, NULL},
+    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default what the tests need)", 0, 1 << 24,
+        NULL},
+    {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
+        0, 0, NULL},
+    {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
+    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
+        "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+    {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
+    {0},
+};
+
+static int read_list(
+    struct cf__bench_list *l, const char *option, const char *text, long least, long most, struct cf_error *e) {
+    const char *s = text;
+    for (l->n = 0;; s++) {
+        char *end;
+        errno = 0;
+        long v = *s >= '0' && *s <= '9' ? strtol(s, &end, 10) : (end = NULL, 0);
+        if (!end || (*end && *end != ','))
+            return cf_fail(
+                e, CF_ERR_USAGE, "option --%s: '%.60s' is not a list of numbers parted by commas", option, text);
+        if (errno || v < least || v > most)
+            return cf_fail(e, CF_ERR_USAGE, "option --%s: %.*s is out of range (%ld to %ld)", option, (int)(end - s), s,
+                least, most);
+        if (l->n == CF__BENCH_VALUES)
+            return cf_fail(e, CF_ERR_USAGE, "option --%s: more than %d numbers", option, CF__BENCH_VALUES);
+        l->v[l->n++] = (uint32_t)v;
+        s = end;
+        if (!*s) return 0;
+    }
+}
+
+static uint32_t largest(const struct cf__bench_list *l) {
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < l->n; i++)
+        if (l->v[i] > most) most = l->v[i];
+    return most;
+}
+
+static int check_layouts(struct cf__bench *b, const char *names, struct cf_error *e) {
+    b->n_layouts = 1;
+    for (const char *s = names; s; b->n_layouts++) {
+        size_t n = strcspn(s, ",");
+        char name[32];
+        snprintf(name, sizeof name, "%.*s", (int)n, s);
+        if (n >= sizeof name || cf_layout_by_name(name) < 0)
+            return cf_fail(e, CF_ERR_USAGE, "--layout %.40s is unknown; known: tensor, layers, hybrid, domain", name);
+        if (!s[n]) return 0;
+        s += n + 1;
+    }
+    return 0;
+}
+
+static int check_words(const struct config *c, struct cf_error *e) {
+    int node[CF_DOMAINS];
+    if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
+    if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json"))
+        return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json", c->output);
+    if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
+        return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
+    return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
+}
+
+/* Lists and what follows from them. */
+static int fill(struct cf__bench *b, const struct config *c, struct cf_error *e) {
+    const long most = 1 << 24, most_sequences = c->ubatch < 1024 ? (long)c->ubatch : 1024;
+    if (read_list(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
+        read_list(&b->generates, "n-gen", c->generates, 0, most, e) ||
+        read_list(&b->sequences, "sequences", c->sequences, 1, most_sequences, e) ||
+        read_list(&b->depths, "n-depth", c->depths, 0, most, e) || check_layouts(b, c->layout, e))
+        return -1;
+    uint32_t p = largest(&b->prompts), n = largest(&b->generates);
+    if (!p && !n) return cf_fail(e, CF_ERR_USAGE, "nothing to measure: -p and -n are 0");
+    b->n_ctx = largest(&b->depths) + (p > n ? p : n);
+    if (b->n_ctx > most) return cf_fail(e, CF_ERR_USAGE, "the tests need a context of %u tokens: too many", b->n_ctx);
+    if (c->ctx_size && c->ctx_size < b->n_ctx)
+        return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is less than the %u that the tests need",
+            (long long)c->ctx_size, b->n_ctx);
+    if (c->ctx_size) b->n_ctx = (uint32_t)c->ctx_size;
+    b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
+    b->repetitions = (uint32_t)c->repetitions, b->most_flight = (uint32_t)c->flight, b->warm_up = c->warm_up;
+    return c->synthetic ? cf__bench_shape_check(b, e) : 0;
+}
+
+/* A file that --synthetic shall be is the one it says. */
+static int check_model(struct cf_job *j, void *ctx, struct cf_error *e) {
+    const struct cf__bench *b = ctx;
+    if (!b->synthetic || (j->model.n_layers == b->n_layers && j->model.n_embd == b->n_embd)) return 0;
+    return cf_fail(e, CF_ERR_USAGE, "%s has %u layers of %u, but --synthetic %s has %u of %u", b->model,
+        j->model.n_layers, j->model.n_embd, b->synthetic, b->n_layers, b->n_embd);
+}
+
+static int run_here(const struct config *c, struct cf__bench *b, struct cf_error *e) {
+    struct cf_job_options o = {.command = "bench",
+        .prepare = check_model,
+        .model = b->model,
+        .layout = c->layout,
+        .map = c->map,
+        .numa = c->numa,
+        .stages = c->stages,
+        .ctx_size = b->n_ctx,
+        .ubatch = c->ubatch,
+        .threads = c->threads,
+        .n_seqs = largest(&b->sequences),
+        .n_want = largest(&b->sequences),
+        .huge = c->huge,
+        .verbose = c->verbose,
+        .measure = true,
+        .timeout = c->timeout,
+        .terminal = b->terminal};
+    if (cf_job_run(&o, cf__bench_tests, b, e)) return cf_exit_status(e);
+    if (b->n_tests && cf__bench_print(b, e)) {
+        cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
+        b->status = cf_exit_status(e);
+    }
+    cf_terminal_status(b->terminal, b->status);
+    return b->status;
+}
+
+/* In front of ranks, or as one. */
+static int launch_or_run(const struct config *c, struct cf__bench *b, struct cf_error *e) {
+    const char *more[] = {"--model", b->model, NULL};
+    struct cf_launch launch = {.ranks = c->ranks, .map = c->map, .more = b->synthetic ? more : NULL};
+    int status = cf_launch(&launch, e);
+    if (status >= 0) {
+        if (e->code && cf_terminal_speaks()) fprintf(stderr, "coffer bench: %s\n", e->text);
+        return status;
+    }
+    enum cf_terminal_role role = cf_terminal_role();
+    cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
+    cf_terminal_open(b->terminal, role, cf_terminal_speaks());
+    return run_here(c, b, e);
+}
+
+static int command(void *config, int argc, char **argv) {
+    struct config *c = config;
+    struct cf_error e = {0};
+    struct cf_terminal terminal = {0};
+    struct cf__bench b = {.terminal = &terminal};
+    struct cf__bench_file file = {0};
+    if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
+    cf_terminal_open(&terminal, cf_terminal_role(), cf_terminal_speaks());
+    if (!e.code && !check_words(c, &e) && !fill(&b, c, &e) && c->synthetic &&
+        !cf__bench_model(&file, &b, c->model, cf_transport_launched(), &e))
+        b.model = file.path;
+    if (e.code) {
+        if (cf_terminal_speaks()) fprintf(stderr, "coffer bench: %s\n", e.text);
+        return cf_exit_status(&e);
+    }
+    int status = launch_or_run(c, &b, &e);
+    if (file.temporary) unlink(file.path);
+    cf__bench_free(&b);
+    return status;
+}
+
+const struct cf_command cf_command_bench = {
+    .name = "bench",
+    .synopsis = "-m FILE [-p 512] [-n 128] [-b 1,2,4] [--layout LIST] [--ranks N] [-r 5] [-o md|csv|json] ...",
+    .summary = "measure prefill and decode speed, beside what the memory can do",
+    .text =
+        "Measures like llama-bench: ppN is the prefill of N random tokens, tgN the decoding of N tokens, tgN x B the "
+        "same with B sequences at once, @ dD behind D positions in the cache. Each figure is the median of the "
+        "repetitions, with the least and the most beside it; a sampler and texts take no part.\n\n"
+        "Before the tests every rank measures the read bandwidth of its node with all its threads: the best of five "
+        "passes through the larger of 2 GiB and four last-level caches, but never more than half of the free memory. "
+        "All ranks read at the same time, so those that share a node share its bandwidth. The roofline column is the "
+        "bytes of weights and cache that a decode test reads per second, over the sum of these bandwidths. The link "
+        "columns are one-way times between rank 0 and each other rank, one after the other. Compute, exchange and "
+        "wait are seconds of each rank's first thread per repetition.\n\n"
+        "B sequences share one batch in layout tensor; in the others they are dealt to as many batches as the layout "
+        "has in flight.\n\n"
+        "--synthetic needs no download, but for now the model is a file: it takes its size on the disk of $TMPDIR (and "
+        "in the page cache) until the bench ends, and a bench that is killed leaves it there. Under a launcher make "
+        "it first and name it with -m.",
+    .example = "coffer bench -m model.gguf -p 512 -n 128 -b 1,2,4,8,16\n"
+               "coffer bench --synthetic llama-1b:q4_k_m --ranks 2 --layout tensor,layers -o csv",
+    .options = options,
+    .config_size = sizeof(struct config),
+    .defaults = defaults,
+    .run = command,
+};

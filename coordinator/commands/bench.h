@@ -1,0 +1,63 @@
+/* Private to `coffer bench`: the command line (bench.c), the model that --synthetic makes (bench_model.c), the tests
+ * (bench_tests.c) and what is printed of them (bench_print.c). */
+#ifndef COFFER_COORDINATOR_COMMANDS_BENCH_H
+#define COFFER_COORDINATOR_COMMANDS_BENCH_H
+
+#include "coordinator/decode/job.h"
+
+enum { CF__BENCH_VALUES = 16, CF__BENCH_REPETITIONS = 100 };
+
+/* "1,2,4" of the command line. */
+struct cf__bench_list {
+    uint32_t n, v[CF__BENCH_VALUES];
+};
+
+/* One line of the result: prompt tokens of one sequence, or generated ones of `sequences`, behind `depth` positions. */
+struct cf__bench_test {
+    char layout[16];
+    uint32_t prompt, generate;             /* one of them is 0 */
+    uint32_t depth, sequences, batches;    /* batches: in flight at once */
+    uint32_t n;                            /* repetitions */
+    double seconds[CF__BENCH_REPETITIONS]; /* ascending */
+    uint64_t bytes_read;                   /* weights and cache, all ranks, per repetition */
+    struct cf_rank_counts *ranks;          /* [n_ranks] compute, exchange, wait per repetition; owned */
+};
+
+struct cf__bench {
+    /* As asked for: */
+    const char *model, *synthetic, *output;
+    struct cf__bench_list prompts, generates, sequences, depths;
+    uint32_t repetitions, most_flight; /* 0: as many as the plan allows */
+    bool warm_up;
+    uint32_t n_layers, n_embd; /* of --synthetic: what the file must have; 0: anything */
+    uint32_t n_layouts;
+    struct cf_terminal *terminal;
+
+    /* Found on rank 0: */
+    struct cf__bench_test *tests; /* [n_tests] owned */
+    uint32_t n_tests, n_ranks, n_ctx;
+    struct cf_rank_info *ranks;     /* [n_ranks] owned */
+    double (*links)[CF_LINK_SIZES]; /* [n_ranks] owned */
+    uint64_t model_bytes;
+    const char *isa;
+    int status; /* 130 after Ctrl-C: the tests that are there are whole */
+};
+
+/* "NAME:TYPE" -> *path, a file of that shape: `path` itself if given, made unless it is there; else a temporary file in
+ * $TMPDIR, which the caller removes. Sets n_layers and n_embd. launched: makes nothing, the file must be there. */
+struct cf__bench_file {
+    char path[4096];
+    bool temporary;
+};
+int cf__bench_model(struct cf__bench_file *f, struct cf__bench *b, const char *path, bool launched, struct cf_error *e);
+int cf__bench_shape_check(struct cf__bench *b, struct cf_error *e); /* the name alone */
+
+/* Work of a job (job.h): all tests under the job's layout. ctx: struct cf__bench. */
+int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e);
+uint32_t cf__bench_tests_per_layout(const struct cf__bench *b);
+
+/* format: "md", "csv" or "json". To stdout. */
+int cf__bench_print(const struct cf__bench *b, struct cf_error *e);
+void cf__bench_free(struct cf__bench *b);
+
+#endif

@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""bench_test.py COFFER: what `coffer bench` prints parses, is complete and positive; wrong lines end with status 2. Times
+themselves are not looked at."""
+import csv
+import glob
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import unittest
+
+coffer = os.path.abspath(sys.argv.pop(1))
+drop = ("OMPI_COMM", "PMIX_", "PMI_", "SLURM_", "COFFER_")
+env = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
+env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", ASAN_OPTIONS="detect_leaks=0")
+
+
+class Bench(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.dir = cls.folder.name
+        env["TMPDIR"] = cls.dir
+        cls.model = os.path.join(cls.dir, "with, comma.gguf")
+        subprocess.run([coffer, "synth", "--arch", "llama", "--layers", "3", "--dim", "128", "--heads", "4", "--kv-heads", "2",
+                        "--vocab", "500", "-o", cls.model], check=True, stderr=subprocess.DEVNULL)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def bench(self, *words, status=0, model=True):
+        own = ["-m", self.model] if model else []
+        p = subprocess.run([coffer, "bench", *own, *words], env=env, capture_output=True, text=True, timeout=200)
+        self.assertEqual(p.returncode, status, p.stderr)
+        self.assertEqual(glob.glob(self.dir + "/coffer-bench*"), [], "left a file")
+        return p.stdout if status == 0 else p.stderr
+
+    def test_json(self):
+        for ranks in (1, 2):
+            with self.subTest(ranks=ranks):
+                r = json.loads(self.bench("-p", "20,70", "-n", "5", "-b", "1,3,4", "-d", "0,65", "-r", "3", "-ub", "32", "--ranks",
+                                          str(ranks), "--layout", "tensor,layers,domain", "-o", "json"))
+                want = [(layout, p, n, d, b) for layout in ("tensor", "layers", "domain") for d in (0, 65)
+                        for p, n, b in ((20, 0, 1), (70, 0, 1), (0, 5, 1), (0, 5, 3), (0, 5, 4))]
+                got = [(t["layout"], t["n_prompt"], t["n_gen"], t["depth"], t["sequences"]) for t in r["tests"]]
+                self.assertEqual(got, want)
+                self.assertEqual(r["n_ctx"], 135)
+                self.assertEqual([k["rank"] for k in r["ranks"]], list(range(ranks)))
+                for k in r["ranks"]:
+                    self.assertGreater(k["bandwidth_gbps"], 0)
+                    self.assertEqual([x["bytes"] for x in k["link_to_rank_0"]], [8, 16384, 1 << 20] if k["rank"] else [])
+                    self.assertTrue(all(x["seconds"] > 0 for x in k["link_to_rank_0"]))
+                for t in r["tests"]:
+                    self.check(r, t, ranks)
+
+    def check(self, r, t, ranks):
+        tokens = t["n_prompt"] or t["n_gen"] * t["sequences"]
+        s = t["seconds"]
+        self.assertEqual(len(s), 3)
+        self.assertEqual(s, sorted(s))
+        for name, seconds in (("tps_min", s[2]), ("tps_median", s[1]), ("tps_max", s[0])):
+            self.assertAlmostEqual(t[name] * seconds / tokens, 1, places=5)
+        self.assertEqual(len(t["ranks"]), ranks)
+        for k in t["ranks"]:
+            self.assertGreater(k["compute_s"], 0)
+            self.assertGreaterEqual(k["exchange_s"], 0)
+            self.assertGreaterEqual(k["wait_s"], 0)
+            self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.05)
+        if t["n_prompt"]:
+            self.assertIsNone(t["roofline_share"])
+        else:
+            bandwidth = sum(k["bandwidth_gbps"] for k in r["ranks"])
+            self.assertGreater(t["read_gbps"], 0)
+            self.assertAlmostEqual(t["roofline_share"] * bandwidth / t["read_gbps"], 1, places=5)
+        most = {"tensor": 1, "layers": ranks, "domain": min(ranks, 2)}[t["layout"]]
+        units = -(-t["n_prompt"] // 32) or t["sequences"]
+        self.assertEqual(t["batches"], min(most, units))
+
+    def test_bytes_are_those_of_the_model(self):
+        """A decode step reads every matrix once: with an empty cache that is the file less its head and norms."""
+        t = json.loads(self.bench("-p", "0", "-n", "2", "-b", "1,2", "-r", "1", "--ranks", "1", "-o", "json"))["tests"]
+        size = os.path.getsize(self.model)
+        for k in t:
+            read = k["read_gbps"] * 1e9 * k["seconds"][0] / k["n_gen"]
+            self.assertTrue(0.8 * size < read < 1.1 * size, (read, size))
+
+    def test_csv(self):
+        columns = None
+        for ranks, words in ((1, ()), (2, ("--layout", "tensor,layers"))):
+            with self.subTest(ranks=ranks):
+                rows = list(csv.reader(io.StringIO(self.bench("-p", "9", "-n", "3", "-b", "1,2", "-r", "2", "--ranks", str(ranks), *words,
+                                                              "-o", "csv"))))
+                columns = columns or rows[0]
+                self.assertEqual(rows[0], columns)
+                self.assertEqual(len(rows), 1 + 3 * ranks)
+                for row in rows[1:]:
+                    self.assertEqual(len(row), len(columns))
+                    r = dict(zip(columns, row))
+                    self.assertEqual(r["model"], "with, comma.gguf")
+                    self.assertEqual(r["ranks"], str(ranks))
+                    for name in ("tps_median", "tps_min", "tps_max", "bandwidth_gbps"):
+                        self.assertGreater(float(r[name]), 0)
+                    self.assertEqual(r["roofline_share"] == "", r["n_gen"] == "0")
+                    for name in ("rank_bandwidth_gbps", "rank_compute_s", "rank_exchange_s", "rank_wait_s"):
+                        self.assertEqual(len([float(x) for x in r[name].split(";")]), ranks)
+
+    def test_markdown(self):
+        out = self.bench("-p", "8", "-n", "2", "-b", "1,2", "-r", "1", "--ranks", "2", "--no-warmup")
+        tables = [[line for line in t.splitlines() if line.startswith("|")] for t in out.split("\n\n")[1:]]
+        self.assertEqual([len(t) for t in tables], [2 + 2, 2 + 3, 2 + 6])
+        for t in tables:
+            self.assertEqual(len({line.count("|") for line in t}), 1)
+        self.assertRegex(out, r"\| tg2 x 2 \| [1-9][0-9.]* \|")
+
+    def test_synthetic(self):
+        for ranks in ("1", "2"):
+            r = json.loads(self.bench("--synthetic", "llama-15m:q4_0", "-p", "4", "-n", "2", "-r", "1", "--ranks", ranks, "-o", "json",
+                                      model=False))
+            self.assertEqual(r["model"], "llama-15m:q4_0")
+            self.assertEqual(len(r["ranks"]), int(ranks))
+        kept = os.path.join(self.dir, "kept.gguf")
+        words = ("--synthetic", "llama-15m", "-m", kept, "-p", "4", "-n", "0", "-r", "1", "--ranks", "1")
+        self.bench(*words, model=False)
+        before = os.stat(kept).st_mtime_ns
+        self.bench(*words, model=False)
+        self.assertEqual(os.stat(kept).st_mtime_ns, before)
+        self.assertRegex(self.bench("--synthetic", "llama-15m", "--ranks", "1", status=2), r"has 3 layers of 128, but")
+        os.unlink(kept)
+
+    def test_wrong_lines(self):
+        for words, says in ((["-b", "0"], "--sequences: 0 is out of range"), (["-b", "1025"], "out of range"),
+                            (["-b", "600", "-ub", "512"], r"out of range \(1 to 512\)"), (["-b", "1,,2"], "not a list"),
+                            (["-b", "1,"], "not a list"), (["-b", ""], "not a list"), (["-p", "-1"], "not a list"), (["-n", "4x"], "not a list"),
+                            (["-d", "99999999999999999999"], "out of range"), (["-b", ",".join("1" * 17)], "more than 16"),
+                            (["-p", "0", "-n", "0"], "nothing to measure"), (["-o", "xml"], "md, csv, json"), (["-r", "0"], "out of range"),
+                            (["-c", "5"], "--ctx-size 5 is less than"), (["--layout", "tensor,foo"], "--layout foo is unknown"),
+                            (["--layout", "tensor,"], "unknown"), (["--synthetic", "llama-9b"], "llama-9b"), (["--synthetic", "llama-1b:q9"], "q9"),
+                            (["--map", "left=x"], "left"), (["word"], "unexpected argument"), (["--numa", "x"], "--numa x")):
+            for ranks in ("1", "2"):
+                with self.subTest(words=words, ranks=ranks):
+                    said = self.bench(*words, "--ranks", ranks, status=2)
+                    self.assertRegex(said, says)
+                    self.assertEqual(len(said.splitlines()), 1, said)
+        self.assertRegex(self.bench(status=2, model=False), "no model")
+        self.assertRegex(self.bench("-m", "/nowhere.gguf", status=1, model=False), re.escape("/nowhere.gguf"))
+
+    def test_own_launcher(self):
+        """One line of rank 0 for all; --synthetic makes no file here."""
+        head = ["mpirun", "--oversubscribe", "-n", "2", coffer, "bench"]
+        p = subprocess.run([*head, "-m", self.model, "-p", "4", "-n", "2", "-r", "1", "-o", "json"], env=env, capture_output=True, text=True,
+                           timeout=200)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertEqual(len(json.loads(p.stdout)["ranks"]), 2)
+        p = subprocess.run([*head, "--synthetic", "llama-15m"], env=env, capture_output=True, text=True, timeout=200)
+        self.assertNotEqual(p.returncode, 0)
+        self.assertEqual(p.stderr.count("wants -m FILE"), 1, p.stderr)
+
+
+unittest.main()
