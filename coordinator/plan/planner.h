@@ -39,8 +39,8 @@ struct cf_rank_need {
 int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
     const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e);
 
-/* Seconds of an exchange of one token's activations between ranks of a host, and between hosts: assumed, not measured
- * (shared memory with two ranks took 3 to 10 us here; 150 us is Ethernet without RDMA). */
+/* Seconds of an exchange of one token's activations between ranks of a host, and between hosts. Assumed, not measured:
+ * rough allowances for the message and for ranks that arrive unevenly, until links are calibrated. */
 #define CF_HOP_LOCAL 15e-6
 #define CF_HOP_REMOTE 150e-6
 
