@@ -56,9 +56,14 @@ static void attend_span(
     const float *q = g->q + ((size_t)row * j->heads + head) * kv->d_k;
     for (uint32_t page = span * (CF_SPAN / CF_PAGE); page < (span + 1) * (CF_SPAN / CF_PAGE); page++) {
         if (page * CF_PAGE >= keys) return;
-        uint32_t n = keys - page * CF_PAGE < CF_PAGE ? keys - page * CF_PAGE : CF_PAGE;
-        g->o.kernels->attend_page(s, q, cf_kv_keys(kv, j->c->sequence[row], page, j->layer, kv_head),
-            cf_kv_values(kv, j->c->sequence[row], page, j->layer, kv_head), kv->d_k, kv->d_v, n, j->scale);
+        struct cf_attention_page p = {.k = cf_kv_keys(kv, j->c->sequence[row], page, j->layer, kv_head),
+            .v = cf_kv_values(kv, j->c->sequence[row], page, j->layer, kv_head),
+            .d_k = kv->d_k,
+            .d_v = kv->d_v,
+            .scale = j->scale,
+            .n_queries = 1};
+        s->q = q, s->n = keys - page * CF_PAGE < CF_PAGE ? keys - page * CF_PAGE : CF_PAGE;
+        g->o.kernels->attend_page(s, &p);
     }
 }
 

@@ -41,11 +41,23 @@ struct cf_product {
 };
 typedef void (*cf_product_fn)(const struct cf_product *p);
 
-/* Running state of one query head over the keys of one span. */
+/* Running state of one query (one head of one row) over the keys of one span. */
 struct cf_attention_state {
-    float max;     /* -INFINITY at first */
-    float sum[16]; /* lane = position mod 16 */
-    float *acc;    /* [d_v], zeros at first */
+    const float *q; /* [d_k]; attend_page only */
+    uint32_t n;     /* keys 0..n-1 of the page at hand take part, n <= 64; 0: the page changes nothing */
+    float max;      /* -INFINITY at first */
+    float sum[16];  /* lane = position mod 16 */
+    float *acc;     /* [d_v], zeros at first */
+};
+
+/* One KV page and the queries that read it: the query heads of one KV head, of one row or of several. */
+struct cf_attention_page {
+    const uint16_t *k; /* f16 [d_k][64]: transposed, one lane per key */
+    const uint16_t *v; /* f16 [64][d_v] */
+    uint32_t d_k, d_v;
+    float scale;
+    uint32_t n_queries;
+    const void *next; /* where the next page (k, then v) will be read, to be prefetched; NULL: unknown. A hint only */
 };
 
 struct cf_kernels {
@@ -70,10 +82,10 @@ struct cf_kernels {
      * (a*c - b*s, a*s + b*c), two products and one sum each, no fma. cs[2i] = cos, cs[2i+1] = sin. */
     void (*rope)(float *x, const float *cs, size_t n_dims, bool neox);
 
-    /* Adds one KV page to the state: keys 0..n-1 (n <= 64) of the page, online softmax (README of kernels).
-     * k: f16 [d_k][64] (transposed: one lane per key), v: f16 [64][d_v]. score = (fma over d ascending) * scale. */
-    void (*attend_page)(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,
-        uint32_t d_k, uint32_t d_v, uint32_t n, float scale);
+    /* Adds one KV page to each of s[p->n_queries]: keys 0..s[i].n-1 of the page, online softmax (README of kernels).
+     * score = (fma over d ascending) * scale. The company changes no bit of a state: queries share what is read, and
+     * that is all. */
+    void (*attend_page)(struct cf_attention_state *s, const struct cf_attention_page *p);
 
     /* out[d_v] (+)= merge: total := total merged with span, ascending. total.sum[0] holds the reduced sum. */
     void (*attend_merge)(struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v);

@@ -14,8 +14,7 @@
     void cf__silu_mul_##isa(float *y, const float *g, const float *u, size_t n);                                       \
     void cf__add_##isa(float *y, const float *x, size_t n);                                                            \
     void cf__rope_##isa(float *x, const float *cs, size_t n_dims, bool neox);                                          \
-    void cf__attend_page_##isa(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,     \
-        uint32_t d_k, uint32_t d_v, uint32_t n, float scale);                                                          \
+    void cf__attend_page_##isa(struct cf_attention_state *s, const struct cf_attention_page *p);                       \
     void cf__attend_merge_##isa(                                                                                       \
         struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v);                        \
     void cf__attend_finish_##isa(float *out, const struct cf_attention_state *total, uint32_t d_v);                    \

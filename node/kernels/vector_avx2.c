@@ -201,8 +201,10 @@ static void page_values(float *acc, struct page *page) {
     }
 }
 
-void cf__attend_page_avx2(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,
-    uint32_t d_k, uint32_t d_v, uint32_t n, float scale) {
+static void attend_query(struct cf_attention_state *s, const struct cf_attention_page *p) {
+    const float *q = s->q, scale = p->scale;
+    const uint16_t *k = p->k;
+    uint32_t d_k = p->d_k, n = s->n;
     if (n == 0) return;
     _Alignas(32) float score[CF__PAGE];
     switch ((n + 15) / 16) {
@@ -221,13 +223,18 @@ void cf__attend_page_avx2(struct cf_attention_state *s, const float *q, const ui
         _mm256_storeu_ps(s->sum + l, _mm256_mul_ps(_mm256_loadu_ps(s->sum + l), _mm256_set1_ps(correction)));
     for (uint32_t j = 0; j < n; j += 8) {
         float *sum = s->sum + j % 16;
-        __m256 p = exp_lanes(_mm256_sub_ps(_mm256_load_ps(score + j), _mm256_set1_ps(max)));
-        _mm256_store_ps(score + j, p);
+        __m256 share = exp_lanes(_mm256_sub_ps(_mm256_load_ps(score + j), _mm256_set1_ps(max)));
+        _mm256_store_ps(score + j, share);
         /* Lanes beyond n come from garbage: they add +0 to a sum that is never -0. */
-        p = _mm256_and_ps(p, _mm256_castsi256_ps(first_lanes(n - j)));
-        _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), p));
+        share = _mm256_and_ps(share, _mm256_castsi256_ps(first_lanes(n - j)));
+        _mm256_storeu_ps(sum, _mm256_add_ps(_mm256_loadu_ps(sum), share));
     }
-    page_values(s->acc, &(struct page){.p = score, .v = v, .d_v = d_v, .n = n, .correction = correction});
+    page_values(s->acc, &(struct page){.p = score, .v = p->v, .d_v = p->d_v, .n = n, .correction = correction});
+}
+
+void cf__attend_page_avx2(struct cf_attention_state *s, const struct cf_attention_page *p) {
+    for (uint32_t i = 0; i < p->n_queries; i++)
+        attend_query(s + i, p);
 }
 
 void cf__attend_merge_avx2(struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v) {

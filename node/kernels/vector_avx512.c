@@ -182,8 +182,10 @@ static void page_values(float *acc, struct page *page) {
     }
 }
 
-void cf__attend_page_avx512(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,
-    uint32_t d_k, uint32_t d_v, uint32_t n, float scale) {
+static void attend_query(struct cf_attention_state *s, const struct cf_attention_page *p) {
+    const float *q = s->q, scale = p->scale;
+    const uint16_t *k = p->k;
+    uint32_t d_k = p->d_k, n = s->n;
     if (n == 0) return;
     _Alignas(64) float score[CF__PAGE];
     switch ((n + 15) / 16) {
@@ -204,12 +206,17 @@ void cf__attend_page_avx512(struct cf_attention_state *s, const float *q, const 
     s->max = max;
     __m512 sum = _mm512_mul_ps(_mm512_loadu_ps(s->sum), _mm512_set1_ps(correction));
     for (uint32_t j = 0; j < n; j += 16) {
-        __m512 p = exp_lanes(_mm512_sub_ps(_mm512_load_ps(score + j), _mm512_set1_ps(max)));
-        sum = _mm512_mask_add_ps(sum, first_lanes(n - j), sum, p);
-        _mm512_store_ps(score + j, p);
+        __m512 share = exp_lanes(_mm512_sub_ps(_mm512_load_ps(score + j), _mm512_set1_ps(max)));
+        sum = _mm512_mask_add_ps(sum, first_lanes(n - j), sum, share);
+        _mm512_store_ps(score + j, share);
     }
     _mm512_storeu_ps(s->sum, sum);
-    page_values(s->acc, &(struct page){.p = score, .v = v, .d_v = d_v, .n = n, .correction = correction});
+    page_values(s->acc, &(struct page){.p = score, .v = p->v, .d_v = p->d_v, .n = n, .correction = correction});
+}
+
+void cf__attend_page_avx512(struct cf_attention_state *s, const struct cf_attention_page *p) {
+    for (uint32_t i = 0; i < p->n_queries; i++)
+        attend_query(s + i, p);
 }
 
 void cf__attend_merge_avx512(struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v) {

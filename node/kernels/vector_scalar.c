@@ -46,15 +46,14 @@ void cf__rope_scalar(float *x, const float *cs, size_t n_dims, bool neox) {
     }
 }
 
-void cf__attend_page_scalar(struct cf_attention_state *s, const float *q, const uint16_t *k, const uint16_t *v,
-    uint32_t d_k, uint32_t d_v, uint32_t n, float scale) {
-    if (n == 0) return;
+static void attend_query(struct cf_attention_state *s, const struct cf_attention_page *p) {
+    if (s->n == 0) return;
     float score[CF__PAGE], max = s->max;
-    for (uint32_t j = 0; j < n; j++) {
+    for (uint32_t j = 0; j < s->n; j++) {
         float dot = 0;
-        for (uint32_t d = 0; d < d_k; d++)
-            dot = fmaf(q[d], cf_f16_to_f32(k[(size_t)d * CF__PAGE + j]), dot);
-        score[j] = dot * scale;
+        for (uint32_t d = 0; d < p->d_k; d++)
+            dot = fmaf(s->q[d], cf_f16_to_f32(p->k[(size_t)d * CF__PAGE + j]), dot);
+        score[j] = dot * p->scale;
         max = score[j] > max ? score[j] : max;
     }
     max += 0.0f; /* -0 becomes +0: which of the two a maximum yields depends on the order of comparisons */
@@ -62,14 +61,19 @@ void cf__attend_page_scalar(struct cf_attention_state *s, const float *q, const 
     s->max = max;
     for (uint32_t l = 0; l < LANES; l++)
         s->sum[l] *= correction;
-    for (uint32_t d = 0; d < d_v; d++)
+    for (uint32_t d = 0; d < p->d_v; d++)
         s->acc[d] *= correction;
-    for (uint32_t j = 0; j < n; j++) {
-        float p = cf_expf(score[j] - max);
-        s->sum[j % LANES] += p;
-        for (uint32_t d = 0; d < d_v; d++)
-            s->acc[d] = fmaf(p, cf_f16_to_f32(v[(size_t)j * d_v + d]), s->acc[d]);
+    for (uint32_t j = 0; j < s->n; j++) {
+        float share = cf_expf(score[j] - max);
+        s->sum[j % LANES] += share;
+        for (uint32_t d = 0; d < p->d_v; d++)
+            s->acc[d] = fmaf(share, cf_f16_to_f32(p->v[(size_t)j * p->d_v + d]), s->acc[d]);
     }
+}
+
+void cf__attend_page_scalar(struct cf_attention_state *s, const struct cf_attention_page *p) {
+    for (uint32_t i = 0; i < p->n_queries; i++)
+        attend_query(s + i, p);
 }
 
 void cf__attend_merge_scalar(struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v) {

@@ -20,8 +20,7 @@ struct table {
     void (*silu_mul)(float *, const float *, const float *, size_t);
     void (*add)(float *, const float *, size_t);
     void (*rope)(float *, const float *, size_t, bool);
-    void (*attend_page)(struct cf_attention_state *, const float *, const uint16_t *, const uint16_t *, uint32_t,
-        uint32_t, uint32_t, float);
+    void (*attend_page)(struct cf_attention_state *, const struct cf_attention_page *);
     void (*attend_merge)(struct cf_attention_state *, const struct cf_attention_state *, uint32_t);
     void (*attend_finish)(float *, const struct cf_attention_state *, uint32_t);
     void (*to_f16)(uint16_t *, const float *, size_t);
@@ -225,10 +224,10 @@ static void to_f16_equals_scalar(void **state) {
     }
 }
 
-enum { HEAD_MOST = 272, SPAN_PAGES = 3 };
+enum { HEAD_MOST = 272, SPAN_PAGES = 3, QUERIES = 33 };
 struct head {
     uint32_t d_k, d_v;
-    float q[HEAD_MOST];
+    float q[QUERIES][HEAD_MOST];
     uint16_t k[SPAN_PAGES][HEAD_MOST * 64], v[SPAN_PAGES][HEAD_MOST * 64];
 };
 
@@ -238,7 +237,9 @@ struct room { /* of a state */
 };
 
 static void begin(struct room *r, uint32_t d_v) {
-    memset(r, 0, sizeof *r);
+    memset(r, 0xff, sizeof *r); /* NaN wherever nobody may look */
+    memset(r->s.sum, 0, sizeof r->s.sum);
+    memset(r->acc, 0, d_v * sizeof(float));
     r->s.max = -INFINITY;
     r->s.acc = r->acc;
     r->acc[d_v] = guard;
@@ -248,7 +249,8 @@ static void begin(struct room *r, uint32_t d_v) {
 static void fill_head(struct head *h, uint32_t d_k, uint32_t d_v, uint32_t n, float scale) {
     h->d_k = d_k;
     h->d_v = d_v;
-    fill(h->q, d_k, scale);
+    for (int i = 0; i < QUERIES; i++)
+        fill(h->q[i], d_k, scale);
     for (int page = 0; page < SPAN_PAGES; page++) {
         fill_f16(h->k[page], (size_t)d_k * 64, scale);
         fill_f16(h->v[page], (size_t)d_v * 64, 1.0f);
@@ -269,22 +271,54 @@ static void same_state(const char *isa, const struct room *got, const struct roo
     assert_true(got->acc[d_v] == guard);
 }
 
-/* The last page with n keys, after `before` full ones. */
-static void compare_span(const struct head *h, uint32_t before, uint32_t n, float scale) {
-    struct room want;
-    begin(&want, h->d_v);
-    for (uint32_t page = SPAN_PAGES - 1 - before; page < SPAN_PAGES; page++)
-        cf__attend_page_scalar(
-            &want.s, h->q, h->k[page], h->v[page], h->d_k, h->d_v, page + 1 < SPAN_PAGES ? 64 : n, scale);
-    for (size_t t = 1; t < TABLES; t++) {
-        if (!tables[t].runs) continue;
-        struct room got;
-        begin(&got, h->d_v);
-        for (uint32_t page = SPAN_PAGES - 1 - before; page < SPAN_PAGES; page++)
-            tables[t].attend_page(
-                &got.s, h->q, h->k[page], h->v[page], h->d_k, h->d_v, page + 1 < SPAN_PAGES ? 64 : n, scale);
-        same_state(tables[t].isa, &got, &want, h->d_v, n);
+static struct cf_attention_page page_of(const struct head *h, uint32_t page, float scale) {
+    return (struct cf_attention_page){
+        .k = h->k[page], .v = h->v[page], .d_k = h->d_k, .d_v = h->d_v, .scale = scale, .n_queries = 1};
+}
+
+/* Keys of a page that query i sees. Of the last page the first query sees n, others a few less, down to none; of the
+ * others all, but one query comes later. */
+static uint32_t keys_of(uint32_t i, uint32_t page, uint32_t n) {
+    if (page + 1 < SPAN_PAGES) return i == 6 && page == 0 ? 0 : 64;
+    return n < i / 4 * 3 ? 0 : n - i / 4 * 3;
+}
+
+/* The last page with n keys, after `before` full ones: every query alone in scalar, then all in company. */
+static void compare_group(const struct head *h, uint32_t before, uint32_t n, float scale, uint32_t queries) {
+    static struct room want[QUERIES], got[QUERIES];
+    for (uint32_t i = 0; i < queries; i++) {
+        begin(&want[i], h->d_v);
+        want[i].s.q = h->q[i];
+        for (uint32_t page = SPAN_PAGES - 1 - before; page < SPAN_PAGES; page++) {
+            struct cf_attention_page p = page_of(h, page, scale);
+            want[i].s.n = keys_of(i, page, n);
+            cf__attend_page_scalar(&want[i].s, &p);
+        }
     }
+    for (size_t t = 0; t < TABLES; t++) {
+        if (!tables[t].runs) continue;
+        struct cf_attention_state s[QUERIES];
+        for (uint32_t i = 0; i < queries; i++) {
+            begin(&got[i], h->d_v);
+            s[i] = got[i].s, s[i].q = h->q[i];
+        }
+        for (uint32_t page = SPAN_PAGES - 1 - before; page < SPAN_PAGES; page++) {
+            struct cf_attention_page p = page_of(h, page, scale);
+            p.n_queries = queries, p.next = page + 1 < SPAN_PAGES ? h->k[page + 1] : NULL;
+            for (uint32_t i = 0; i < queries; i++)
+                s[i].n = keys_of(i, page, n);
+            tables[t].attend_page(s, &p);
+        }
+        for (uint32_t i = 0; i < queries; i++) {
+            got[i].s = s[i];
+            same_state(tables[t].isa, &got[i], &want[i], h->d_v, n);
+        }
+    }
+}
+
+static void compare_span(const struct head *h, uint32_t before, uint32_t n, float scale) {
+    compare_group(h, before, n, scale, 1);
+    compare_group(h, before, n, scale, n % 4 + 3);
 }
 
 static void attend_page_equals_scalar(void **state) {
@@ -313,13 +347,50 @@ static void attend_page_at_the_edges(void **state) {
     static struct head h;
     for (uint32_t n = 1; n <= 64; n += 3) {
         fill_head(&h, 64, 64, n, 1.0f);
-        for (uint32_t d = 0; d < 64; d++)
-            h.q[d] = d % 2 ? 0.0f : -0.0f;
+        for (uint32_t i = 0; i < QUERIES; i++)
+            for (uint32_t d = 0; d < 64; d++)
+                h.q[i][d] = d % 2 ? 0.0f : -0.0f;
         compare_span(&h, 2, n, -1.0f);
-        fill(h.q, 64, 3000.0f);
+        for (uint32_t i = 0; i < QUERIES; i++)
+            fill(h.q[i], 64, 3000.0f);
         compare_span(&h, 2, n, 1.0f);
-        fill(h.q, 64, 1e-38f);
+        for (uint32_t i = 0; i < QUERIES; i++)
+            fill(h.q[i], 64, 1e-38f);
         compare_span(&h, 2, n, 1e-3f);
+    }
+}
+
+/* Groups of every size, also when their queries see different numbers of keys. */
+static void company_changes_no_bit(void **state) {
+    (void)state;
+    static struct head h;
+    static const uint32_t heads[][2] = {{64, 64}, {128, 128}, {80, 72}, {24, 137}};
+    static const uint32_t n[] = {1, 13, 16, 37, 48, 61, 64};
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        for (uint32_t queries = 1; queries <= QUERIES; queries++) {
+            uint32_t keys = n[(queries + i) % (sizeof n / sizeof *n)];
+            fill_head(&h, heads[i][0], heads[i][1], keys, 2.0f);
+            compare_group(&h, 2, keys, 0.2f, queries);
+        }
+    }
+}
+
+/* No query, and queries without keys: nothing is written. */
+static void no_keys_change_nothing(void **state) {
+    (void)state;
+    static struct head h;
+    fill_head(&h, 64, 64, 64, 1.0f);
+    for (size_t t = 0; t < TABLES; t++) {
+        if (!tables[t].runs) continue;
+        struct room r, before;
+        begin(&r, 64);
+        r.s.q = h.q[0], r.s.n = 0;
+        before = r;
+        struct cf_attention_page p = page_of(&h, 0, 1.0f);
+        tables[t].attend_page(&r.s, &p);
+        p.n_queries = 0, r.s.n = before.s.n = 64;
+        tables[t].attend_page(&r.s, &p);
+        assert_memory_equal(&r, &before, sizeof r);
     }
 }
 
@@ -331,13 +402,15 @@ static void attend_page_follows_the_order(void **state) {
     fill_head(&h, D, D, N, 3.0f);
     struct room r;
     begin(&r, D);
-    cf__attend_page_scalar(&r.s, h.q, h.k[0], h.v[0], D, D, 64, 0.2f);
+    struct cf_attention_page p = page_of(&h, 0, 0.2f);
+    r.s.q = h.q[0], r.s.n = 64;
+    cf__attend_page_scalar(&r.s, &p);
     struct room want = r;
     float score[N], max = want.s.max;
     for (int j = 0; j < N; j++) {
         float dot = 0;
         for (int d = 0; d < D; d++)
-            dot = fmaf(h.q[d], cf_f16_to_f32(h.k[2][d * 64 + j]), dot);
+            dot = fmaf(h.q[0][d], cf_f16_to_f32(h.k[2][d * 64 + j]), dot);
         score[j] = dot * 0.2f;
         max = fmaxf(max, score[j]);
     }
@@ -353,7 +426,9 @@ static void attend_page_follows_the_order(void **state) {
             want.acc[d] = fmaf(cf_expf(score[j] - max), cf_f16_to_f32(h.v[2][j * D + d]), want.acc[d]);
     }
     want.s.max = max;
-    cf__attend_page_scalar(&r.s, h.q, h.k[2], h.v[2], D, D, N, 0.2f);
+    p = page_of(&h, 2, 0.2f);
+    r.s.n = N;
+    cf__attend_page_scalar(&r.s, &p);
     same_state("scalar", &r, &want, D, N);
 }
 
@@ -423,7 +498,7 @@ static void attention_is_softmax(void **state) {
         for (int j = 0; j < (page + 1 < SPAN_PAGES ? 64 : N); j++) {
             double dot = 0;
             for (int d = 0; d < D; d++)
-                dot += (double)h.q[d] * (double)cf_f16_to_f32(h.k[page][d * 64 + j]);
+                dot += (double)h.q[0][d] * (double)cf_f16_to_f32(h.k[page][d * 64 + j]);
             double p = exp(dot * 0.125);
             sum += p;
             for (int d = 0; d < D; d++)
@@ -435,9 +510,11 @@ static void attention_is_softmax(void **state) {
         struct room total, first, second;
         float got[D];
         begin(&total, D), begin(&first, D), begin(&second, D);
-        tables[t].attend_page(&first.s, h.q, h.k[0], h.v[0], D, D, 64, 0.125f);
-        tables[t].attend_page(&first.s, h.q, h.k[1], h.v[1], D, D, 64, 0.125f);
-        tables[t].attend_page(&second.s, h.q, h.k[2], h.v[2], D, D, N, 0.125f);
+        first.s.q = second.s.q = h.q[0], first.s.n = 64, second.s.n = N;
+        for (uint32_t page = 0; page < SPAN_PAGES; page++) {
+            struct cf_attention_page p = page_of(&h, page, 0.125f);
+            tables[t].attend_page(page < 2 ? &first.s : &second.s, &p);
+        }
         tables[t].attend_merge(&total.s, &first.s, D);
         tables[t].attend_merge(&total.s, &second.s, D);
         tables[t].attend_finish(got, &total.s, D);
@@ -457,6 +534,8 @@ int main(void) {
         cmocka_unit_test(to_f16_equals_scalar),
         cmocka_unit_test(attend_page_equals_scalar),
         cmocka_unit_test(attend_page_at_the_edges),
+        cmocka_unit_test(company_changes_no_bit),
+        cmocka_unit_test(no_keys_change_nothing),
         cmocka_unit_test(attend_page_follows_the_order),
         cmocka_unit_test(merge_and_finish_equal_scalar),
         cmocka_unit_test(a_span_without_keys_changes_nothing),
