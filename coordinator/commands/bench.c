@@ -14,7 +14,7 @@
 
 struct config {
     const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *layout, *map, *numa, *output;
-    int64_t threads, ranks, stages, ubatch, ctx_size, repetitions, flight;
+    int64_t threads, ranks, stages, ubatch, ctx_size, repetitions, micro_batches;
     double timeout;
     bool warm_up, huge, verbose;
 };
@@ -64,11 +64,12 @@ static const struct cf_option options[] = {
         "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
     {"map", 0, CF_OPT_STRING, AT(map), "LIST",
         "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
-    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
-    {"flight", 0, CF_OPT_INT, AT(flight), "N",
-        "most batches that the sequences of a decode test are dealt to (default what the layout allows: tensor 1, "
-        "domain 2, layers and hybrid one per stage, at most 4)",
-        0, 64, NULL},
+    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
+        "most batches in flight, which a prompt and the sequences of a decode test are split into (default one per "
+        "stage in "
+        "layouts layers and hybrid, at most 8; domain 2; tensor 1)",
+        0, 64, "flight"},
     {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default what the tests need)", 0, 1 << 24,
         NULL},
     {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
@@ -149,7 +150,7 @@ static int fill(struct cf__bench *b, const struct config *c, struct cf_error *e)
             (long long)c->ctx_size, b->n_ctx);
     if (c->ctx_size) b->n_ctx = (uint32_t)c->ctx_size;
     b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
-    b->repetitions = (uint32_t)c->repetitions, b->most_flight = (uint32_t)c->flight, b->warm_up = c->warm_up;
+    b->repetitions = (uint32_t)c->repetitions, b->warm_up = c->warm_up;
     return c->synthetic ? cf__bench_shape_check(b, e) : 0;
 }
 
@@ -171,6 +172,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .stages = c->stages,
         .ctx_size = b->n_ctx,
         .ubatch = c->ubatch,
+        .micro_batches = c->micro_batches,
         .threads = c->threads,
         .n_seqs = largest(&b->sequences),
         .n_want = largest(&b->sequences),
@@ -238,8 +240,8 @@ const struct cf_command cf_command_bench = {
         "bytes of weights and cache that a decode test reads per second, over the sum of these bandwidths. The link "
         "columns are one-way times between rank 0 and each other rank, one after the other. Compute, exchange and "
         "wait are seconds of each rank's first thread per repetition.\n\n"
-        "B sequences share one batch in layout tensor; in the others they are dealt to as many batches as the layout "
-        "has in flight.\n\n"
+        "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "
+        "flight (--micro-batches), and so are the chunks of a prompt, which then shrink to 64 rows if need be.\n\n"
         "--synthetic needs no download, but for now the model is a file: it takes its size on the disk of $TMPDIR (and "
         "in the page cache) until the bench ends, and a bench that is killed leaves it there. Under a launcher make "
         "it first and name it with -m.",

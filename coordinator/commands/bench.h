@@ -27,7 +27,7 @@ struct cf__bench {
     /* As asked for: */
     const char *model, *synthetic, *output;
     struct cf__bench_list prompts, generates, sequences, depths;
-    uint32_t repetitions, most_flight; /* 0: as many as the plan allows */
+    uint32_t repetitions;
     bool warm_up;
     uint32_t n_layers, n_embd; /* of --synthetic: what the file must have; 0: anything */
     uint32_t n_layouts;

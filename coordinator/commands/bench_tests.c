@@ -6,6 +6,7 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench.h"
+#include "coordinator/decode/split.h"
 #include "transport/clock.h"
 
 enum { WARM_UP_TOKENS = 4 };
@@ -69,7 +70,7 @@ static int take(struct tests *t, uint32_t id, struct cf_error *e) {
 
 /* Positions [first, last) of a sequence in chunks, as many in flight as the plan allows. */
 static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t last, struct cf_error *e) {
-    uint32_t chunk = t->job->plan.n_rows, flight = t->job->plan.n_flight, sent = 0, done = 0;
+    uint32_t chunk = cf_split_prompt(&t->job->plan, last - first), flight = t->job->plan.n_flight, sent = 0, done = 0;
     while (first < last || done < sent) {
         if (first < last && sent - done < flight) {
             uint32_t n = last - first < chunk ? last - first : chunk;
@@ -87,8 +88,8 @@ static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t 
 static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, struct cf_error *e) {
     for (uint32_t i = 0; i <= n; i++)
         for (uint32_t g = 0; g < k->batches; g++) {
-            uint32_t first = (uint32_t)((uint64_t)g * k->sequences / k->batches);
-            uint32_t last = (uint32_t)((uint64_t)(g + 1) * k->sequences / k->batches);
+            uint32_t first, last;
+            cf_split_share(k->sequences, k->batches, g, &first, &last);
             if (i > 0 && take(t, t->ids[g], e)) return -1;
             struct rows r = {last - first, first, k->depth + i, true, last - first};
             if (i < n && submit(t, &r, &t->ids[g], e)) return -1;
@@ -155,15 +156,14 @@ static int test(
     struct tests *t, uint32_t depth, uint32_t prompt, uint32_t generate, uint32_t sequences, struct cf_error *e) {
     struct cf__bench *b = t->b;
     struct cf__bench_test *k = &b->tests[b->n_tests];
-    uint32_t flight = t->job->plan.n_flight;
-    if (b->most_flight && flight > b->most_flight) flight = b->most_flight;
+    const struct cf_plan *p = &t->job->plan;
+    uint32_t chunks = prompt ? (prompt - 1) / cf_split_prompt(p, prompt) + 1 : 0;
     *k = (struct cf__bench_test){.prompt = prompt,
         .generate = generate,
         .depth = depth,
         .sequences = sequences,
-        .batches = prompt ? (prompt - 1) / t->job->plan.n_rows + 1 : sequences};
-    if (k->batches > flight) k->batches = flight;
-    snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(t->job->plan.layout));
+        .batches = cf_split_sequences(p, prompt ? chunks : sequences)};
+    snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
     k->ranks = calloc(b->n_ranks, sizeof *k->ranks);
     int rc = k->ranks ? repeat(t, k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (rc)

@@ -10,7 +10,7 @@
 
 struct config {
     const char *model, *layout, *map;
-    int64_t ranks, hosts, stages, ctx_size, ubatch, threads, memory;
+    int64_t ranks, hosts, stages, ctx_size, ubatch, micro_batches, threads, memory;
     double bandwidth;
 };
 
@@ -31,7 +31,11 @@ static const struct cf_option options[] = {
         "NUMA node of each domain (layout domain); rank i is taken to sit on node i", 0, 0, NULL},
     {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0,
         1 << 24, NULL},
-    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
+        "most batches in flight (default one per stage in "
+        "layouts layers and hybrid, at most 8; domain 2; tensor 1)",
+        0, 64, NULL},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default this machine's cores)", 0, 4096, NULL},
     {"memory", 0, CF_OPT_INT, AT(memory), "MIB", "free memory of each rank in MiB (default a share of this machine's)",
         0, 1e9, NULL},
@@ -72,6 +76,7 @@ static int plan(const struct config *c, struct cf_error *e) {
         .n_seqs = 1,
         .n_want = 1,
         .n_rows = (uint32_t)c->ubatch,
+        .micro_batches = (uint32_t)c->micro_batches,
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");

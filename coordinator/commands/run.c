@@ -14,7 +14,7 @@
 
 struct config {
     const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *dump;
-    int64_t predict, ctx_size, threads, stages, ubatch, ranks, logprobs;
+    int64_t predict, ctx_size, threads, stages, ubatch, micro_batches, ranks, logprobs;
     double timeout;
     bool ignore_eos, json, echo, stats, huge, special, verbose;
     struct cf_sampler_params sampler;
@@ -46,7 +46,11 @@ static const struct cf_option options[] = {
         "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
         "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
-    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
+        "most chunks of a prompt in flight (default one per stage in "
+        "layouts layers and hybrid, at most 8; domain 2; tensor 1)",
+        0, 64, NULL},
     {"seed", 's', CF_OPT_INT, AT(sampler.seed), "N", "seed of the sampler; -1 random (default -1)", -1, 9e15, NULL},
     {"temp", 0, CF_OPT_REAL, AT(sampler.temp), "T", "temperature; 0 takes the best token (default 0.8)", 0, 1e6,
         "temperature"},
@@ -254,6 +258,7 @@ static int command(void *config, int argc, char **argv) {
         .stages = c->stages,
         .ctx_size = c->ctx_size,
         .ubatch = c->ubatch,
+        .micro_batches = c->micro_batches,
         .threads = c->threads,
         .n_seqs = 1,
         .n_want = 1,

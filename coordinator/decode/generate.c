@@ -3,13 +3,15 @@
 
 #include <stdlib.h>
 
+#include "coordinator/decode/split.h"
 #include "transport/clock.h"
 
 /* Chunks of the prompt, as many in flight as the plan allows; the last one wants its last row's logits. Returns the id
  * of the last batch. */
 static int prefill(struct cf_generate *g, uint32_t *last_id, struct cf_error *e) {
     const struct cf_plan *p = &g->job->plan;
-    uint32_t rows = p->n_rows, n_flight = p->n_flight, n_batches = (g->n_prompt + rows - 1) / rows, done = 0, sent = 0;
+    uint32_t rows = cf_split_prompt(p, g->n_prompt), n_flight = p->n_flight,
+             n_batches = (g->n_prompt + rows - 1) / rows, done = 0, sent = 0;
     uint32_t *ids = calloc(n_batches, sizeof *ids), *positions = calloc(rows, sizeof *positions);
     uint32_t *sequences = calloc(rows, sizeof *sequences);
     int rc = ids && positions && sequences ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");

@@ -172,6 +172,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
 static int make_plan(struct cf_job *j, struct cf_error *e) {
     struct cf_plan_wish w = {.layout = -1,
         .stages = (uint32_t)j->o->stages,
+        .micro_batches = (uint32_t)j->o->micro_batches,
         .n_ctx = j->n_ctx,
         .n_seqs = j->o->n_seqs,
         .n_rows = (uint32_t)j->o->ubatch,

@@ -27,12 +27,13 @@ struct cf_job_options {
     /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
      */
     const char *layout;
-    const char *map;  /* domain=node,... or NULL */
-    const char *numa; /* "default", "strict", "off" */
-    int64_t stages;   /* 0: default */
-    int64_t ctx_size; /* 0: the model's, at most 4096 */
-    int64_t ubatch;   /* rows of a prefill chunk */
-    int64_t threads;  /* 0: the rank's share of physical cores */
+    const char *map;       /* domain=node,... or NULL */
+    const char *numa;      /* "default", "strict", "off" */
+    int64_t stages;        /* 0: default */
+    int64_t ctx_size;      /* 0: the model's, at most 4096 */
+    int64_t ubatch;        /* most rows of a batch */
+    int64_t micro_batches; /* most batches in flight; 0: what the layout wants */
+    int64_t threads;       /* 0: the rank's share of physical cores */
     uint32_t n_seqs, n_want;
     bool huge, verbose;
     bool measure; /* before the plan: bandwidth and links in earnest (measure.h), instead of a quick look */

@@ -76,6 +76,12 @@ static uint32_t stage_ranks(const struct cf_draft *d, uint32_t stages, uint32_t 
     return n;
 }
 
+/* What a token reads of PREFRONTAL: the head; of an embedding of its own only one row. */
+static double head_bytes(const struct cf_draft *d) {
+    const struct cf_gguf_tensor *t = cf_model_tensor(d->m, d->g, d->m->tied ? CF_W_TOKEN_EMBD : CF_W_OUTPUT, 0);
+    return t ? (double)t->bytes : 0;
+}
+
 int cf__layout_stages(struct cf_draft *d, uint32_t stages, struct cf_error *e) {
     if (!stages || stages > d->n_ranks) return cf_fail(e, CF_ERR_PLAN, "%u stages for %u ranks", stages, d->n_ranks);
     double *weight = calloc(stages, sizeof *weight);
@@ -92,8 +98,8 @@ int cf__layout_stages(struct cf_draft *d, uint32_t stages, struct cf_error *e) {
             weight[s] += d->weight[members[i]];
         all += weight[s];
     }
-    /* Stage 0 also holds the head, so it gets fewer layers; at least one if there is one for everybody. */
-    double head = cf__domain_bytes(d, CF_PREFRONTAL) / layer, share = weight[0] / all * (n_layers + head) - head;
+    /* Stage 0 also reads the head, so it gets fewer layers; at least one if there is one for everybody. */
+    double head = head_bytes(d) / layer, share = weight[0] / all * (n_layers + head) - head;
     double least = n_layers >= stages && stages > 1 ? 1.0 : 0.0;
     if (share < least) share = least;
     if (stages == 1) share = n_layers;
@@ -117,7 +123,8 @@ static double whole(const struct cf_draft *d, enum cf_domain domain) {
     return cf__domain_bytes(d, domain) * (domain == CF_PREFRONTAL ? 1.0 : d->m->n_layers);
 }
 
-/* Fewer than four ranks: each domain, heaviest first, goes to the rank with the least so far. */
+/* Fewer than four ranks: PREFRONTAL to rank 0, which samples; then each domain, heaviest first, to the rank with the
+ * least so far. */
 static void share_ranks(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_MEMBERS + 1], uint32_t n[CF_DOMAINS]) {
     double load[3] = {0};
     bool done[CF_DOMAINS] = {false};
@@ -128,6 +135,7 @@ static void share_ranks(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_
         uint32_t light = 0;
         for (uint32_t r = 1; r < d->n_ranks; r++)
             if (load[r] / d->weight[r] < load[light] / d->weight[light]) light = r;
+        if (!k) heavy = CF_PREFRONTAL, light = 0;
         done[heavy] = true, n[heavy] = 1, member[heavy][0] = (int)light;
         load[light] += whole(d, (enum cf_domain)heavy);
     }

@@ -8,6 +8,7 @@
 #include "node/engine/engine.h"
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
+enum { MOST_FLIGHT = 8 };
 
 /* A rank's bandwidth: ranks on one node share its memory, so a thread of one gets what a thread of another gets. */
 static double bandwidth_of(const struct cf_draft *d, uint32_t rank) {
@@ -44,16 +45,24 @@ static uint32_t default_stages(const struct cf_draft *d) {
     return d->n_ranks >= 4 ? 2 : 1;
 }
 
+/* Batches in flight: what the user says, or one for every stage that has something to do. Each has buffers of its own
+ * on every rank, hence an end to it. */
+static uint32_t flight(const struct cf_draft *d, uint32_t stages) {
+    if (d->wish->micro_batches) return d->wish->micro_batches;
+    uint32_t busy = stages < d->m->n_layers ? stages : d->m->n_layers;
+    return busy < MOST_FLIGHT ? busy : MOST_FLIGHT;
+}
+
 static int lay_out(struct cf_draft *d, struct cf_error *e) {
     struct cf_plan *p = d->plan;
     free(p->rows);
     p->rows = NULL, p->n_plan_rows = 0, d->row_room = 0;
     uint32_t stages = d->wish->stages ? d->wish->stages : default_stages(d);
     switch (p->layout) {
-    case CF_LAYOUT_LAYERS: p->n_flight = d->n_ranks < 4 ? d->n_ranks : 4; return cf__layout_stages(d, d->n_ranks, e);
-    case CF_LAYOUT_HYBRID: p->n_flight = stages < 4 ? stages : 4; return cf__layout_stages(d, stages, e);
-    case CF_LAYOUT_DOMAIN: p->n_flight = d->n_ranks > 1 ? 2 : 1; return cf__layout_domain(d, e);
-    default: p->n_flight = 1; return cf__layout_tensor(d, e);
+    case CF_LAYOUT_LAYERS: p->n_flight = flight(d, d->n_ranks); return cf__layout_stages(d, d->n_ranks, e);
+    case CF_LAYOUT_HYBRID: p->n_flight = flight(d, stages); return cf__layout_stages(d, stages, e);
+    case CF_LAYOUT_DOMAIN: p->n_flight = flight(d, d->n_ranks > 1 ? 2 : 1); return cf__layout_domain(d, e);
+    default: p->n_flight = flight(d, 1); return cf__layout_tensor(d, e);
     }
 }
 

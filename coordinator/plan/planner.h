@@ -20,8 +20,9 @@ struct cf_rank_info {
 };
 
 struct cf_plan_wish {
-    int layout;      /* enum cf_layout, or -1: tensor on one host, hybrid on several */
-    uint32_t stages; /* hybrid: 0 default */
+    int layout;             /* enum cf_layout, or -1: tensor on one host, hybrid on several */
+    uint32_t stages;        /* hybrid: 0 default */
+    uint32_t micro_batches; /* most batches in flight: 0 one per stage, domain 2, tensor 1 */
     uint32_t n_ctx, n_seqs, n_rows, n_want;
     int map[CF_DOMAINS];         /* NUMA node of each domain (layout domain), -1 none */
     int zero_rank;               /* test hook, -1 none */

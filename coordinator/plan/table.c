@@ -24,8 +24,9 @@ static void print_rows(FILE *to, const struct cf_plan *p, const struct cf_model 
 
 int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
     const struct cf_rank_info *ranks, uint32_t n_ranks, struct cf_error *e) {
-    fprintf(to, "layout %s, %u ranks, context %u, %u sequence%s\n\n", cf_layout_name(p->layout), n_ranks, p->n_ctx,
-        p->n_seqs, p->n_seqs == 1 ? "" : "s");
+    fprintf(to, "layout %s, %u rank%s, context %u, %u sequence%s, at most %u micro-batch%s in flight\n\n",
+        cf_layout_name(p->layout), n_ranks, n_ranks == 1 ? "" : "s", p->n_ctx, p->n_seqs, p->n_seqs == 1 ? "" : "s",
+        p->n_flight, p->n_flight == 1 ? "" : "es");
     print_rows(to, p, m);
     fprintf(to, "\n%4s  %-16s %4s %7s %12s %12s %12s %12s\n", "rank", "host", "node", "threads", "weights MiB",
         "KV MiB", "buffers MiB", "free MiB");

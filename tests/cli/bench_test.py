@@ -80,6 +80,14 @@ class Bench(unittest.TestCase):
         units = -(-t["n_prompt"] // 32) or t["sequences"]
         self.assertEqual(t["batches"], min(most, units))
 
+    def test_micro_batches(self):
+        r = json.loads(self.bench("-p", "300", "-n", "3", "-b", "1,4", "-r", "1", "--ranks", "2", "--layout", "layers,tensor",
+                                  "--micro-batches", "3", "-o", "json"))
+        self.assertEqual([t["batches"] for t in r["tests"]], [3, 1, 3, 3, 1, 3])
+        r = json.loads(self.bench("-p", "300", "-n", "0", "-r", "1", "--ranks", "2", "--layout", "layers,tensor", "-o", "json"))
+        self.assertEqual([t["batches"] for t in r["tests"]], [2, 1])
+        self.assertIn("micro-batches", self.bench("--micro-batches", "65", status=2))
+
     def test_bytes_are_those_of_the_model(self):
         """A decode step reads every matrix once: with an empty cache that is the file less its head and norms."""
         t = json.loads(self.bench("-p", "0", "-n", "2", "-b", "1,2", "-r", "1", "--ranks", "1", "-o", "json"))["tests"]

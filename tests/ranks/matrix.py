@@ -34,7 +34,9 @@ def type_matrix(a, model):
     for ubatch in ("1", "7", "512"):
         runs.check(1, "--ubatch-size", ubatch, "-t", "2")
         runs.check(3, "--ubatch-size", ubatch, "--layout", "layers" if ubatch == "7" else "tensor", "-t", "1")
-    runs.check(4, "--layout", "hybrid", "--stages", "2", "--ubatch-size", "16", "-t", "1")  # chunks in flight
+    for ranks, layout, micro_batches in ((2, "layers", 3), (2, "domain", 5), (3, "domain", 3), (4, "layers", 4), (4, "hybrid", 2), (2, "tensor", 3)):
+        more = ("--stages", "2") if layout == "hybrid" else ()
+        runs.check(ranks, "--layout", layout, "--micro-batches", str(micro_batches), "--ubatch-size", "16", "-t", "1", *more)
     return runs.count
 
 

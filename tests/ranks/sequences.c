@@ -1,4 +1,5 @@
-/* Decode equals prefill, whatever else is in the batch: `[mpirun -n N] sequences MODEL LAYOUT STAGES THREADS [short]`.
+/* Decode equals prefill, whatever else is in the batch: `[mpirun -n N] sequences MODEL LAYOUT STAGES THREADS
+ * MICRO_BATCHES [short]`.
  *
  * Prompts are continued greedily, across page borders (64) and span borders (1024, 2048); the logits of the generated
  * positions are the reference. Then the same positions are reached in other ways (prefill in chunks of
@@ -13,6 +14,7 @@
 #include <xxhash.h>
 
 #include "coordinator/decode/job.h"
+#include "coordinator/decode/split.h"
 
 enum { N_CTX = 3072, N_SEQS = 6, N_ROWS = 512, N_WANT = 64, GENERATED = 33 };
 
@@ -257,6 +259,34 @@ static int mixed(struct test *t, const struct story *stories, uint32_t n_stories
     return 0;
 }
 
+/* The sequences dealt to micro-batches, all in flight, each going round by itself. */
+static int dealt(struct test *t, const struct story *stories, uint32_t n_stories) {
+    uint32_t ids[8] = {0}, batches = cf_split_sequences(&t->job->plan, N_SEQS);
+    for (uint32_t s = 0; s < N_SEQS; s++) {
+        const struct story *story = &stories[s % n_stories];
+        if (cf_engine_truncate(t->engine, s, 0, t->e) ||
+            replay(
+                t, story, s, 0, story->n_prompt, cf_split_prompt(&t->job->plan, story->n_prompt), 8, "dealt, prompt"))
+            return -1;
+    }
+    for (uint32_t k = 0; k < GENERATED; k++)
+        for (uint32_t g = 0; g < batches; g++) {
+            uint32_t first, last;
+            struct rows r = {0};
+            cf_split_share(N_SEQS, batches, g, &first, &last);
+            if (k && cf_engine_wait(t->engine, ids[g], t->e)) return -1;
+            for (uint32_t s = first; s < last; s++) {
+                const struct story *story = &stories[s % n_stories];
+                uint32_t at = story->n_prompt + k;
+                if (k && equal(t, story, k, ids[g], s - first, "dealt to micro-batches")) return -1;
+                add_row(&r, s, at, story->token[at], true);
+            }
+            if (k) cf_engine_finish(t->engine, ids[g]);
+            if (k + 1 < GENERATED && submit(t, &r, &ids[g])) return -1;
+        }
+    return 0;
+}
+
 /* Chunks whose embedding rows lie at opposite ends of the vocabulary, in flight together: the later chunk's inputs may
  * be there first, and it must wait all the same, because it attends to the earlier one's keys. */
 static int in_order(struct test *t) {
@@ -299,7 +329,9 @@ static int work(struct cf_job *job, void *ctx, struct cf_error *e) {
     if (!rc && n > n_mixed)
         rc = cf_engine_truncate(t->engine, 1, 0, e) ||
              replay(t, &stories[n - 1], 1, 0, 2030 + 31, 512, 4, "three spans");
-    if (!rc) rc = mixed(t, stories, n_mixed, false) || mixed(t, stories, n_mixed, true) || in_order(t);
+    if (!rc)
+        rc = mixed(t, stories, n_mixed, false) || mixed(t, stories, n_mixed, true) || dealt(t, stories, n_mixed) ||
+             in_order(t);
     if (!rc) printf("%016llx\n", (unsigned long long)XXH64_digest(hash));
     XXH64_freeState(hash);
     for (uint32_t i = 0; i < n; i++)
@@ -309,14 +341,15 @@ static int work(struct cf_job *job, void *ctx, struct cf_error *e) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 5) return 2;
+    if (argc < 6) return 2;
     struct cf_terminal terminal;
-    struct test t = {.random = 7, .is_short = argc > 5};
+    struct test t = {.random = 7, .is_short = argc > 6};
     struct cf_job_options o = {.model = argv[1],
         .layout = argv[2],
         .numa = "default",
         .stages = atoi(argv[3]),
         .threads = atoi(argv[4]),
+        .micro_batches = atoi(argv[5]),
         .ctx_size = N_CTX,
         .ubatch = N_ROWS,
         .n_seqs = N_SEQS,

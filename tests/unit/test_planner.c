@@ -106,7 +106,7 @@ static void every_layout_covers(void **state) {
                         assert_int_equal(cf_plan_check(&f.plan, &f.s.model, (int)ranks, &e), 0);
                         covers_exactly(&f.s, &f.plan, ranks);
                         const struct cf_plan_row *head = cf_plan_find(&f.plan, CF_PREFRONTAL, 0);
-                        if (expected != CF_LAYOUT_DOMAIN) assert_int_equal(head->ranks[0], 0);
+                        assert_int_equal(head->ranks[0], 0);
                         if (expected == CF_LAYOUT_LAYERS) assert_int_equal(head->n, 1);
                     }
         tear_down(&f);
@@ -251,6 +251,51 @@ static void a_map_places_domains(void **state) {
     tear_down(&f);
 }
 
+/* As many micro-batches as stages have work, two for ping-pong, one where all ranks work on all; or what is wished. */
+static void batches_in_flight_follow_the_layout(void **state) {
+    (void)state;
+    struct fixture f;
+    struct cf_error e = {0};
+    static const struct {
+        int layout;
+        uint32_t ranks, stages, flight;
+    } cases[] = {{CF_LAYOUT_TENSOR, 4, 0, 1}, {CF_LAYOUT_LAYERS, 1, 0, 1}, {CF_LAYOUT_LAYERS, 2, 0, 2},
+        {CF_LAYOUT_LAYERS, 6, 0, 6}, {CF_LAYOUT_LAYERS, 12, 0, 8}, {CF_LAYOUT_HYBRID, 6, 3, 3},
+        {CF_LAYOUT_HYBRID, 6, 1, 1}, {CF_LAYOUT_DOMAIN, 1, 0, 1}, {CF_LAYOUT_DOMAIN, 3, 0, 2}};
+    set_up(&f, 5, MOST, 0); /* twenty layers */
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        for (uint32_t wish = 0; wish <= 9; wish += 3) {
+            f.wish.layout = cases[i].layout, f.wish.stages = cases[i].stages, f.wish.micro_batches = wish;
+            assert_int_equal(make(&f, cases[i].ranks, &e), 0);
+            assert_int_equal(f.plan.n_flight, wish ? wish : cases[i].flight);
+        }
+    tear_down(&f);
+    set_up(&f, 1, 7, CF_LAYOUT_LAYERS); /* three layers */
+    assert_int_equal(make(&f, 7, &e), 0);
+    assert_int_equal(f.plan.n_flight, 3);
+    tear_down(&f);
+}
+
+/* A stage takes as long as the bytes that it reads: the head counts, an embedding of its own does not. */
+static void stages_read_equal_bytes(void **state) {
+    (void)state;
+    for (int untied = 0; untied < 2; untied++) {
+        struct small_shape shape = {16, 256, 8, 2, 32, 1024, 12800, untied, "q8_0"};
+        struct fixture f;
+        struct cf_error e = {0};
+        memset(&f, 0, sizeof f);
+        assert_int_equal(small_model_open(&f.s, &shape, &e), 0);
+        small_ranks(f.info, 2, 1);
+        f.wish = small_wish(CF_LAYOUT_LAYERS);
+        assert_int_equal(make(&f, 2, &e), 0);
+        double head = 12800.0 * 256, layer = 256.0 * (256 + 64 + 64 + 256) + 3.0 * 256 * 1024;
+        uint32_t first = cf_plan_find(&f.plan, CF_LEFT_HEMI, 0)->layer1;
+        double least = head + first * layer, most = (16 - first) * layer;
+        assert_true(least - most <= layer && most - least <= layer);
+        tear_down(&f);
+    }
+}
+
 static void the_table_prints(void **state) {
     (void)state;
     struct fixture f;
@@ -264,6 +309,7 @@ static void the_table_prints(void **state) {
     fclose(to);
     assert_non_null(strstr(text, "replicated"));
     assert_non_null(strstr(text, "TEMPORAL"));
+    assert_non_null(strstr(text, "at most 2 micro-batches in flight"));
     free(text);
     tear_down(&f);
 }
@@ -273,6 +319,7 @@ int main(void) {
         cmocka_unit_test(too_little_memory_fails_and_says_by_how_much),
         cmocka_unit_test(a_small_rank_gets_a_small_slice), cmocka_unit_test(bandwidth_shifts_cuts),
         cmocka_unit_test(domains_share_and_grow), cmocka_unit_test(a_map_places_domains),
+        cmocka_unit_test(batches_in_flight_follow_the_layout), cmocka_unit_test(stages_read_equal_bytes),
         cmocka_unit_test(the_table_prints)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
