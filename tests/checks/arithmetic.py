@@ -4,7 +4,8 @@ and a symbol table show it. Product files are those of the four rooms and what i
 
  - every compile command: -std=c17 and -ffp-contract=off, and nothing that lets the compiler reorder or approximate;
  - no source turns it on again by pragma or attribute, and no OpenMP loop adds floats in an order of its own;
- - no function of libm that differs between machines is called (needs nm; static libraries of BUILD)."""
+ - no function of libm that differs between machines is called (needs nm, or what $NM names; static libraries of
+   BUILD)."""
 import glob
 import json
 import os
@@ -59,11 +60,12 @@ def check_sources(root):
 
 
 def check_symbols(build):
-    libraries = [path for room in ROOMS for path in glob.glob(os.path.join(build, room, "*.a"))]
-    if not shutil.which("nm") or not libraries:
+    libraries = [path for room in ROOMS for path in glob.glob(os.path.join(build, room, "**", "*.a"), recursive=True)]
+    nm = os.environ.get("NM", "nm")
+    if not shutil.which(nm) or not libraries:
         print("no nm, or no libraries: calls of libm not checked")
         return []
-    out = subprocess.run(["nm", "-A", "-u", *libraries], capture_output=True, text=True, check=True).stdout
+    out = subprocess.run([nm, "-A", "-u", *libraries], capture_output=True, text=True, check=True).stdout
     called = (line.split() for line in out.splitlines() if line.split())
     return [f"{os.path.basename(words[0])} calls {words[-1]} of libm" for words in called if LIBM.match(words[-1])]
 

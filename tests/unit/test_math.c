@@ -1,4 +1,6 @@
-/* Our exp, log, pow, sin, cos and tanh against libm in a wider type, over wide ranges, in units in the last place. */
+/* Our exp, log, pow, sin, cos and tanh against libm in a wider type, over wide ranges, in units in the last place.
+ * COFFER_TEST_THIN=N takes every Nth sample: for emulated processors.
+ */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -8,9 +10,15 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "node/kernels/kernels.h"
+
+static uint32_t thin(void) {
+    const char *n = getenv("COFFER_TEST_THIN");
+    return n && atoi(n) > 1 ? (uint32_t)atoi(n) : 1;
+}
 
 static uint64_t next(uint64_t *state) {
     *state ^= *state << 13;
@@ -52,6 +60,9 @@ static double ulps_double(double got, long double want) {
     double nearest = (double)want;
     if (isinf(nearest)) return got == nearest ? 0 : fabs(got) == DBL_MAX ? 1 : INFINITY;
     if (isinf(got)) return fabs(nearest) == DBL_MAX ? 1 : INFINITY;
+    /* A pair of doubles (POWER) is no wider than one where its lower half is denormal: a neighbour is as good there. */
+    bool pair = LDBL_MANT_DIG == 106, neighbour = nextafter(got, nearest) == nearest;
+    if (pair && fabs(nearest) < 0x1p-968 && neighbour) return 0;
     int e;
     frexpl(want, &e);
     return (double)(fabsl((long double)got - want) / ldexpl(1, e - 53 < -1074 || want == 0 ? -1074 : e - 53));
@@ -65,11 +76,11 @@ static void check(const char *name, double worst, double bound) {
 static void expf_is_precise(void **state) {
     (void)state;
     double worst = 0;
-    for (uint64_t u = 0; u < 0x100000000u; u += 997) { /* every 997th float there is */
+    for (uint64_t u = 0; u < 0x100000000u; u += (uint64_t)997 * thin()) { /* every 997th float there is */
         float x = float_of((uint32_t)u);
         worst = fmax(worst, ulps_float(cf_expf(x), exp((double)x)));
     }
-    for (uint32_t i = 0; i < 2000000; i++) {
+    for (uint32_t i = 0; i < 2000000; i += thin()) {
         float x = -104.5f + (float)i * 0x1.86p-14f;
         worst = fmax(worst, ulps_float(cf_expf(x), exp((double)x)));
     }
@@ -89,7 +100,7 @@ static void expf_has_its_limits(void **state) {
 static void tanhf_is_precise(void **state) {
     (void)state;
     double worst = 0;
-    for (uint64_t u = 0; u < 0x100000000u; u += 1999) {
+    for (uint64_t u = 0; u < 0x100000000u; u += (uint64_t)1999 * thin()) {
         float x = float_of((uint32_t)u);
         worst = fmax(worst, ulps_float(cf_tanhf(x), tanh((double)x)));
     }
@@ -102,7 +113,7 @@ static void exp_is_precise(void **state) {
     (void)state;
     uint64_t random = 1;
     double worst = 0;
-    for (int i = 0; i < 400000; i++) {
+    for (uint32_t i = 0; i < 400000 / thin(); i++) {
         double range = i % 4 == 0 ? 0x1p-20 : i % 4 == 1 ? 1 : i % 4 == 2 ? 30 : 747;
         double x = within(&random, -range, range);
         worst = fmax(worst, ulps_double(cf_exp(x), expl(x)));
@@ -116,7 +127,7 @@ static void log_is_precise(void **state) {
     (void)state;
     uint64_t random = 2;
     double worst = 0;
-    for (int i = 0; i < 400000; i++) {
+    for (uint32_t i = 0; i < 400000 / thin(); i++) {
         uint64_t u = next(&random) >> 1;
         double x;
         memcpy(&x, &u, sizeof x);
@@ -134,7 +145,7 @@ static void pow_is_precise(void **state) {
     (void)state;
     uint64_t random = 3;
     double worst = 0;
-    for (int i = 0; i < 400000; i++) {
+    for (uint32_t i = 0; i < 400000 / thin(); i++) {
         double base = i % 3 == 0 ? within(&random, 1, 1e7) : exp2(within(&random, -1074, 1024));
         double exponent = i % 3 == 0 ? within(&random, -1, 0) : within(&random, -2, 2);
         if (i % 3 == 2) base = within(&random, 0.9, 1.1), exponent = within(&random, -8000, 8000);
@@ -162,13 +173,13 @@ static void sin_and_cos_are_precise(void **state) {
     (void)state;
     uint64_t random = 4;
     double worst_sin = 0, worst_cos = 0;
-    for (int i = 0; i < 400000; i++) {
+    for (uint32_t i = 0; i < 400000 / thin(); i++) {
         const double ranges[] = {0x1p-30, 1, 10, 1e5, 1e9};
         double range = ranges[i % 5], x = within(&random, -range, range);
         worst_sin = fmax(worst_sin, ulps_double(cf_sin(x), sinl(x)));
         worst_cos = fmax(worst_cos, ulps_double(cf_cos(x), cosl(x)));
     }
-    for (int i = 1; i < 200000; i++) { /* the doubles nearest to multiples of pi/2 */
+    for (uint32_t i = 1; i < 200000; i += thin()) { /* the doubles nearest to multiples of pi/2 */
         double x = (double)((long double)i * 1.57079632679489661923132169163975144L);
         worst_sin = fmax(worst_sin, ulps_double(cf_sin(x), sinl(x)));
         worst_cos = fmax(worst_cos, ulps_double(cf_cos(x), cosl(x)));

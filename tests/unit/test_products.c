@@ -277,8 +277,9 @@ static void test_products(void **state) {
     (void)state;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (!cf_type_by_id(id)) continue;
+        struct bench b = bench_new(id);
         for (uint32_t n = 1; n <= 70; n++) {
-            struct bench b = bench_new(id);
+            if (n % 10 == 0) bench_free(&b), b = bench_new(id);
             uint32_t cut = b.type->cut, units = WIDTH / cut;
             if (n == 1) check_product(&b, CF_TILE, 0, WIDTH, 0, 0, WIDTH, 1);
             uint32_t t0 = below(units), t1 = t0 + 1 + below(units - t0); /* the tile */
@@ -287,8 +288,8 @@ static void test_products(void **state) {
             uint32_t x0 = below(c0 + 1);
             check_product(&b, 1 + below(CF_TILE), t0 * cut, t1 * cut, x0 * cut, c0 * cut, c1 * cut, n);
             check_product(&b, CF_TILE, t0 * cut, t1 * cut, t0 * cut, t0 * cut, c1 * cut, n % 9 + 1);
-            bench_free(&b);
         }
+        bench_free(&b);
     }
 }
 
