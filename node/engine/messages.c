@@ -93,6 +93,7 @@ int cf__on_message(
     case CF__ENVELOPE__BODY_BATCH: return g->started ? cf__take_batch(g, env->batch, e) : 1;
     case CF__ENVELOPE__BODY_KV: return g->started ? cf__take_kv(g, env->kv) : 1;
     case CF__ENVELOPE__BODY_PLAN:
+        if (g->shutdown) return 1; /* rank 0 is ahead: this one is for the engine that comes after us */
         if (g->have_plan || from != 0) return cf_fail(e, CF_ERR_PEER, "rank %d sent a second plan", from);
         if (cf_plan_from_message(&g->plan, env->plan, e)) return -1;
         g->have_plan = true;
