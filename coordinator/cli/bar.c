@@ -15,6 +15,12 @@ static int64_t now_ms(void) {
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
+size_t cf_bar_phase(const char *label) {
+    struct cf_bar b;
+    size_t n = strcspn(label, "\t");
+    return n < sizeof b.label ? n : sizeof b.label - 1;
+}
+
 void cf_bar_open(struct cf_bar *b) {
     const char *term = getenv("TERM");
     memset(b, 0, sizeof *b);
@@ -29,10 +35,11 @@ void cf_bar_clear(struct cf_bar *b) {
 }
 
 void cf_bar_draw(struct cf_bar *b, double fraction, const char *label) {
-    bool is_new = strncmp(b->label, label, sizeof b->label - 1) != 0;
-    snprintf(b->label, sizeof b->label, "%s", label);
+    size_t phase = cf_bar_phase(label);
+    bool is_new = phase != strlen(b->label) || strncmp(b->label, label, phase) != 0;
+    snprintf(b->label, sizeof b->label, "%.*s", (int)phase, label);
     if (!b->is_terminal) {
-        if (is_new && *label) fprintf(stderr, "coffer: %s\n", label);
+        if (is_new && *label) fprintf(stderr, "coffer: %s\n", b->label);
         return;
     }
     if (fraction >= 1) {
@@ -47,7 +54,8 @@ void cf_bar_draw(struct cf_bar *b, double fraction, const char *label) {
     memset(cells, '-', CELLS);
     memset(cells, '#', (size_t)full);
     cells[CELLS] = '\0';
-    fprintf(stderr, "\r\033[K[%s] %3d %% %s", cells, fraction > 0 ? (int)(fraction * 100) : 0, b->label);
+    fprintf(stderr, "\r\033[K[%s] %3d %% %s%s%s", cells, fraction > 0 ? (int)(fraction * 100) : 0, b->label,
+        label[phase] ? ", " : "", label[phase] ? label + phase + 1 : "");
     fflush(stderr);
     b->drawn = true;
     b->last_ms = now;

@@ -6,6 +6,7 @@
 #define COFFER_COORDINATOR_CLI_BAR_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct cf_bar {
@@ -14,6 +15,10 @@ struct cf_bar {
     int64_t last_ms;  /* when it was last drawn: ten times a second at most */
     char label[64];   /* the phase it is in */
 };
+
+/* A label is the name of a phase ("loading"), and may go on, behind a tab, with what changes in it ("1.2 of 4.2 GB").
+ * Length of the name. */
+size_t cf_bar_phase(const char *label);
 
 /* Asks whether stderr is a terminal that can redraw a line. */
 void cf_bar_open(struct cf_bar *b);

@@ -80,12 +80,13 @@ void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *la
     fraction = fraction > 0 ? (fraction < 1 ? fraction : 1) : 0; /* NaN too */
     /* t->bar only limits the rate here: one line per two hundredths, and the ends always. */
     int64_t step = (int64_t)(fraction * 50) + 1;
-    bool is_new = strncmp(t->bar.label, label, sizeof t->bar.label - 1) != 0;
+    size_t phase = cf_bar_phase(label);
+    bool is_new = phase != strlen(t->bar.label) || strncmp(t->bar.label, label, phase) != 0;
     if (!is_new && step == t->bar.last_ms) return;
-    snprintf(t->bar.label, sizeof t->bar.label, "%s", label);
+    snprintf(t->bar.label, sizeof t->bar.label, "%.*s", (int)phase, label);
     t->bar.last_ms = step;
-    char text[128];
-    snprintf(text, sizeof text, "%.4f %s", fraction, t->bar.label);
+    char text[160];
+    snprintf(text, sizeof text, "%.4f %s", fraction, label);
     send_event("progress", text);
 }
 

@@ -43,7 +43,7 @@ bool cf_terminal_speaks(void);
 void cf_terminal_open(struct cf_terminal *t, enum cf_terminal_role role, bool is_rank0);
 
 /* How far the phase `label` ("loading") is, 0..1; 1 ends it. May be called often: it draws ten times a second at most.
- */
+ * For what a label may be see bar.h. */
 void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *label);
 
 /* One line on stderr; the newline is added. Rank 0 only: others are silent. */

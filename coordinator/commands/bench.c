@@ -16,7 +16,7 @@ struct config {
     const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *layout, *map, *numa, *output;
     int64_t threads, ranks, stages, ubatch, ctx_size, repetitions, micro_batches;
     double timeout;
-    bool warm_up, huge, verbose;
+    bool warm_up, huge, direct, verbose;
 };
 
 static void defaults(void *config) {
@@ -75,6 +75,9 @@ static const struct cf_option options[] = {
     {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
         0, 0, NULL},
     {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
+    {"direct", 0, CF_OPT_FLAG, AT(direct), NULL,
+        "read the weights past the page cache (O_DIRECT): no copy of them stays there", 0, 0, "direct-io"},
+    {"dio", 0, CF_OPT_FLAG, AT(direct), NULL, "the same, as llama.cpp abbreviates it", 0, 0, NULL},
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
         "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
@@ -177,6 +180,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .n_seqs = largest(&b->sequences),
         .n_want = largest(&b->sequences),
         .huge = c->huge,
+        .direct = c->direct,
         .verbose = c->verbose,
         .measure = true,
         .timeout = c->timeout,

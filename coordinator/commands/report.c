@@ -40,8 +40,10 @@ void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct
                 (unsigned long long)k->hits, 1e3 * k->seconds,
                 k->seconds > 0 ? (double)k->bytes_read / k->seconds / 1e9 : 0.0);
         }
-        cf_terminal_note(t, "%4u %-16s %4d compute %.3f s, exchange %.3f s, wait %.3f s, resident %.1f MiB", r,
+        cf_terminal_note(t,
+            "%4u %-16s %4d compute %.3f s, exchange %.3f s, wait %.3f s, resident %.1f MiB, peak %.1f MiB", r,
             j->ranks[r].host, j->ranks[r].node, counts[r].compute, counts[r].exchange, counts[r].wait,
-            (double)counts[r].resident / (1024.0 * 1024.0));
+            (double)counts[r].resident / (1024.0 * 1024.0), (double)counts[r].peak / (1024.0 * 1024.0));
     }
+    if (!j->o->verbose) cf_job_say_loading(j);
 }

@@ -16,7 +16,7 @@ struct config {
     const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *dump;
     int64_t predict, ctx_size, threads, stages, ubatch, micro_batches, ranks, logprobs;
     double timeout;
-    bool ignore_eos, json, echo, stats, huge, special, verbose;
+    bool ignore_eos, json, echo, stats, huge, direct, special, verbose;
     struct cf_sampler_params sampler;
 };
 
@@ -77,6 +77,9 @@ static const struct cf_option options[] = {
     {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
         0, 0, NULL},
     {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
+    {"direct", 0, CF_OPT_FLAG, AT(direct), NULL,
+        "read the weights past the page cache (O_DIRECT): no copy of them stays there", 0, 0, "direct-io"},
+    {"dio", 0, CF_OPT_FLAG, AT(direct), NULL, "the same, as llama.cpp abbreviates it", 0, 0, NULL},
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
         "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
@@ -263,6 +266,7 @@ static int command(void *config, int argc, char **argv) {
         .n_seqs = 1,
         .n_want = 1,
         .huge = c->huge,
+        .direct = c->direct,
         .verbose = c->verbose,
         .timeout = c->timeout,
         .terminal = &r.terminal};

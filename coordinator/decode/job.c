@@ -55,6 +55,9 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
     if (cf_model_open(&j->model, j->gguf, e)) return -1;
     j->model_open = true;
+    struct cf_error why;
+    if (j->o->direct && cf_gguf_direct(j->gguf, &why))
+        snprintf(j->note, sizeof j->note, "--direct is not possible, the page cache is used: %.400s", why.text);
     j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     if (!j->kernels)
         return cf_fail(e, CF_ERR_UNSUPPORTED,
@@ -201,7 +204,24 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
 
 static void show_progress(void *ctx, uint64_t done, uint64_t total) {
     struct cf_job *j = ctx;
-    cf_terminal_progress(j->o->terminal, total ? (double)done / (double)total : 1.0, "loading");
+    char label[64];
+    double seconds = cf_now() - j->load_start;
+    snprintf(label, sizeof label, "loading\t%.1f of %.1f GB, %.1f GB/s", (double)done / 1e9, (double)total / 1e9,
+        seconds > 0 ? (double)done / seconds / 1e9 : 0);
+    cf_terminal_progress(j->o->terminal, total ? (double)done / (double)total : 1.0, label);
+}
+
+void cf_job_say_loading(const struct cf_job *j) {
+    for (uint32_t r = 0; r < j->n_ranks; r++) {
+        const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
+        double rest = k->load_seconds - k->read_seconds - k->pack_seconds - k->audit_seconds;
+        cf_terminal_note(j->o->terminal,
+            "rank %u host %s node %d: loaded %.2f GB in %.3f s (%.2f GB/s): read %.3f s, pack %.3f s, audit %.3f s, "
+            "rest %.3f s",
+            r, j->ranks[r].host, j->ranks[r].node, (double)k->load_bytes / 1e9, k->load_seconds,
+            k->load_seconds > 0 ? (double)k->load_bytes / k->load_seconds / 1e9 : 0, k->read_seconds, k->pack_seconds,
+            k->audit_seconds, rest > 0 ? rest : 0);
+    }
 }
 
 /* One line per rank about where its memory lies; silence only where there is nothing to say. */
@@ -214,6 +234,7 @@ static void say_audit(struct cf_job *j) {
             j->ranks[r].host, j->ranks[r].node, (double)k->bytes / (1024.0 * 1024.0 * 1024.0),
             100.0 * (double)k->local / pages, 100.0 * (double)k->huge / pages, k->note[0] ? "; " : "", k->note);
     }
+    if (j->o->verbose) cf_job_say_loading(j);
 }
 
 static enum cf_numa_policy numa_policy(const struct cf_job *j) {
@@ -240,10 +261,12 @@ static int run_layout(struct body *b, double start) {
         .node = (int)j->machine.nodes[j->seat.node].os_index,
         .policy = numa_policy(j),
         .huge = j->o->huge,
+        .note = j->note,
         .progress = show_progress,
         .ctx = j};
     bool first = cf_transport_rank(j->transport) == 0;
     if (cf_engine_open(&j->engine, &o, e)) return -1;
+    j->load_start = cf_now();
     int rc = first ? make_plan(j, e) : 0;
     if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
     if (!rc && first) {

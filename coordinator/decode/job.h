@@ -36,6 +36,7 @@ struct cf_job_options {
     int64_t threads;       /* 0: the rank's share of physical cores */
     uint32_t n_seqs, n_want;
     bool huge, verbose;
+    bool direct;  /* read the weights past the page cache */
     bool measure; /* before the plan: bandwidth and links in earnest (measure.h), instead of a quick look */
     double timeout;
     struct cf_terminal *terminal;
@@ -61,6 +62,8 @@ struct cf_job {
     double (*links)[CF_LINK_SIZES]; /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
     char layout[32];                /* that of the plan in hand, as asked for; "": default */
     double load_seconds;            /* from start to ready */
+    double load_start;              /* when loading began, on the clock of cf_now() */
+    char note[CF_NOTE_BYTES];       /* about this rank, for everybody to see */
     double predicted;               /* decode tokens/s, 0 unknown */
 };
 
@@ -75,6 +78,9 @@ int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e);
 
 /* Read bandwidth of this process's node by all its cores, bytes/s: a quick look (a tenth of a second). 0 unknown. */
 double cf_job_bandwidth_here(void);
+
+/* One line per rank on stderr: how long its loading took, and what of it. Rank 0, from `work`. */
+void cf_job_say_loading(const struct cf_job *j);
 
 /* Layout by name. -1 unknown. */
 int cf_layout_by_name(const char *name);

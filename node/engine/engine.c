@@ -108,7 +108,7 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
         list[i] = &d[i];
     }
     s.compute = g->own.compute, s.exchange = g->own.exchange, s.wait = g->own.wait;
-    s.rss_anonymous = cf_memory_resident(), s.domains = list, s.n_domains = CF_DOMAINS;
+    s.rss_anonymous = cf_memory_resident(), s.peak = cf_memory_peak(), s.domains = list, s.n_domains = CF_DOMAINS;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_STATISTICS, env.statistics = &s;
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);

@@ -17,6 +17,8 @@
 
 struct cf_engine;
 
+enum { CF_NOTE_BYTES = 480 };
+
 struct cf_engine_options {
     struct cf_transport *transport;
     struct cf_team *team;
@@ -26,6 +28,7 @@ struct cf_engine_options {
     int node; /* os index of this rank's NUMA node, -1: do not bind */
     enum cf_numa_policy policy;
     bool huge;
+    const char *note; /* for cf_rank_ready.note, besides what the memory has to say; NULL or "": nothing */
     /* Rank 0: file bytes loaded by all ranks so far and to load. May be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
@@ -43,8 +46,9 @@ struct cf_batch {
 struct cf_rank_ready {
     bool ready;
     uint64_t bytes, pages, local, huge;
-    double load_seconds;
-    char note[160];
+    double load_seconds, read_seconds, pack_seconds, audit_seconds; /* the first is the sum of these and the rest */
+    uint64_t load_bytes;                                            /* of the file */
+    char note[CF_NOTE_BYTES];
 };
 struct cf_domain_count {
     uint32_t tensors;
@@ -54,7 +58,7 @@ struct cf_domain_count {
 struct cf_rank_counts {
     bool here;
     double compute, exchange, wait;
-    uint64_t resident;
+    uint64_t resident, peak; /* bytes of memory, now and at most (cf_memory_peak) */
     struct cf_domain_count domain[CF_DOMAINS];
 };
 

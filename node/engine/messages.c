@@ -67,7 +67,8 @@ int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k) {
 static void take_ready(struct cf_engine *g, int from, const Cf__Ready *r) {
     struct cf_rank_ready *k = &g->ready[from];
     k->ready = true, k->bytes = r->bytes, k->pages = r->pages, k->local = r->pages_local, k->huge = r->pages_huge;
-    k->load_seconds = r->load_seconds;
+    k->load_seconds = r->load_seconds, k->load_bytes = r->load_bytes;
+    k->read_seconds = r->read_seconds, k->pack_seconds = r->pack_seconds, k->audit_seconds = r->audit_seconds;
     snprintf(k->note, sizeof k->note, "%s", r->note ? r->note : "");
 }
 
@@ -75,7 +76,7 @@ static void take_counts(struct cf_engine *g, int from, const Cf__Statistics *s) 
     struct cf_rank_counts *k = &g->counts[from];
     memset(k, 0, sizeof *k);
     k->here = true, k->compute = s->compute, k->exchange = s->exchange, k->wait = s->wait,
-    k->resident = s->rss_anonymous;
+    k->resident = s->rss_anonymous, k->peak = s->peak;
     for (size_t i = 0; i < s->n_domains; i++) {
         const Cf__DomainStatistics *d = s->domains[i];
         if (d->domain < CF_DOMAINS)

@@ -1,6 +1,8 @@
 /* From a plan to a rank that is ready: program, arena, weights, cache, audit. And the end of an engine. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "node/engine/state.h"
 #include "transport/clock.h"
@@ -75,6 +77,7 @@ static void load_progress(void *ctx, uint64_t done, uint64_t total) {
 static int allocate(struct cf_engine *g, struct cf_error *e) {
     uint32_t threads = cf_team_size(g->o.team);
     uint64_t buffers = 0;
+    g->load_start = cf_now();
     g->contexts = calloc(g->plan.n_flight, sizeof *g->contexts);
     g->queue = calloc(g->queue_room, sizeof *g->queue);
     g->filled = calloc(g->plan.n_seqs, sizeof *g->filled);
@@ -90,29 +93,36 @@ static int allocate(struct cf_engine *g, struct cf_error *e) {
 static void touch_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct cf_engine *g = ctx;
     uint32_t first, last;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
     while (cf_team_next(team, thread, 4, &first, &last))
-        for (size_t at = (size_t)first << 20; at < (size_t)last << 20 && at < g->arena.used; at += 4096) {
+        for (size_t at = (size_t)first << 20; at < (size_t)last << 20 && at < g->arena.used; at += page) {
             volatile char *p = g->arena.base + at;
             *p = *p;
         }
 }
 
 static int load(struct cf_engine *g, struct cf_error *e) {
-    double start = cf_now();
-    bool zero = g->plan.zero_rank == g->rank;
-    if (cf_weights_load(&g->weights, g->o.model, g->o.gguf, &g->arena, g->o.team, zero, load_progress, g, e)) return -1;
+    struct cf_load l = {.model = g->o.model,
+        .gguf = g->o.gguf,
+        .arena = &g->arena,
+        .team = g->o.team,
+        .zero = g->plan.zero_rank == g->rank,
+        .progress = load_progress,
+        .ctx = g};
+    if (cf_weights_load(&g->weights, &l, &g->load_stats, e)) return -1;
     if (cf_kv_place(&g->kv, &g->arena, e)) return -1;
     cf_team_do(g->o.team, touch_thread, g, (uint32_t)((g->arena.used >> 20) + 1));
     cf_rope_frequencies(&g->o.model->rope, g->rope_freq, &g->rope_mscale);
     for (int d = 0; d < CF_DOMAINS; d++)
         g->own.domain[d].tensors = g->weights.tensors[d], g->own.domain[d].bytes = g->weights.bytes[d];
     g->own.domain[CF_TEMPORAL].bytes = cf_kv_bytes(&g->kv);
-    g->load_seconds = cf_now() - start;
     return cf__polled(g, e);
 }
 
 static int post_ready(struct cf_engine *g, struct cf_error *e) {
     struct cf_audit audit;
+    char note[CF_NOTE_BYTES];
+    double start = cf_now();
     if (cf_arena_audit(&g->arena, &audit, e)) return -1;
     double share = audit.pages ? (double)audit.local / (double)audit.pages : 1.0;
     if (g->o.policy == CF_NUMA_STRICT && share < 0.99)
@@ -120,7 +130,11 @@ static int post_ready(struct cf_engine *g, struct cf_error *e) {
             e, CF_ERR_MEMORY, "--numa strict: only %.1f %% of the pages lie on node %d", 100.0 * share, g->o.node);
     Cf__Ready r = CF__READY__INIT;
     r.bytes = g->arena.used, r.pages = audit.pages, r.pages_local = audit.local, r.pages_huge = audit.huge;
-    r.note = g->arena.note, r.load_seconds = g->load_seconds;
+    const char *more = g->o.note ? g->o.note : "";
+    snprintf(note, sizeof note, "%s%s%s", g->arena.note, *g->arena.note && *more ? "; " : "", more);
+    r.note = note, r.load_bytes = g->load_stats.bytes;
+    r.read_seconds = g->load_stats.read, r.pack_seconds = g->load_stats.pack;
+    r.audit_seconds = cf_now() - start, r.load_seconds = cf_now() - g->load_start;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_READY, env.ready = &r;
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);

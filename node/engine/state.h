@@ -85,7 +85,8 @@ struct cf_engine {
     struct cf_rank_counts own;
     struct cf_error poll_error;
     bool poll_failed;
-    double load_seconds;
+    double load_start;
+    struct cf_load_stats load_stats;
 };
 
 /* messages.c */

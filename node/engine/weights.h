@@ -1,11 +1,13 @@
-/* The slices of the model that one rank holds: measured from the plan, then read, cut and packed into its arena.
- */
+/* The slices of the model that one rank holds: measured from the plan (weights.c), then read, cut and packed into its
+ * arena (load.c). */
 #ifndef COFFER_NODE_ENGINE_WEIGHTS_H
 #define COFFER_NODE_ENGINE_WEIGHTS_H
 
 #include "node/memory/arena.h"
 #include "node/memory/team.h"
 #include "node/model/plan.h"
+
+enum { CF__WEIGHT_ALIGN = 4096 }; /* of a matrix in the arena: no two share a page of the usual size */
 
 /* A matrix slice as tiles of 16 rows, or a vector in f32. */
 struct cf_weight {
@@ -35,16 +37,33 @@ static inline struct cf_weight *cf_weight_of(const struct cf_weights *w, enum cf
     return &w->w[role < CF_FIRST_LAYER_ROLE ? w->n_layers : layer][role];
 }
 
-/* Fills everything but the data pointers: what `rank` must hold. bytes[] then tells the arena's size (plus 4 KiB per
- * tensor for alignment). */
+/* Fills everything but the data pointers: what `rank` must hold. cf_weights_bytes() is then the arena's size,
+ * alignment included. */
 int cf_weights_measure(struct cf_weights *w, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
     int rank, struct cf_error *e);
 uint64_t cf_weights_bytes(const struct cf_weights *w);
 
-/* Reads and packs with all threads of the team; thread 0 polls. progress (may be NULL) is called by thread 0 now and
- * then with file bytes done and to do. zero: leave all matrices zero (test hook). */
-int cf_weights_load(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g, struct cf_arena *arena,
-    struct cf_team *team, bool zero, void (*progress)(void *ctx, uint64_t done, uint64_t total), void *ctx,
+/* What loading is given. progress (may be NULL) is called by thread 0 now and then with file bytes done and to do. */
+struct cf_load {
+    const struct cf_model *model;
+    const struct cf_gguf *gguf;
+    struct cf_arena *arena;
+    struct cf_team *team;
+    bool zero; /* leave all matrices zero (test hook) */
+    void (*progress)(void *ctx, uint64_t done, uint64_t total);
+    void *ctx;
+};
+
+/* What it took. read and pack are seconds of the threads' mean; pack includes the first touch of the arena. */
+struct cf_load_stats {
+    uint64_t bytes; /* read from the file */
+    double read, pack;
+};
+
+/* Reads and packs with all threads of the team, in the order of the file; thread 0 polls. */
+int cf_weights_load(struct cf_weights *w, const struct cf_load *l, struct cf_load_stats *stats, struct cf_error *e);
+/* Private to weights.c and load.c. */
+int cf__weights_place(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g, struct cf_arena *arena,
     struct cf_error *e);
 void cf_weights_free(struct cf_weights *w);
 

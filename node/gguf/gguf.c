@@ -1,5 +1,4 @@
-/* Opening a GGUF file or a split set, look-ups, and reading tensor bytes. See gguf.h; internal.h lists the other parts.
- */
+/* Opening a GGUF file or a split set, and look-ups. See gguf.h; internal.h lists the other parts. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -15,7 +14,7 @@
 
 static int open_file(struct cf__file *f, const char *path, struct cf_error *e) {
     struct stat st;
-    *f = (struct cf__file){.path = strdup(path), .fd = -1, .alignment = 32};
+    *f = (struct cf__file){.path = strdup(path), .fd = -1, .direct_fd = -1, .alignment = 32};
     if (!f->path) return cf_fail(e, CF_ERR_MEMORY, "%s: no memory", path);
     /* O_NONBLOCK: a pipe of that name must not hold us up. */
     f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -28,6 +27,7 @@ static int open_file(struct cf__file *f, const char *path, struct cf_error *e) {
 
 static void close_file(struct cf__file *f) {
     if (f->fd >= 0) close(f->fd);
+    if (f->direct_fd >= 0) close(f->direct_fd);
     free(f->path);
     free(f->values);
 }
@@ -305,27 +305,4 @@ const struct cf_gguf_tensor *cf_gguf_tensor_at(const struct cf_gguf *g, size_t i
 
 const struct cf_gguf_tensor *cf_gguf_tensor(const struct cf_gguf *g, const char *name) {
     return find_item(g->by_name, g->n_tensors, name);
-}
-
-int cf_gguf_read(
-    const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e) {
-    const struct cf__file *f = &g->files[t->file];
-    if (offset > t->bytes || n > t->bytes - offset) {
-        return cf_fail(e, CF_ERR_LIMIT, "%s: tensor %s: %zu bytes from byte %" PRIu64 " asked for, but it has %" PRIu64,
-            f->path, t->name, n, offset, t->bytes);
-    }
-    unsigned char *to = buf;
-    uint64_t at = t->offset + offset;
-    while (n) {
-        ssize_t got = pread(f->fd, to, n, (off_t)at);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) return cf_fail(e, CF_ERR_FILE, "%s: tensor %s: %s", f->path, t->name, strerror(errno));
-        if (got == 0)
-            return cf_fail(
-                e, CF_ERR_FILE, "%s: tensor %s: the file became shorter while it was open", f->path, t->name);
-        to += got;
-        at += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return 0;
 }

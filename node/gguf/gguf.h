@@ -93,4 +93,28 @@ const struct cf_gguf_tensor *cf_gguf_tensor(const struct cf_gguf *g, const char 
 int cf_gguf_read(
     const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e);
 
+/* From now on cf_gguf_fetch() can read past the page cache (O_DIRECT), and what reading the header left in it is
+ * dropped. -1 with the reason if a file's file system cannot: reads then stay as they were. */
+int cf_gguf_direct(struct cf_gguf *g, struct cf_error *e);
+bool cf_gguf_is_direct(const struct cf_gguf *g);
+
+/* A part of a tensor for a loader. */
+struct cf_gguf_part {
+    const struct cf_gguf_tensor *t;
+    uint64_t offset; /* of the tensor */
+    size_t n;
+    bool cached; /* through the page cache even after cf_gguf_direct() */
+};
+
+/* As cf_gguf_read(), but wherever in the buffer suits the way of reading: *data is set to the first byte. buf must be
+ * aligned to cf_gguf_align() and have room for n + cf_gguf_slack() bytes. */
+int cf_gguf_fetch(
+    const struct cf_gguf *g, const struct cf_gguf_part *part, void *buf, const char **data, struct cf_error *e);
+size_t cf_gguf_align(const struct cf_gguf *g);
+size_t cf_gguf_slack(const struct cf_gguf *g);
+
+/* Hints about the page cache; the kernel may ignore them. Soon: begin to read now. Done: nobody here needs it again. */
+void cf_gguf_soon(const struct cf_gguf *g, const struct cf_gguf_part *part);
+void cf_gguf_done(const struct cf_gguf *g, const struct cf_gguf_part *part);
+
 #endif

@@ -3,6 +3,7 @@
  *   gguf.c     opening, the set of files, look-ups           pool.c     memory that lives as long as the reader
  *   cursor.c   the bytes of one header, in order             values.c   keys and values
  *   tensors.c  the tensor table and its proofs               split.c    names and numbers of split sets
+ *   read.c     tensor bytes, through the page cache or not
  */
 #ifndef COFFER_NODE_GGUF_INTERNAL_H
 #define COFFER_NODE_GGUF_INTERNAL_H
@@ -39,6 +40,7 @@ void cf__pool_free(struct cf__pool *p);
 struct cf__file {
     char *path;
     int fd;
+    int direct_fd; /* opened with O_DIRECT, or -1 */
     uint64_t size;
     uint32_t version;
     uint64_t alignment;
@@ -56,6 +58,7 @@ struct cf_gguf {
     const void **by_key;  /* [files[0].n_values] sorted by key */
     const void **by_name; /* [n_tensors] sorted by name */
     uint64_t bytes, hash;
+    size_t direct_align; /* of addresses, offsets and sizes of direct reads; 0: none are done */
     struct cf__pool pool;
 };
 

@@ -64,5 +64,7 @@ static inline double cf_audit_huge_percent(const struct cf_audit *a) {
 
 /* Resident memory of this process from /proc/self: anonymous + hugetlb bytes. */
 uint64_t cf_memory_resident(void);
+/* The most that was ever resident (VmHWM: programs and shared memory count too), + hugetlb bytes of now. */
+uint64_t cf_memory_peak(void);
 
 #endif

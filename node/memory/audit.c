@@ -136,3 +136,10 @@ uint64_t cf_memory_resident(void) {
     cf__memory_field("/proc/self/status", "HugetlbPages", &hugetlb);
     return anonymous + hugetlb;
 }
+
+uint64_t cf_memory_peak(void) {
+    uint64_t peak = 0, hugetlb = 0;
+    cf__memory_field("/proc/self/status", "VmHWM", &peak);
+    cf__memory_field("/proc/self/status", "HugetlbPages", &hugetlb);
+    return peak + hugetlb;
+}

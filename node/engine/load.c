@@ -1,0 +1,205 @@
+/* Fills the arena: tensor bytes come from the file by pread into a small stage of each thread and go from there,
+ * packed, to their place. See weights.h.
+ *
+ * The work is cut into items of about a megabyte, taken one by one by whichever thread is free, in the order of the
+ * file: the disk sees one stream, and ranks of one host walk through the file together, so that what one has brought
+ * into the page cache the others find there.
+ *
+ * A matrix whose columns are split is read whole and cut in memory. With direct reads each rank of the host would fetch
+ * it from the disk: such a matrix goes through the page cache even then, and is dropped from it behind the readers. */
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "node/engine/weights.h"
+#include "transport/clock.h"
+
+enum {
+    READ_BYTES = 1 << 20,     /* aim of one pread: stays in the second cache until it is packed */
+    DIRECT_BYTES = 4 << 20,   /* past the page cache: large, because the disk's queue holds one per thread */
+    AHEAD_BYTES = 16 << 20,   /* hinted before it is read */
+    BEHIND_BYTES = 512 << 20, /* what slower ranks of this host may lag behind before they read again */
+    STAGE_ALIGN = 64,
+};
+
+/* A run of tiles of one matrix, or a whole vector. */
+struct item {
+    struct cf_weight *w;
+    struct cf_gguf_part part;
+    uint32_t tile0, tiles; /* tiles 0: a vector */
+};
+
+/* One thread's. */
+struct worker {
+    char *stage; /* [room] as the file has it */
+    float *row;  /* [vector_columns] a decoded vector */
+    double read, pack;
+};
+
+struct job {
+    const struct cf_load *l;
+    struct item *items; /* in the order of the file */
+    uint32_t n_items, room_items;
+    size_t stage_bytes;
+    uint64_t vector_columns;
+    struct worker *workers; /* [threads] */
+    uint64_t total;
+    _Atomic uint64_t done;
+    _Atomic uint32_t next;
+    atomic_bool failed;
+    struct cf_error error; /* of the first that failed */
+};
+
+/* ---- what is to be read ---- */
+
+static int add(struct job *j, const struct item *it, struct cf_error *e) {
+    if (j->n_items == j->room_items) {
+        uint32_t room = j->room_items ? 2 * j->room_items : 1024;
+        struct item *more = realloc(j->items, room * sizeof *more);
+        if (!more) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+        j->items = more, j->room_items = room;
+    }
+    j->items[j->n_items++] = *it;
+    j->total += it->part.n;
+    if (it->part.n > j->stage_bytes) j->stage_bytes = it->part.n;
+    return 0;
+}
+
+static int add_matrix(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
+    bool direct = cf_gguf_is_direct(j->l->gguf), cut = k->c1 - k->c0 < t->ne[0];
+    uint32_t aim = direct && !cut ? DIRECT_BYTES : READ_BYTES, tiles = cf_weight_tiles(k);
+    uint32_t step = (uint32_t)(aim / (t->row_bytes * CF_TILE));
+    if (!step) step = 1;
+    for (uint32_t tile = 0; tile < tiles; tile += step) {
+        uint32_t n = tiles - tile < step ? tiles - tile : step, row = tile * CF_TILE;
+        uint32_t rows = k->rows - row < n * CF_TILE ? k->rows - row : n * CF_TILE;
+        struct item it = {k, {t, (k->row0 + row) * t->row_bytes, rows * t->row_bytes, direct && cut}, tile, n};
+        if (add(j, &it, e)) return -1;
+    }
+    return 0;
+}
+
+static int add_vector(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
+    if (t->ne[0] > j->vector_columns) j->vector_columns = t->ne[0];
+    return add(j, &(struct item){k, {t, 0, t->bytes, false}, 0, 0}, e);
+}
+
+static int compare(const void *a, const void *b) {
+    const struct cf_gguf_part *p = &((const struct item *)a)->part, *q = &((const struct item *)b)->part;
+    if (p->t->file != q->t->file) return p->t->file < q->t->file ? -1 : 1;
+    uint64_t x = p->t->offset + p->offset, y = q->t->offset + q->offset;
+    return x < y ? -1 : x > y;
+}
+
+static int list(struct job *j, struct cf_weights *w, struct cf_error *e) {
+    const struct cf_model *m = j->l->model;
+    for (uint32_t l = 0; l < m->n_layers; l++) {
+        for (int role = l ? CF_FIRST_LAYER_ROLE : 0; role < CF_ROLES; role++) {
+            struct cf_weight *k = cf_weight_of(w, (enum cf_role)role, l);
+            if (!k->type) continue;
+            const struct cf_gguf_tensor *t = cf_model_tensor(m, j->l->gguf, (enum cf_role)role, l);
+            if (!k->tile_bytes ? add_vector(j, k, t, e) : !j->l->zero && add_matrix(j, k, t, e)) return -1;
+        }
+    }
+    qsort(j->items, j->n_items, sizeof *j->items, compare);
+    return 0;
+}
+
+/* ---- reading it ---- */
+
+static void pack(const struct item *it, const char *data) {
+    const struct cf_weight *w = it->w;
+    uint64_t row_bytes = it->part.t->row_bytes, rows = it->part.n / row_bytes;
+    size_t skip = (size_t)(w->c0 / w->type->block) * w->type->block_bytes;
+    for (uint32_t tile = 0; tile < it->tiles; tile++) {
+        const void *lanes[CF_TILE];
+        for (uint64_t i = 0, row = (uint64_t)tile * CF_TILE; i < CF_TILE; i++, row++)
+            lanes[i] = row < rows ? data + row * row_bytes + skip : NULL;
+        w->type->pack(w->tiles + (it->tile0 + tile) * w->tile_bytes, lanes, w->c0, w->c1);
+    }
+}
+
+static int load_item(struct job *j, const struct item *it, struct worker *k, struct cf_error *e) {
+    const char *data;
+    double start = cf_now();
+    if (cf_gguf_fetch(j->l->gguf, &it->part, k->stage, &data, e)) return -1;
+    double middle = cf_now();
+    if (it->tiles) {
+        pack(it, data);
+    } else {
+        it->w->type->decode(data, k->row, it->part.t->ne[0]);
+        memcpy(it->w->vector, k->row + it->w->c0, (it->w->c1 - it->w->c0) * sizeof(float));
+    }
+    k->read += middle - start, k->pack += cf_now() - middle;
+    return 0;
+}
+
+/* Each item passes here once: tells the kernel of the item that lies AHEAD of it, and of the one far BEHIND. */
+static void hint(const struct job *j, uint32_t i) {
+    const struct item *it = j->items;
+    bool direct = cf_gguf_is_direct(j->l->gguf);
+    uint32_t ahead = AHEAD_BYTES / READ_BYTES, behind = BEHIND_BYTES / READ_BYTES;
+    if (j->n_items - i > ahead && (!direct || it[i + ahead].part.cached)) cf_gguf_soon(j->l->gguf, &it[i + ahead].part);
+    if (i >= behind && it[i - behind].part.cached) cf_gguf_done(j->l->gguf, &it[i - behind].part);
+}
+
+static void load_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct job *j = ctx;
+    uint32_t i;
+    while (!atomic_load(&j->failed) && (i = atomic_fetch_add(&j->next, 1)) < j->n_items) {
+        struct cf_error e = {0};
+        hint(j, i);
+        if (load_item(j, &j->items[i], &j->workers[thread], &e)) {
+            bool no = false;
+            if (atomic_compare_exchange_strong(&j->failed, &no, true)) j->error = e;
+        }
+        atomic_fetch_add(&j->done, j->items[i].part.n);
+        if (thread == 0 && j->l->progress) j->l->progress(j->l->ctx, atomic_load(&j->done), j->total);
+        cf_team_breathe(team, thread);
+    }
+}
+
+/* The stages are touched by nobody but their threads, so they lie on the node. */
+static int open_workers(struct job *j, uint32_t threads, struct cf_error *e) {
+    size_t align = cf_gguf_align(j->l->gguf);
+    if (align < STAGE_ALIGN) align = STAGE_ALIGN;
+    size_t room = (j->stage_bytes + cf_gguf_slack(j->l->gguf)) / align * align + align;
+    j->workers = calloc(threads, sizeof *j->workers);
+    for (uint32_t i = 0; j->workers && i < threads; i++) {
+        struct worker *k = &j->workers[i];
+        k->stage = aligned_alloc(align, room);
+        k->row = calloc(j->vector_columns + 1, sizeof *k->row);
+        if (!k->stage || !k->row) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    }
+    return j->workers ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+}
+
+static void close_job(struct job *j, uint32_t threads) {
+    for (uint32_t i = 0; i < j->n_items && cf_gguf_is_direct(j->l->gguf); i++)
+        if (j->items[i].part.cached) cf_gguf_done(j->l->gguf, &j->items[i].part);
+    for (uint32_t i = 0; j->workers && i < threads; i++) {
+        free(j->workers[i].stage);
+        free(j->workers[i].row);
+    }
+    free(j->workers);
+    free(j->items);
+}
+
+int cf_weights_load(struct cf_weights *w, const struct cf_load *l, struct cf_load_stats *stats, struct cf_error *e) {
+    struct job j = {.l = l};
+    uint32_t threads = cf_team_size(l->team);
+    *stats = (struct cf_load_stats){0};
+    int rc = cf__weights_place(w, l->model, l->gguf, l->arena, e) || list(&j, w, e) || open_workers(&j, threads, e);
+    if (!rc) {
+        cf_team_do(l->team, load_thread, &j, 0);
+        stats->bytes = j.total;
+        for (uint32_t i = 0; i < threads; i++)
+            stats->read += j.workers[i].read / threads, stats->pack += j.workers[i].pack / threads;
+        if (atomic_load(&j.failed)) {
+            *e = j.error;
+            rc = -1;
+        }
+    }
+    close_job(&j, threads);
+    return rc ? -1 : 0;
+}
