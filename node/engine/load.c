@@ -15,8 +15,10 @@
 #include "transport/clock.h"
 
 enum {
-    READ_BYTES = 1 << 20,     /* aim of one pread: stays in the second cache until it is packed */
-    DIRECT_BYTES = 4 << 20,   /* past the page cache: large, because the disk's queue holds one per thread */
+    READ_BYTES = 1 << 20,    /* aim of one pread: stays in the second cache until it is packed */
+    DIRECT_BYTES = 4 << 20,  /* past the page cache: more at once, for the disk's queue */
+    STAGES_BYTES = 32 << 20, /* all stages together, unless there are a great many threads */
+    LEAST_BYTES = 256 << 10,
     AHEAD_BYTES = 16 << 20,   /* hinted before it is read */
     BEHIND_BYTES = 512 << 20, /* what slower ranks of this host may lag behind before they read again */
     STAGE_ALIGN = 64,
@@ -31,8 +33,11 @@ struct item {
 
 /* One thread's. */
 struct worker {
-    char *stage; /* [room] as the file has it */
-    float *row;  /* [vector_columns] a decoded vector */
+    struct {
+        struct cf_gguf_flight *flight;
+        char *stage; /* [room] as the file has it */
+    } part[2];       /* the one in hand and, with direct reads, the one behind it */
+    float *row;      /* [vector_columns] a decoded vector */
     double read, pack;
 };
 
@@ -40,6 +45,7 @@ struct job {
     const struct cf_load *l;
     struct item *items; /* in the order of the file */
     uint32_t n_items, room_items;
+    uint32_t most_bytes; /* of an item */
     size_t stage_bytes;
     uint64_t vector_columns;
     struct worker *workers; /* [threads] */
@@ -68,6 +74,7 @@ static int add(struct job *j, const struct item *it, struct cf_error *e) {
 static int add_matrix(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
     bool direct = cf_gguf_is_direct(j->l->gguf), cut = k->c1 - k->c0 < t->ne[0];
     uint32_t aim = direct && !cut ? DIRECT_BYTES : READ_BYTES, tiles = cf_weight_tiles(k);
+    if (aim > j->most_bytes) aim = j->most_bytes;
     uint32_t step = (uint32_t)(aim / (t->row_bytes * CF_TILE));
     if (!step) step = 1;
     for (uint32_t tile = 0; tile < tiles; tile += step) {
@@ -119,10 +126,10 @@ static void pack(const struct item *it, const char *data) {
     }
 }
 
-static int load_item(struct job *j, const struct item *it, struct worker *k, struct cf_error *e) {
+static int load_item(const struct item *it, struct worker *k, int part, struct cf_error *e) {
     const char *data;
     double start = cf_now();
-    if (cf_gguf_fetch(j->l->gguf, &it->part, k->stage, &data, e)) return -1;
+    if (cf_gguf_end(k->part[part].flight, &data, e)) return -1;
     double middle = cf_now();
     if (it->tiles) {
         pack(it, data);
@@ -138,49 +145,78 @@ static int load_item(struct job *j, const struct item *it, struct worker *k, str
 static void hint(const struct job *j, uint32_t i) {
     const struct item *it = j->items;
     bool direct = cf_gguf_is_direct(j->l->gguf);
-    uint32_t ahead = AHEAD_BYTES / READ_BYTES, behind = BEHIND_BYTES / READ_BYTES;
+    uint32_t ahead = cf_team_size(j->l->team) + AHEAD_BYTES / READ_BYTES;
+    uint32_t behind = BEHIND_BYTES / (j->most_bytes < READ_BYTES ? j->most_bytes : READ_BYTES);
     if (j->n_items - i > ahead && (!direct || it[i + ahead].part.cached)) cf_gguf_soon(j->l->gguf, &it[i + ahead].part);
     if (i >= behind && it[i - behind].part.cached) cf_gguf_done(j->l->gguf, &it[i - behind].part);
 }
 
+/* The next item, with its reading begun; NULL: none is left. */
+static const struct item *take(struct job *j, struct worker *k, int part) {
+    uint32_t i = atomic_load(&j->failed) ? j->n_items : atomic_fetch_add(&j->next, 1);
+    if (i >= j->n_items) return NULL;
+    hint(j, i);
+    cf_gguf_begin(k->part[part].flight, &j->items[i].part, k->part[part].stage);
+    return &j->items[i];
+}
+
 static void load_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct job *j = ctx;
-    uint32_t i;
-    while (!atomic_load(&j->failed) && (i = atomic_fetch_add(&j->next, 1)) < j->n_items) {
+    struct worker *k = &j->workers[thread];
+    int parts = cf_gguf_is_direct(j->l->gguf) ? 2 : 1, part = 0;
+    for (const struct item *it = take(j, k, 0), *next = NULL; it; it = next) {
         struct cf_error e = {0};
-        hint(j, i);
-        if (load_item(j, &j->items[i], &j->workers[thread], &e)) {
+        if (parts == 2) next = take(j, k, !part);
+        if (load_item(it, k, part, &e)) {
             bool no = false;
             if (atomic_compare_exchange_strong(&j->failed, &no, true)) j->error = e;
+            return;
         }
-        atomic_fetch_add(&j->done, j->items[i].part.n);
+        atomic_fetch_add(&j->done, it->part.n);
         if (thread == 0 && j->l->progress) j->l->progress(j->l->ctx, atomic_load(&j->done), j->total);
         cf_team_breathe(team, thread);
+        if (parts == 2)
+            part = !part;
+        else
+            next = take(j, k, 0);
     }
 }
 
 /* The stages are touched by nobody but their threads, so they lie on the node. */
-static int open_workers(struct job *j, uint32_t threads, struct cf_error *e) {
-    size_t align = cf_gguf_align(j->l->gguf);
-    if (align < STAGE_ALIGN) align = STAGE_ALIGN;
-    size_t room = (j->stage_bytes + cf_gguf_slack(j->l->gguf)) / align * align + align;
-    j->workers = calloc(threads, sizeof *j->workers);
-    for (uint32_t i = 0; j->workers && i < threads; i++) {
-        struct worker *k = &j->workers[i];
-        k->stage = aligned_alloc(align, room);
-        k->row = calloc(j->vector_columns + 1, sizeof *k->row);
-        if (!k->stage || !k->row) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+static int open_worker(const struct job *j, struct worker *k, struct cf_error *e) {
+    const struct cf_gguf *g = j->l->gguf;
+    size_t align = cf_gguf_align(g) > STAGE_ALIGN ? cf_gguf_align(g) : STAGE_ALIGN;
+    size_t room = (j->stage_bytes + cf_gguf_slack(g)) / align * align + align;
+    for (int i = 0; i < (cf_gguf_is_direct(g) ? 2 : 1); i++) {
+        if (cf_gguf_flight_open(&k->part[i].flight, g, e)) return -1;
+        k->part[i].stage = aligned_alloc(align, room);
+        if (!k->part[i].stage) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     }
-    return j->workers ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    k->row = calloc(j->vector_columns + 1, sizeof *k->row);
+    return k->row ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+}
+
+static int open_workers(struct job *j, uint32_t threads, struct cf_error *e) {
+    j->workers = calloc(threads, sizeof *j->workers);
+    if (!j->workers) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    for (uint32_t i = 0; i < threads; i++)
+        if (open_worker(j, &j->workers[i], e)) return -1;
+    return 0;
+}
+
+static void close_worker(struct worker *k) {
+    for (int i = 0; i < 2; i++) {
+        cf_gguf_flight_close(k->part[i].flight); /* before its stage goes */
+        free(k->part[i].stage);
+    }
+    free(k->row);
 }
 
 static void close_job(struct job *j, uint32_t threads) {
     for (uint32_t i = 0; i < j->n_items && cf_gguf_is_direct(j->l->gguf); i++)
         if (j->items[i].part.cached) cf_gguf_done(j->l->gguf, &j->items[i].part);
-    for (uint32_t i = 0; j->workers && i < threads; i++) {
-        free(j->workers[i].stage);
-        free(j->workers[i].row);
-    }
+    for (uint32_t i = 0; j->workers && i < threads; i++)
+        close_worker(&j->workers[i]);
     free(j->workers);
     free(j->items);
 }
@@ -188,6 +224,8 @@ static void close_job(struct job *j, uint32_t threads) {
 int cf_weights_load(struct cf_weights *w, const struct cf_load *l, struct cf_load_stats *stats, struct cf_error *e) {
     struct job j = {.l = l};
     uint32_t threads = cf_team_size(l->team);
+    j.most_bytes = STAGES_BYTES / threads / (cf_gguf_is_direct(l->gguf) ? 2 : 1);
+    if (j.most_bytes < LEAST_BYTES) j.most_bytes = LEAST_BYTES;
     *stats = (struct cf_load_stats){0};
     int rc = cf__weights_place(w, l->model, l->gguf, l->arena, e) || list(&j, w, e) || open_workers(&j, threads, e);
     if (!rc) {

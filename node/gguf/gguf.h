@@ -113,6 +113,14 @@ int cf_gguf_fetch(
 size_t cf_gguf_align(const struct cf_gguf *g);
 size_t cf_gguf_slack(const struct cf_gguf *g);
 
+/* One cf_gguf_fetch() at a time that may go on while the caller works: begin, then end, which waits for it. Between the
+ * two, and until the close, buf belongs to the flight. One flight is for one thread. */
+struct cf_gguf_flight;
+int cf_gguf_flight_open(struct cf_gguf_flight **out, const struct cf_gguf *g, struct cf_error *e);
+void cf_gguf_flight_close(struct cf_gguf_flight *f);
+void cf_gguf_begin(struct cf_gguf_flight *f, const struct cf_gguf_part *part, void *buf);
+int cf_gguf_end(struct cf_gguf_flight *f, const char **data, struct cf_error *e);
+
 /* Hints about the page cache; the kernel may ignore them. Soon: begin to read now. Done: nobody here needs it again. */
 void cf_gguf_soon(const struct cf_gguf *g, const struct cf_gguf_part *part);
 void cf_gguf_done(const struct cf_gguf *g, const struct cf_gguf_part *part);

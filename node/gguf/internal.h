@@ -3,7 +3,7 @@
  *   gguf.c     opening, the set of files, look-ups           pool.c     memory that lives as long as the reader
  *   cursor.c   the bytes of one header, in order             values.c   keys and values
  *   tensors.c  the tensor table and its proofs               split.c    names and numbers of split sets
- *   read.c     tensor bytes, through the page cache or not
+ *   read.c     tensor bytes, through the page cache or not   flight.c   the same, while the caller works
  */
 #ifndef COFFER_NODE_GGUF_INTERNAL_H
 #define COFFER_NODE_GGUF_INTERNAL_H
@@ -98,6 +98,15 @@ bool cf__value_unsigned(const struct cf_gguf_value *v, uint64_t *out);
 int cf__read_tensors(struct cf__scan *c, struct cf_gguf *g, uint32_t file, uint64_t n);
 /* After the table: offsets become absolute, and every tensor is proven to lie in the file and apart from the others. */
 int cf__place_tensors(struct cf__scan *c, struct cf_gguf *g, uint32_t file, size_t first);
+
+/* The whole blocks around a part, as a direct read takes them; the part begins `before` bytes into them. -1: there are
+ * no direct reads, or the tensor has no such part. */
+struct cf__span {
+    int fd;
+    uint64_t at;
+    size_t bytes, before;
+};
+int cf__span_of(const struct cf_gguf *g, const struct cf_gguf_part *part, struct cf__span *s);
 
 /* PREFIX-0000i-of-0000n.gguf -> the path of member `want` (from 1), malloc'ed; NULL if the name has another form, or i
  * is not in 1..n. *count is n. */

@@ -55,13 +55,23 @@ int cf_gguf_fetch(
     const struct cf__file *f;
     if (check_part(g, part->t, part->offset, part->n, &f, e)) return -1;
     uint64_t at = part->t->offset + part->offset;
-    if (!g->direct_align || part->cached) {
+    struct cf__span s;
+    if (part->cached || cf__span_of(g, part, &s)) {
         *data = buf;
         return read_all(f, f->fd, part->t->name, at, part->n, part->n, 1, buf, e);
     }
-    size_t unit = g->direct_align, before = (size_t)(at % unit), n = before + part->n;
-    *data = (const char *)buf + before;
-    return read_all(f, f->direct_fd, part->t->name, at - before, n, (n + unit - 1) / unit * unit, unit, buf, e);
+    *data = (const char *)buf + s.before;
+    return read_all(f, s.fd, part->t->name, s.at, s.before + part->n, s.bytes, g->direct_align, buf, e);
+}
+
+int cf__span_of(const struct cf_gguf *g, const struct cf_gguf_part *part, struct cf__span *s) {
+    uint64_t at = part->t->offset + part->offset, unit = g->direct_align;
+    if (!unit || part->offset > part->t->bytes || part->n > part->t->bytes - part->offset) return -1;
+    s->fd = g->files[part->t->file].direct_fd;
+    s->before = (size_t)(at % unit);
+    s->at = at - s->before;
+    s->bytes = (s->before + part->n + unit - 1) / unit * unit;
+    return 0;
 }
 
 size_t cf_gguf_align(const struct cf_gguf *g) {

@@ -26,8 +26,9 @@ foreach(type q8_0 q4_0 q4_k q6_k f32)
   coffer_rank_test(sequences.${type} sequences.py 600 ${type})
 endforeach()
 coffer_rank_test(shares shares.py 300)
+coffer_rank_test(memory memory.py 300)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
-  ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares
+  ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares ranks.memory
   PROPERTIES FIXTURES_REQUIRED rank_models)
 # The figures of the shares test are times: nothing may run beside it.
 set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)
