@@ -5,3 +5,9 @@ foreach(part crash input launch)
 endforeach()
 # Its clocks are those of the released program; the sanitizers meet the same paths in failures.input and failures.launch.
 set_tests_properties(failures.crash PROPERTIES LABELS "failures;release-only")
+# A preloaded library must come after the sanitizers' own, and they take any address space.
+add_library(fail_pread SHARED ${CMAKE_CURRENT_LIST_DIR}/fail_pread.c)
+add_test(NAME failures.loading
+  COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/loading.py $<TARGET_FILE:coffer> $<TARGET_FILE:fail_pread>)
+set_tests_properties(failures.loading PROPERTIES TIMEOUT 300 LABELS "failures;release-only" PROCESSORS 2
+  ENVIRONMENT "PYTHONDONTWRITEBYTECODE=1")
