@@ -16,6 +16,9 @@ static inline void relax(void) {
     __builtin_ia32_pause();
 #elif defined(__aarch64__)
     __asm__ volatile("isb" ::: "memory");
+#elif defined(                                                                                                         \
+    __powerpc64__) /* low, then medium priority of this thread among those of its core (Power ISA, or 1,1,1) */
+    __asm__ volatile("or 1,1,1\n\tor 2,2,2" ::: "memory");
 #else
     __asm__ volatile("" ::: "memory");
 #endif
