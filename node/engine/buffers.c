@@ -65,7 +65,7 @@ static void take_context(struct cf_engine *g, struct cf_context *c, struct taker
     c->h = take(t, most(rows, want) * n_embd * sizeof(float));
     c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) : 0);
     c->sums = take(t, rows * g->program.most_own * n_embd * sizeof(float));
-    size_t stage = most(rows * n_embd, want * x->vocab);
+    size_t stage = most(rows * n_embd, g->rank == 0 ? 0 : want * x->vocab);
     stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
                             rows * (x->q + x->att));
     c->stage = take(t, stage * sizeof(float));

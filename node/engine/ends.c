@@ -77,6 +77,13 @@ int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct
     return 0;
 }
 
+/* Where this rank's slice of the logits goes, and how far apart its rows lie: rank 0 writes into the full rows. */
+static float *logits_place(const struct cf__job *j, size_t *stride) {
+    bool full = j->g->rank == 0;
+    *stride = full ? j->g->o.model->n_vocab : cf__head_weight(j->g)->rows;
+    return full ? j->c->logits + j->route->own_row0 : j->c->stage;
+}
+
 static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct cf__job *j = ctx;
     struct cf_engine *g = j->g;
@@ -85,14 +92,15 @@ static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     cf__norm_rows(j, team, thread);
     cf_team_again(team, thread, cf_weight_tiles(w));
     struct cf_rows x = cf__rows_of(&g->x, 0, g->o.model->n_embd);
-    float *y = cf__scratch_of(g, thread);
+    size_t stride;
+    float *y = cf__scratch_of(g, thread), *out = logits_place(j, &stride);
     while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w)), &first, &last)) {
         for (uint32_t t = first; t < last; t++) {
             for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
                 cf_team_breathe(team, thread);
                 uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 cf__product(g, w, t, &x, row, n, y);
-                cf__store_tile(j->c->stage, w->rows, t, w->rows, y, row, n);
+                cf__store_tile(out, stride, t, w->rows, y, row, n);
             }
         }
     }
@@ -107,6 +115,7 @@ int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_ins
     struct cf__job j = {.g = g,
         .c = c,
         .i = i,
+        .route = r,
         .source = c->h,
         .n_rows = c->n_want,
         .quantise = w->type->quantised,
@@ -121,10 +130,9 @@ int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_ins
 int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
     const struct cf_route *r = &g->program.routes[i->route];
     size_t n_vocab = g->o.model->n_vocab;
-    for (uint32_t k = 0; k <= r->x.n_in; k++) {
-        bool own = k == r->x.n_in;
-        uint32_t row0 = own ? r->own_row0 : r->in_row0[k], row1 = own ? r->own_row1 : r->in_row1[k];
-        const float *part = own ? c->stage : cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL);
+    for (uint32_t k = 0; k < r->x.n_in; k++) { /* the own slice is in its place */
+        uint32_t row0 = r->in_row0[k], row1 = r->in_row1[k];
+        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL);
         for (uint32_t w = 0; w < c->n_want; w++)
             memcpy(c->logits + w * n_vocab + row0, part + (size_t)w * (row1 - row0), (row1 - row0) * sizeof(float));
     }
