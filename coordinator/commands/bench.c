@@ -1,11 +1,10 @@
 /* coffer bench: how fast a model runs on this placement, and how far that is from what the memory can do. The way:
- * options -> (a model made for --synthetic) -> (self-launch) -> job, with bandwidth and links measured before the plan
- * -> for each layout the tests (bench_tests.c) -> tables (bench_print.c).
+ * options -> (self-launch) -> job, with bandwidth, kernels and links measured before the plan -> for each layout the
+ * tests (bench_tests.c) -> lines and tables (bench_print.c).
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench.h"
@@ -36,8 +35,9 @@ static void defaults(void *config) {
 static const struct cf_option options[] = {
     {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file (the first of a split set)", 0, 0, NULL},
     {"synthetic", 0, CF_OPT_STRING, AT(synthetic), "SHAPE:TYPE",
-        "random weights in the shape of llama-15m, llama-1b, llama-3b, llama-8b or llama-70b, of a type of coffer "
-        "synth, in a temporary file; with -m FILE the model is made there unless it is there, and stays",
+        "random weights in the shape of a known model (llama-1b, llama-8b, llama-70b, llama-405b ...; a wrong name "
+        "lists all), of a type of coffer synth (q8_0 unless given), without a file; with -m FILE the model is made "
+        "there unless it is there, and stays",
         0, 0, NULL},
     {"n-prompt", 'p', CF_OPT_STRING, AT(prompts), "LIST", "prompt tokens of the prefill tests; 0 none (default 512)", 0,
         0, NULL},
@@ -51,7 +51,7 @@ static const struct cf_option options[] = {
         CF__BENCH_REPETITIONS, NULL},
     {"no-warmup", 0, CF_OPT_NO_FLAG, AT(warm_up), NULL,
         "no unmeasured run before each test (a whole prompt, or 4 tokens)", 0, 0, NULL},
-    {"output", 'o', CF_OPT_STRING, AT(output), "FORMAT", "md, csv or json (default md)", 0, 0, NULL},
+    {"output", 'o', CF_OPT_STRING, AT(output), "FORMAT", "md, csv, json or jsonl (default md)", 0, 0, NULL},
     {"layout", 0, CF_OPT_STRING, AT(layout), "LIST",
         "tensor, layers, hybrid or domain, or several one after the other (default tensor on one host, hybrid on "
         "several)",
@@ -129,8 +129,8 @@ static int check_layouts(struct cf__bench *b, const char *names, struct cf_error
 static int check_words(const struct config *c, struct cf_error *e) {
     int node[CF_DOMAINS];
     if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
-    if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json"))
-        return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json", c->output);
+    if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json") && strcmp(c->output, "jsonl"))
+        return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);
     if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
     return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
@@ -169,6 +169,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
     struct cf_job_options o = {.command = "bench",
         .prepare = check_model,
         .model = b->model,
+        .open = b->model ? NULL : cf__bench_open,
         .layout = c->layout,
         .map = c->map,
         .numa = c->numa,
@@ -185,19 +186,20 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .measure = true,
         .timeout = c->timeout,
         .terminal = b->terminal};
-    if (cf_job_run(&o, cf__bench_tests, b, e)) return cf_exit_status(e);
-    if (b->n_tests && cf__bench_print(b, e)) {
+    int rc = cf_job_run(&o, cf__bench_tests, b, e);
+    struct cf_error unused;
+    if (b->n_ranks && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
         cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
         b->status = cf_exit_status(e);
     }
+    if (rc) return cf_exit_status(e);
     cf_terminal_status(b->terminal, b->status);
     return b->status;
 }
 
 /* In front of ranks, or as one. */
 static int launch_or_run(const struct config *c, struct cf__bench *b, struct cf_error *e) {
-    const char *more[] = {"--model", b->model, NULL};
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->map, .more = b->synthetic ? more : NULL};
+    struct cf_launch launch = {.ranks = c->ranks, .map = c->map};
     int status = cf_launch(&launch, e);
     if (status >= 0) {
         if (e->code && cf_terminal_speaks()) fprintf(stderr, "coffer bench: %s\n", e->text);
@@ -214,18 +216,15 @@ static int command(void *config, int argc, char **argv) {
     struct cf_error e = {0};
     struct cf_terminal terminal = {0};
     struct cf__bench b = {.terminal = &terminal};
-    struct cf__bench_file file = {0};
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     cf_terminal_open(&terminal, cf_terminal_role(), cf_terminal_speaks());
-    if (!e.code && !check_words(c, &e) && !fill(&b, c, &e) && c->synthetic &&
-        !cf__bench_model(&file, &b, c->model, cf_transport_launched(), &e))
-        b.model = file.path;
+    if (!e.code && !check_words(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
+        cf__bench_model(&b, cf_transport_launched(), &e);
     if (e.code) {
         if (cf_terminal_speaks()) fprintf(stderr, "coffer bench: %s\n", e.text);
         return cf_exit_status(&e);
     }
     int status = launch_or_run(c, &b, &e);
-    if (file.temporary) unlink(file.path);
     cf__bench_free(&b);
     return status;
 }
@@ -240,15 +239,17 @@ const struct cf_command cf_command_bench = {
         "repetitions, with the least and the most beside it; a sampler and texts take no part.\n\n"
         "Before the tests every rank measures the read bandwidth of its node with all its threads: the best of five "
         "passes through the larger of 2 GiB and four last-level caches, but never more than half of the free memory. "
-        "All ranks read at the same time, so those that share a node share its bandwidth. The roofline column is the "
-        "bytes of weights and cache that a decode test reads per second, over the sum of these bandwidths. The link "
+        "All ranks read at the same time, so those that share a node share its bandwidth. Then all multiply tiles of "
+        "the "
+        "model's types that stay in their caches. The roofline column of a decode test is the bytes of weights and "
+        "cache that it reads per second, over the sum of these bandwidths; of a prefill test, the time that its "
+        "matrix products would take at the sum of these rates, over the time it took. Attention, norms and exchanges "
+        "are in neither. The link "
         "columns are one-way times between rank 0 and each other rank, one after the other. Compute, exchange and "
         "wait are seconds of each rank's first thread per repetition.\n\n"
         "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "
         "flight (--micro-batches), and so are the chunks of a prompt, which then shrink to 64 rows if need be.\n\n"
-        "--synthetic needs no download, but for now the model is a file: it takes its size on the disk of $TMPDIR (and "
-        "in the page cache) until the bench ends, and a bench that is killed leaves it there. Under a launcher make "
-        "it first and name it with -m.",
+        "--synthetic needs no download and no disk: every rank makes the weights that it holds, in its memory.",
     .example = "coffer bench -m model.gguf -p 512 -n 128 -b 1,2,4,8,16\n"
                "coffer bench --synthetic llama-1b:q4_k_m --ranks 2 --layout tensor,layers -o csv",
     .options = options,

@@ -1,5 +1,5 @@
 /* Private to `coffer bench`: the command line (bench.c), the model that --synthetic makes (bench_model.c), the tests
- * (bench_tests.c) and what is printed of them (bench_print.c). */
+ * (bench_tests.c), what the hardware would allow them (bench_limit.c) and what is printed of them (bench_print.c). */
 #ifndef COFFER_COORDINATOR_COMMANDS_BENCH_H
 #define COFFER_COORDINATOR_COMMANDS_BENCH_H
 
@@ -20,8 +20,11 @@ struct cf__bench_test {
     uint32_t n;                            /* repetitions */
     double seconds[CF__BENCH_REPETITIONS]; /* ascending */
     uint64_t bytes_read;                   /* weights and cache, all ranks, per repetition */
-    struct cf_rank_counts *ranks;          /* [n_ranks] compute, exchange, wait per repetition; owned */
+    double limit;                 /* seconds that the measured rates would allow, see bench_limit.c; 0 unknown */
+    struct cf_rank_counts *ranks; /* [n_ranks] compute, exchange, wait per repetition; owned */
 };
+
+struct cf__synth_tensors;
 
 struct cf__bench {
     /* As asked for: */
@@ -40,24 +43,30 @@ struct cf__bench {
     double (*links)[CF_LINK_SIZES]; /* [n_ranks] owned */
     uint64_t model_bytes;
     const char *isa;
-    int status; /* 130 after Ctrl-C: the tests that are there are whole */
+    double row_seconds, head_seconds;  /* at the measured rates, per prompt token and per row of logits; 0 unknown */
+    struct cf__synth_tensors *weights; /* of a model without a file; owned */
+    int status;                        /* 130 after Ctrl-C: the tests that are there are whole */
 };
 
-/* "NAME:TYPE" -> *path, a file of that shape: `path` itself if given, made unless it is there; else a temporary file in
- * $TMPDIR, which the caller removes. Sets n_layers and n_embd. launched: makes nothing, the file must be there. */
-struct cf__bench_file {
-    char path[4096];
-    bool temporary;
-};
-int cf__bench_model(struct cf__bench_file *f, struct cf__bench *b, const char *path, bool launched, struct cf_error *e);
-int cf__bench_shape_check(struct cf__bench *b, struct cf_error *e); /* the name alone */
+/* --synthetic. _shape_check looks at the name alone and sets n_layers and n_embd. _model: the file b->model, made
+ * unless it is there (launched: it must be). _open: the model without a file (cf_job_options.open). */
+int cf__bench_shape_check(struct cf__bench *b, struct cf_error *e);
+int cf__bench_model(struct cf__bench *b, bool launched, struct cf_error *e);
+int cf__bench_open(struct cf_gguf **g, void *ctx, struct cf_error *e);
+
+/* What the measured rates allow: sets row_seconds and head_seconds; then the limit of a test. */
+void cf__bench_limits(struct cf__bench *b, const struct cf_job *j);
+void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k);
 
 /* Work of a job (job.h): all tests under the job's layout. ctx: struct cf__bench. */
 int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e);
 uint32_t cf__bench_tests_per_layout(const struct cf__bench *b);
 
-/* format: "md", "csv" or "json". To stdout. */
-int cf__bench_print(const struct cf__bench *b, struct cf_error *e);
+/* To stdout, as it comes: what stands above all tests, each test, and what stands below (also after a failure, so that
+ * JSON is whole). */
+int cf__bench_print_head(const struct cf__bench *b, struct cf_error *e);
+int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test *k, struct cf_error *e);
+int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e);
 void cf__bench_free(struct cf__bench *b);
 
 #endif

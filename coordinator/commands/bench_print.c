@@ -1,8 +1,8 @@
-/* What `coffer bench` prints: markdown for people, CSV (one line per test, the same columns always) and JSON for
- * programs. */
-#include <errno.h>
+/* What `coffer bench` prints, line by line as the tests end: markdown for people; CSV (one line per test, the same
+ * columns always), JSON and JSON lines for programs. */
 #include <jansson.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,7 +16,7 @@ struct line {
     char name[64];
     double median, least, most; /* tokens/s */
     double read;                /* bytes/s of weights and cache; of decode lines */
-    double share;               /* of the sum of bandwidths */
+    double share;               /* of the speed that the measured rates allow */
 };
 
 static double bandwidth_sum(const struct cf__bench *b) {
@@ -39,8 +39,8 @@ static void test_name(const struct cf__bench_test *k, char *out, size_t size) {
     if (k->depth && n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, " @ d%u", k->depth);
 }
 
-static struct line line_of(const struct cf__bench *b, const struct cf__bench_test *k) {
-    double tokens = k->prompt ? k->prompt : (double)k->generate * k->sequences, sum = bandwidth_sum(b);
+static struct line line_of(const struct cf__bench_test *k) {
+    double tokens = k->prompt ? k->prompt : (double)k->generate * k->sequences;
     double median = k->n % 2 ? k->seconds[k->n / 2] : (k->seconds[k->n / 2 - 1] + k->seconds[k->n / 2]) / 2;
     struct line l = {.median = tokens / median,
         .least = tokens / k->seconds[k->n - 1],
@@ -49,49 +49,52 @@ static struct line line_of(const struct cf__bench *b, const struct cf__bench_tes
         .share = NAN};
     test_name(k, l.name, sizeof l.name);
     if (k->generate) l.read = (double)k->bytes_read / median;
-    if (k->generate && sum > 0) l.share = l.read / sum;
+    if (k->limit > 0) l.share = k->limit / median;
     return l;
 }
 
 /* ---- markdown ---- */
 
-static void print_ranks(const struct cf__bench *b) {
-    printf(
+static void head_md(FILE *f, const struct cf__bench *b) {
+    fprintf(f, "model %s, %.2f GiB; kernels %s; %u repetitions\n\n", model_name(b),
+        (double)b->model_bytes / (1024.0 * 1024.0 * 1024.0), b->isa, b->repetitions);
+    fprintf(f,
         "| rank | host | node | threads | read bandwidth, GB/s | link to rank 0: 8 B, us | 16 KiB, us | 1 MiB, us |\n"
         "|---:|---|---:|---:|---:|---:|---:|---:|\n");
     for (uint32_t r = 0; r < b->n_ranks; r++) {
         const struct cf_rank_info *k = &b->ranks[r];
-        printf("| %u | %s | %d | %u | %.2f |", r, k->host, k->node, k->threads, 1e-9 * k->bandwidth);
+        fprintf(f, "| %u | %s | %d | %u | %.2f |", r, k->host, k->node, k->threads, 1e-9 * k->bandwidth);
         for (int i = 0; i < CF_LINK_SIZES; i++)
             if (r)
-                printf(" %.1f |", 1e6 * b->links[r][i]);
+                fprintf(f, " %.1f |", 1e6 * b->links[r][i]);
             else
-                printf(" |");
-        printf("\n");
+                fprintf(f, " |");
+        fprintf(f, "\n");
     }
+    fprintf(f, "\n| layout | ranks | test | tokens/s | min | max | read, GB/s | roofline |\n"
+               "|---|---:|---|---:|---:|---:|---:|---:|\n");
 }
 
-static void print_md(const struct cf__bench *b) {
-    printf("model %s, %.2f GiB; kernels %s; %u repetitions\n\n", model_name(b),
-        (double)b->model_bytes / (1024.0 * 1024.0 * 1024.0), b->isa, b->repetitions);
-    print_ranks(b);
-    printf("\n| layout | ranks | test | tokens/s | min | max | read, GB/s | roofline |\n"
-           "|---|---:|---|---:|---:|---:|---:|---:|\n");
-    for (uint32_t i = 0; i < b->n_tests; i++) {
-        struct line l = line_of(b, &b->tests[i]);
-        printf(
-            "| %s | %u | %s | %.2f | %.2f | %.2f |", b->tests[i].layout, b->n_ranks, l.name, l.median, l.least, l.most);
-        if (isnan(l.share))
-            printf(" | |\n");
-        else
-            printf(" %.2f | %.1f %% |\n", 1e-9 * l.read, 100 * l.share);
-    }
-    printf("\n| layout | test | rank | compute, s | exchange, s | wait, s |\n|---|---|---:|---:|---:|---:|\n");
+static void test_md(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
+    struct line l = line_of(k);
+    fprintf(f, "| %s | %u | %s | %.2f | %.2f | %.2f |", k->layout, b->n_ranks, l.name, l.median, l.least, l.most);
+    if (isnan(l.read))
+        fprintf(f, " |");
+    else
+        fprintf(f, " %.2f |", 1e-9 * l.read);
+    if (isnan(l.share))
+        fprintf(f, " |\n");
+    else
+        fprintf(f, " %.1f %% |\n", 100 * l.share);
+}
+
+static void foot_md(FILE *f, const struct cf__bench *b) {
+    fprintf(f, "\n| layout | test | rank | compute, s | exchange, s | wait, s |\n|---|---|---:|---:|---:|---:|\n");
     for (uint32_t i = 0; i < b->n_tests; i++) {
         const struct cf__bench_test *k = &b->tests[i];
-        struct line l = line_of(b, k);
+        struct line l = line_of(k);
         for (uint32_t r = 0; r < b->n_ranks; r++)
-            printf("| %s | %s | %u | %.4f | %.4f | %.4f |\n", k->layout, l.name, r, k->ranks[r].compute,
+            fprintf(f, "| %s | %s | %u | %.4f | %.4f | %.4f |\n", k->layout, l.name, r, k->ranks[r].compute,
                 k->ranks[r].exchange, k->ranks[r].wait);
     }
 }
@@ -99,51 +102,54 @@ static void print_md(const struct cf__bench *b) {
 /* ---- CSV ---- */
 
 /* A field that may hold commas or quotes. */
-static void print_quoted(const char *s) {
-    putchar('"');
+static void print_quoted(FILE *f, const char *s) {
+    putc('"', f);
     for (; *s; s++) {
-        if (*s == '"') putchar('"');
-        putchar(*s);
+        if (*s == '"') putc('"', f);
+        putc(*s, f);
     }
-    putchar('"');
+    putc('"', f);
 }
 
 /* One value per rank, parted by semicolons, and the comma behind. `at`: offset of a double in `ranks` of `stride`. */
-static void print_per_rank(const void *ranks, size_t stride, size_t at, double scale, uint32_t n, const char *end) {
+static void print_per_rank(
+    FILE *f, const void *ranks, size_t stride, size_t at, double scale, uint32_t n, const char *end) {
     for (uint32_t r = 0; r < n; r++) {
         double v;
         memcpy(&v, (const char *)ranks + r * stride + at, sizeof v);
-        printf("%s%.6g", r ? ";" : "", scale * v);
+        fprintf(f, "%s%.6g", r ? ";" : "", scale * v);
     }
-    fputs(end, stdout);
+    fputs(end, f);
 }
 
-static void print_csv(const struct cf__bench *b) {
-    printf("model,model_bytes,isa,ranks,threads,layout,test,n_prompt,n_gen,depth,sequences,batches,repetitions,"
-           "tps_median,tps_min,tps_max,read_gbps,roofline_share,bandwidth_gbps,rank_bandwidth_gbps,rank_compute_s,"
-           "rank_exchange_s,rank_wait_s\n");
-    for (uint32_t i = 0; i < b->n_tests; i++) {
-        const struct cf__bench_test *k = &b->tests[i];
-        struct line l = line_of(b, k);
-        print_quoted(model_name(b));
-        printf(",%llu,%s,%u,%u,%s,%s,%u,%u,%u,%u,%u,%u,%.6g,%.6g,%.6g,", (unsigned long long)b->model_bytes, b->isa,
-            b->n_ranks, b->ranks[0].threads, k->layout, l.name, k->prompt, k->generate, k->depth, k->sequences,
-            k->batches, k->n, l.median, l.least, l.most);
-        if (isnan(l.read))
-            fputs(",", stdout);
-        else
-            printf("%.6g,", 1e-9 * l.read);
-        if (isnan(l.share))
-            fputs(",", stdout);
-        else
-            printf("%.6g,", l.share);
-        printf("%.6g,", 1e-9 * bandwidth_sum(b));
-        const size_t stride = sizeof(struct cf_rank_counts);
-        print_per_rank(b->ranks, sizeof *b->ranks, offsetof(struct cf_rank_info, bandwidth), 1e-9, b->n_ranks, ",");
-        print_per_rank(k->ranks, stride, offsetof(struct cf_rank_counts, compute), 1, b->n_ranks, ",");
-        print_per_rank(k->ranks, stride, offsetof(struct cf_rank_counts, exchange), 1, b->n_ranks, ",");
-        print_per_rank(k->ranks, stride, offsetof(struct cf_rank_counts, wait), 1, b->n_ranks, "\n");
-    }
+static void head_csv(FILE *f) {
+    fprintf(f, "model,model_bytes,isa,ranks,threads,layout,test,n_prompt,n_gen,depth,sequences,batches,repetitions,"
+               "tps_median,tps_min,tps_max,read_gbps,roofline_share,bandwidth_gbps,rank_bandwidth_gbps,rank_compute_s,"
+               "rank_exchange_s,rank_wait_s\n");
+}
+
+/* A figure and the comma behind; nothing where it is not known. */
+static void print_known(FILE *f, double v) {
+    if (isnan(v))
+        fputs(",", f);
+    else
+        fprintf(f, "%.6g,", v);
+}
+
+static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
+    struct line l = line_of(k);
+    print_quoted(f, model_name(b));
+    fprintf(f, ",%llu,%s,%u,%u,%s,%s,%u,%u,%u,%u,%u,%u,%.6g,%.6g,%.6g,", (unsigned long long)b->model_bytes, b->isa,
+        b->n_ranks, b->ranks[0].threads, k->layout, l.name, k->prompt, k->generate, k->depth, k->sequences, k->batches,
+        k->n, l.median, l.least, l.most);
+    print_known(f, 1e-9 * l.read);
+    print_known(f, l.share);
+    fprintf(f, "%.6g,", 1e-9 * bandwidth_sum(b));
+    const size_t stride = sizeof(struct cf_rank_counts);
+    print_per_rank(f, b->ranks, sizeof *b->ranks, offsetof(struct cf_rank_info, bandwidth), 1e-9, b->n_ranks, ",");
+    print_per_rank(f, k->ranks, stride, offsetof(struct cf_rank_counts, compute), 1, b->n_ranks, ",");
+    print_per_rank(f, k->ranks, stride, offsetof(struct cf_rank_counts, exchange), 1, b->n_ranks, ",");
+    print_per_rank(f, k->ranks, stride, offsetof(struct cf_rank_counts, wait), 1, b->n_ranks, "\n");
 }
 
 /* ---- JSON ---- */
@@ -168,7 +174,7 @@ static json_t *json_ranks(const struct cf__bench *b) {
 }
 
 static json_t *json_test(const struct cf__bench *b, const struct cf__bench_test *k) {
-    struct line l = line_of(b, k);
+    struct line l = line_of(k);
     json_t *seconds = json_array(), *ranks = json_array();
     for (uint32_t i = 0; i < k->n; i++)
         json_array_append_new(seconds, json_real(k->seconds[i]));
@@ -181,26 +187,80 @@ static json_t *json_test(const struct cf__bench *b, const struct cf__bench_test 
         number(1e-9 * l.read), "roofline_share", number(l.share), "seconds", seconds, "ranks", ranks);
 }
 
-static int print_json(const struct cf__bench *b, struct cf_error *e) {
-    json_t *tests = json_array();
-    for (uint32_t i = 0; i < b->n_tests; i++)
-        json_array_append_new(tests, json_test(b, &b->tests[i]));
-    json_t *all =
-        json_pack("{s:s,s:s,s:I,s:s,s:i,s:o,s:o}", "version", COFFER_VERSION, "model", model_name(b), "model_bytes",
-            (json_int_t)b->model_bytes, "isa", b->isa, "n_ctx", (int)b->n_ctx, "ranks", json_ranks(b), "tests", tests);
-    int rc = all ? json_dumpf(all, stdout, JSON_INDENT(1) | JSON_REAL_PRECISION(DIGITS)) : -1;
-    json_decref(all);
-    putchar('\n');
-    return rc ? cf_fail(e, CF_ERR_SYSTEM, "cannot print the result as JSON") : 0;
+enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };
+
+/* What the run has in common for all tests: an object. NULL: no memory. */
+static json_t *json_run(const struct cf__bench *b) {
+    return json_pack("{s:s,s:s,s:I,s:s,s:i,s:o}", "version", COFFER_VERSION, "model", model_name(b), "model_bytes",
+        (json_int_t)b->model_bytes, "isa", b->isa, "n_ctx", (int)b->n_ctx, "ranks", json_ranks(b));
 }
 
-int cf__bench_print(const struct cf__bench *b, struct cf_error *e) {
-    if (!strcmp(b->output, "json")) {
-        if (print_json(b, e)) return -1;
-    } else if (!strcmp(b->output, "csv")) {
-        print_csv(b);
-    } else {
-        print_md(b);
+/* The object of the run, left open for its tests. */
+static int head_json(FILE *f, const struct cf__bench *b) {
+    json_t *run = json_run(b);
+    char *text = run ? json_dumps(run, COMPACT) : NULL;
+    json_decref(run);
+    if (!text) return -1;
+    fprintf(f, "%.*s,\"tests\":[", (int)strlen(text) - 1, text);
+    free(text);
+    return 0;
+}
+
+static int test_json(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
+    json_t *test = json_test(b, k);
+    fputs(k == b->tests ? "\n " : ",\n ", f);
+    int rc = test ? json_dumpf(test, f, COMPACT) : -1;
+    json_decref(test);
+    return rc;
+}
+
+/* Each line an object of its own, with the run in it. */
+static int test_jsonl(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
+    json_t *run = json_run(b), *test = json_test(b, k);
+    int rc = run && test && !json_object_set_new(run, "test", test) ? json_dumpf(run, f, COMPACT) : -1;
+    json_decref(run);
+    putc('\n', f);
+    return rc;
+}
+
+/* ---- as it comes ---- */
+
+enum part { HEAD, TEST, FOOT };
+
+static int write_part(FILE *f, enum part part, const struct cf__bench *b, const struct cf__bench_test *k) {
+    if (!strcmp(b->output, "json"))
+        return part == HEAD ? head_json(f, b) : part == TEST ? test_json(f, b, k) : fputs("\n]}\n", f) < 0 ? -1 : 0;
+    if (!strcmp(b->output, "jsonl")) return part == TEST ? test_jsonl(f, b, k) : 0;
+    if (!strcmp(b->output, "csv")) {
+        if (part == HEAD) head_csv(f);
+        if (part == TEST) test_csv(f, b, k);
+        return 0;
     }
-    return fflush(stdout) ? cf_fail(e, CF_ERR_FILE, "standard output: %s", strerror(errno)) : 0;
+    if (part == HEAD) head_md(f, b);
+    if (part == TEST) test_md(f, b, k);
+    if (part == FOOT) foot_md(f, b);
+    return 0;
+}
+
+static int print(enum part part, const struct cf__bench *b, const struct cf__bench_test *k, struct cf_error *e) {
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    int rc = f ? write_part(f, part, b, k) : -1;
+    if (f && fclose(f)) rc = -1;
+    rc = rc ? cf_fail(e, CF_ERR_MEMORY, "no memory to print the result") : cf_terminal_text(b->terminal, text, n, e);
+    free(text);
+    return rc;
+}
+
+int cf__bench_print_head(const struct cf__bench *b, struct cf_error *e) {
+    return print(HEAD, b, NULL, e);
+}
+
+int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test *k, struct cf_error *e) {
+    return print(TEST, b, k, e);
+}
+
+int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e) {
+    return print(FOOT, b, NULL, e);
 }

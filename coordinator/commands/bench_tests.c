@@ -6,6 +6,7 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench.h"
+#include "coordinator/commands/synth.h"
 #include "coordinator/decode/split.h"
 #include "transport/clock.h"
 
@@ -149,7 +150,8 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
         cf_terminal_progress(t->b->terminal, (double)++t->done / (double)t->all, "measuring");
     }
     settle(k, t->b->n_ranks);
-    return 0;
+    cf__bench_limit(t->b, k);
+    return cf__bench_print_test(t->b, k, e);
 }
 
 static int test(
@@ -198,7 +200,8 @@ static int remember(struct cf__bench *b, struct cf_job *j, struct cf_error *e) {
     if (!b->ranks || !b->links || !b->tests) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     memcpy(b->ranks, j->ranks, j->n_ranks * sizeof *b->ranks);
     if (j->links) memcpy(b->links, j->links, j->n_ranks * sizeof *b->links);
-    return 0;
+    cf__bench_limits(b, j);
+    return cf__bench_print_head(b, e);
 }
 
 int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
@@ -226,4 +229,5 @@ void cf__bench_free(struct cf__bench *b) {
     free(b->tests);
     free(b->ranks);
     free(b->links);
+    cf__synth_tensors_free(b->weights);
 }

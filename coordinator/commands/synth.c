@@ -2,9 +2,12 @@
  * benchmark needs a download. This file completes and checks the command line and writes the keys; see synth.h. */
 #include "coordinator/commands/synth.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "coordinator/commands/commands.h"
 
@@ -138,7 +141,7 @@ static int write_rope_scaling(struct cf_gguf_writer *w, const struct cf__synth *
 }
 
 static int write_model(
-    struct cf_gguf_writer *w, const struct cf__synth *s, const struct cf__synth_tensors *t, struct cf_error *e) {
+    struct cf_gguf_writer *w, const struct cf__synth *s, struct cf__synth_tensors *t, bool hole, struct cf_error *e) {
     char name[160];
     snprintf(name, sizeof name, "coffer synth %s, %lld layers of %lld, seed %lld", s->arch, (long long)s->layers,
         (long long)s->dim, (long long)s->seed);
@@ -146,16 +149,54 @@ static int write_model(
                    cf_gguf_add_u32(w, "general.file_type", file_type(s->type), e) ||
                    cf_gguf_add_u32(w, "general.quantization_version", 2, e) || write_shape(w, s, e) ||
                    write_rope_scaling(w, s, e) || cf__synth_vocab(w, s->tokenizer, (uint32_t)s->vocab, e) ||
-                   cf__synth_tensors_write(t, w, e)
+                   cf__synth_tensors_write(t, w, hole, e)
                ? -1
                : 0;
 }
 
-static int write_file(const struct cf__synth *s, const struct cf__synth_tensors *t, struct cf_error *e) {
+static int write_file(const struct cf__synth *s, struct cf__synth_tensors *t, struct cf_error *e) {
     struct cf_gguf_writer *w;
     if (cf_gguf_writer_open(&w, s->out, e)) return -1;
-    int status = write_model(w, s, t, e);
+    int status = write_model(w, s, t, false, e);
     return cf_gguf_writer_close(w, status == 0, status ? NULL : e) || status ? -1 : 0;
+}
+
+/* The header of the model in a file of memory, opened. */
+static int open_header(struct cf_gguf **g, const struct cf__synth *s, struct cf__synth_tensors *t, struct cf_error *e) {
+    struct cf_gguf_writer *w;
+    char path[64];
+    int fd = memfd_create("coffer-synth", MFD_CLOEXEC);
+    if (fd < 0) return cf_fail(e, CF_ERR_SYSTEM, "no file in memory: %s", strerror(errno));
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    int status = cf_gguf_writer_open_fd(&w, fd, "synthetic model", e);
+    if (!status) {
+        status = write_model(w, s, t, true, e);
+        if (cf_gguf_writer_close(w, !status, status ? NULL : e)) status = -1;
+    }
+    if (!status) status = cf_gguf_open(g, path, e);
+    close(fd);
+    return status;
+}
+
+static int fill(
+    void *ctx, const struct cf_gguf_tensor *tensor, uint64_t offset, void *buf, size_t n, struct cf_error *e) {
+    struct cf__synth_tensors *t = ctx;
+    for (size_t i = 0; i < t->n; i++)
+        if (!strcmp(t->list[i].name, tensor->name)) return cf__synth_bytes(t, &t->list[i], offset, buf, n, e);
+    return cf_fail(e, CF_ERR_FORMAT, "no tensor %s", tensor->name);
+}
+
+int cf__synth_open(struct cf_gguf **g, struct cf__synth_tensors **t, struct cf__synth *s, struct cf_error *e) {
+    *g = NULL, *t = NULL;
+    complete(s);
+    if (check(s, e) || cf__synth_tensors_new(t, s, e)) return -1;
+    if (!open_header(g, s, *t, e)) {
+        cf_gguf_fill(*g, fill, *t);
+        return 0;
+    }
+    cf__synth_tensors_free(*t);
+    *t = NULL;
+    return -1;
 }
 
 int cf__synth_measure(struct cf__synth *s, uint64_t *bytes, struct cf_error *e) {

@@ -52,7 +52,7 @@ int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e) {
 
 /* What this rank can check before it talks to anybody: the model and the machine. */
 static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
-    if (cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
+    if (j->o->open ? j->o->open(&j->gguf, ctx, e) : cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
     if (cf_model_open(&j->model, j->gguf, e)) return -1;
     j->model_open = true;
     struct cf_error why;
@@ -289,7 +289,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     struct cf_job *j = b->j;
     j->team = team;
     if (j->o->measure) {
-        if (cf_measure_bandwidth(j, b->e) || cf_measure_links(j, b->e)) return -1;
+        if (cf_measure_bandwidth(j, b->e) || cf_measure_products(j, b->e) || cf_measure_links(j, b->e)) return -1;
     } else {
         j->bandwidth = measure(team, probe_bytes(j));
     }

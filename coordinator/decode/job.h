@@ -24,6 +24,8 @@ struct cf_job_options {
      * there), so that a mistake there does not cost the loading of a model. */
     int (*prepare)(struct cf_job *job, void *ctx, struct cf_error *e);
     const char *model; /* path */
+    /* May be NULL. Opens the model on every rank in place of `model`: one without a file. ctx is that of the work. */
+    int (*open)(struct cf_gguf **g, void *ctx, struct cf_error *e);
     /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
      */
     const char *layout;
@@ -37,7 +39,7 @@ struct cf_job_options {
     uint32_t n_seqs, n_want;
     bool huge, verbose;
     bool direct;  /* read the weights past the page cache */
-    bool measure; /* before the plan: bandwidth and links in earnest (measure.h), instead of a quick look */
+    bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
     double timeout;
     struct cf_terminal *terminal;
 };
@@ -59,12 +61,13 @@ struct cf_job {
     uint32_t n_ranks;
     uint32_t n_ctx;
     double bandwidth;
-    double (*links)[CF_LINK_SIZES]; /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
-    char layout[32];                /* that of the plan in hand, as asked for; "": default */
-    double load_seconds;            /* from start to ready */
-    double load_start;              /* when loading began, on the clock of cf_now() */
-    char note[CF_NOTE_BYTES];       /* about this rank, for everybody to see */
-    double predicted;               /* decode tokens/s, 0 unknown */
+    double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
+    char layout[32];                     /* that of the plan in hand, as asked for; "": default */
+    double product_rates[CF_TYPE_LIMIT]; /* of all ranks, by type, multiply-adds/s; 0: not measured */
+    double load_seconds;                 /* from start to ready */
+    double load_start;                   /* when loading began, on the clock of cf_now() */
+    char note[CF_NOTE_BYTES];            /* about this rank, for everybody to see */
+    double predicted;                    /* decode tokens/s, 0 unknown */
 };
 
 /* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; the text names the rank at fault). A failure has then

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
 
 enum { PASSES = 5 };
@@ -64,6 +65,27 @@ int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e) {
     int rc = cf_reader_open(&r, j->team, buffer_bytes(j), node, e);
     if (!rc) rc = passes(j, &r, &p, e);
     cf_reader_close(&r);
+    cf_team_poll(j->team, NULL, NULL, 1.0);
+    return rc;
+}
+
+int cf_measure_products(struct cf_job *j, struct cf_error *e) {
+    const double seconds = 0.1;
+    bool there[CF_TYPE_LIMIT] = {false};
+    struct poll p = {.transport = j->transport};
+    for (size_t i = 0; i < cf_gguf_n_tensors(j->gguf); i++) {
+        const struct cf_gguf_tensor *t = cf_gguf_tensor_at(j->gguf, i);
+        if (t->n_dims > 1 && t->type < CF_TYPE_LIMIT) there[t->type] = true;
+    }
+    cf_team_poll(j->team, poll, &p, 0.05);
+    int rc = 0;
+    for (uint32_t id = 0; !rc && id < CF_TYPE_LIMIT; id++) {
+        if (!there[id]) continue;
+        double sum = meet(j, 0, e); /* all begin together */
+        double rate = sum < 0 ? 0 : cf_team_product_rate(j->team, j->kernels, cf_type_by_id(id), seconds);
+        rc = sum < 0 || p.failed || (j->product_rates[id] = meet(j, rate, e)) < 0 ? -1 : 0;
+        if (p.failed) *e = p.error;
+    }
     cf_team_poll(j->team, NULL, NULL, 1.0);
     return rc;
 }

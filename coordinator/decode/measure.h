@@ -1,5 +1,6 @@
-/* What the machine can do, measured before the plan by all ranks together: the read bandwidth of every rank's node and
- * the links between rank 0 and the others. `coffer bench` holds its results against these figures.
+/* What the machine can do, measured before the plan by all ranks together: the read bandwidth of every rank's node, the
+ * rate of its kernels, and the links between rank 0 and the others. `coffer bench` holds its results against these
+ * figures.
  */
 #ifndef COFFER_COORDINATOR_DECODE_MEASURE_H
 #define COFFER_COORDINATOR_DECODE_MEASURE_H
@@ -11,6 +12,10 @@
  * ranks begin each of the five passes together, so that those that share a node share its bandwidth; the pass with the
  * highest sum over all ranks counts, the same one on every rank. Called by all ranks inside the team's body. */
 int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
+
+/* Sets j->product_rates for the types of the model's matrices, alike on every rank: all ranks multiply at the same time
+ * (node/engine/rate.h), and their rates are added. Called by all ranks inside the team's body. */
+int cf_measure_products(struct cf_job *j, struct cf_error *e);
 
 extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes */
 

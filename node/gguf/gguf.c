@@ -306,3 +306,7 @@ const struct cf_gguf_tensor *cf_gguf_tensor_at(const struct cf_gguf *g, size_t i
 const struct cf_gguf_tensor *cf_gguf_tensor(const struct cf_gguf *g, const char *name) {
     return find_item(g->by_name, g->n_tensors, name);
 }
+
+void cf_gguf_fill(struct cf_gguf *g, cf_gguf_fill_fn *fill, void *ctx) {
+    g->fill = fill, g->fill_ctx = ctx;
+}

@@ -125,4 +125,11 @@ int cf_gguf_end(struct cf_gguf_flight *f, const char **data, struct cf_error *e)
 void cf_gguf_soon(const struct cf_gguf *g, const struct cf_gguf_part *part);
 void cf_gguf_done(const struct cf_gguf *g, const struct cf_gguf_part *part);
 
+/* Where the bytes of tensors come from if not from a file: writes bytes [offset, offset + n) of t, which has them, into
+ * buf. Any thread. */
+typedef int cf_gguf_fill_fn(
+    void *ctx, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e);
+/* From now on all tensor bytes of g come from `fill`. ctx must live as long as g. */
+void cf_gguf_fill(struct cf_gguf *g, cf_gguf_fill_fn *fill, void *ctx);
+
 #endif

@@ -58,7 +58,9 @@ struct cf_gguf {
     const void **by_key;  /* [files[0].n_values] sorted by key */
     const void **by_name; /* [n_tensors] sorted by name */
     uint64_t bytes, hash;
-    size_t direct_align; /* of addresses, offsets and sizes of direct reads; 0: none are done */
+    size_t direct_align;   /* of addresses, offsets and sizes of direct reads; 0: none are done */
+    cf_gguf_fill_fn *fill; /* where tensor bytes come from; NULL: the files */
+    void *fill_ctx;
     struct cf__pool pool;
 };
 

@@ -47,6 +47,7 @@ int cf_gguf_read(
     const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e) {
     const struct cf__file *f;
     if (check_part(g, t, offset, n, &f, e)) return -1;
+    if (g->fill) return g->fill(g->fill_ctx, t, offset, buf, n, e);
     return read_all(f, f->fd, t->name, t->offset + offset, n, n, 1, buf, e);
 }
 
@@ -54,6 +55,10 @@ int cf_gguf_fetch(
     const struct cf_gguf *g, const struct cf_gguf_part *part, void *buf, const char **data, struct cf_error *e) {
     const struct cf__file *f;
     if (check_part(g, part->t, part->offset, part->n, &f, e)) return -1;
+    if (g->fill) {
+        *data = buf;
+        return g->fill(g->fill_ctx, part->t, part->offset, buf, part->n, e);
+    }
     uint64_t at = part->t->offset + part->offset;
     struct cf__span s;
     if (part->cached || cf__span_of(g, part, &s)) {

@@ -316,23 +316,49 @@ int cf_gguf_write_data(struct cf_gguf_writer *w, const void *bytes, size_t n, st
     return 0;
 }
 
+int cf_gguf_skip_data(struct cf_gguf_writer *w, struct cf_error *e) {
+    if (!w->data || w->current || w->done) return fail(w, e, CF_ERR_FORMAT, "no hole: tensor data has been written");
+    if (flush(w, e)) return -1;
+    off_t header = lseek(w->fd, 0, SEEK_CUR);
+    if (header < 0 || ftruncate(w->fd, header + (off_t)w->total))
+        return fail(w, e, CF_ERR_FILE, "no hole of %" PRIu64 " bytes: %s", w->total, strerror(errno));
+    w->current = w->n_tensors;
+    return 0;
+}
+
 /* ---- beginning and end ---- */
 
-int cf_gguf_writer_open(struct cf_gguf_writer **out, const char *path, struct cf_error *e) {
-    *out = NULL;
+static struct cf_gguf_writer *new_writer(const char *path, struct cf_error *e) {
     struct cf_gguf_writer *w = calloc(1, sizeof *w);
-    if (!w) return cf_fail(e, CF_ERR_MEMORY, "%s: no memory", path);
-    w->fd = -1;
-    w->path = strdup(path);
-    w->out.at = malloc(w->out.room = BUFFER);
-    if (!w->path || !w->out.at) {
-        cf_fail(e, CF_ERR_MEMORY, "%s: no memory", path);
-        w->lost = true;
-    } else if (!open_target(w, e)) {
-        *out = w;
-        return 0;
+    if (w) {
+        w->fd = -1;
+        w->path = strdup(path);
+        w->out.at = malloc(w->out.room = BUFFER);
+        if (w->path && w->out.at) return w;
     }
     cf_gguf_writer_close(w, false, NULL);
+    cf_fail(e, CF_ERR_MEMORY, "%s: no memory", path);
+    return NULL;
+}
+
+int cf_gguf_writer_open(struct cf_gguf_writer **out, const char *path, struct cf_error *e) {
+    *out = new_writer(path, e);
+    if (!*out) return -1;
+    if (!open_target(*out, e)) return 0;
+    cf_gguf_writer_close(*out, false, NULL);
+    *out = NULL;
+    return -1;
+}
+
+int cf_gguf_writer_open_fd(struct cf_gguf_writer **out, int fd, const char *name, struct cf_error *e) {
+    *out = new_writer(name, e);
+    if (!*out) return -1;
+    (*out)->direct = true;
+    (*out)->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if ((*out)->fd >= 0 && lseek(fd, 0, SEEK_SET) == 0) return 0;
+    cf_fail(e, CF_ERR_FILE, "%s: %s", name, strerror(errno));
+    cf_gguf_writer_close(*out, false, NULL);
+    *out = NULL;
     return -1;
 }
 

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -70,8 +71,9 @@ class Bench(unittest.TestCase):
             self.assertGreaterEqual(k["exchange_s"], 0)
             self.assertGreaterEqual(k["wait_s"], 0)
             self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.05)
+        self.assertGreater(t["roofline_share"], 0)
         if t["n_prompt"]:
-            self.assertIsNone(t["roofline_share"])
+            self.assertIsNone(t["read_gbps"])
         else:
             bandwidth = sum(k["bandwidth_gbps"] for k in r["ranks"])
             self.assertGreater(t["read_gbps"], 0)
@@ -116,7 +118,8 @@ class Bench(unittest.TestCase):
                     self.assertEqual(r["ranks"], str(ranks))
                     for name in ("tps_median", "tps_min", "tps_max", "bandwidth_gbps"):
                         self.assertGreater(float(r[name]), 0)
-                    self.assertEqual(r["roofline_share"] == "", r["n_gen"] == "0")
+                    self.assertEqual(r["read_gbps"] == "", r["n_gen"] == "0")
+                    self.assertGreater(float(r["roofline_share"]), 0)
                     for name in ("rank_bandwidth_gbps", "rank_compute_s", "rank_exchange_s", "rank_wait_s"):
                         self.assertEqual(len([float(x) for x in r[name].split(";")]), ranks)
 
@@ -127,6 +130,35 @@ class Bench(unittest.TestCase):
         for t in tables:
             self.assertEqual(len({line.count("|") for line in t}), 1)
         self.assertRegex(out, r"\| tg2 x 2 \| [1-9][0-9.]* \|")
+
+    def test_json_lines(self):
+        words = ("-p", "8", "-n", "2", "-b", "1,2", "-r", "1", "--ranks", "2", "--layout", "tensor,layers,tensor")
+        lines = [json.loads(line) for line in self.bench(*words, "-o", "jsonl").splitlines()]
+        self.assertEqual([(x["test"]["layout"], x["test"]["test"]) for x in lines],
+                         [(layout, test) for layout in ("tensor", "layers", "tensor") for test in ("pp8", "tg2", "tg2 x 2")])
+        whole = json.loads(self.bench(*words, "-o", "json"))
+        self.assertEqual({*lines[0]} - {"test"}, {*whole} - {"tests"})
+        self.assertEqual({*lines[0]["test"]}, {*whole["tests"][0]})
+
+    def test_lines_come_as_tests_end(self):
+        """A reader of the first line stops the bench: what is printed by then is whole."""
+        for ranks, forms in (("1", ("md", "csv", "json")), ("2", ("json",))):
+            for form in forms:
+                with self.subTest(ranks=ranks, form=form):
+                    p = subprocess.Popen([coffer, "bench", "-m", self.model, "-p", "0", "-n", "1,500", "-r", "100", "--ranks", ranks, "-o",
+                                          form], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                    out = ""
+                    while "tg1" not in out:
+                        line = p.stdout.readline()
+                        self.assertTrue(line, p.stderr.read() if p.poll() else out)
+                        out += line
+                    p.send_signal(signal.SIGINT)
+                    rest, err = p.communicate(timeout=120)
+                    self.assertEqual(p.returncode, 130, err)
+                    out += rest
+                    self.assertNotIn("tg500", out)
+                    if form == "json":
+                        self.assertEqual([t["test"] for t in json.loads(out)["tests"]], ["tg1"])
 
     def test_synthetic(self):
         for ranks in ("1", "2"):
@@ -141,6 +173,7 @@ class Bench(unittest.TestCase):
         self.bench(*words, model=False)
         self.assertEqual(os.stat(kept).st_mtime_ns, before)
         self.assertRegex(self.bench("--synthetic", "llama-15m", "--ranks", "1", status=2), r"has 3 layers of 128, but")
+        self.assertIn("smollm2-135m", self.bench("--synthetic", "gpt-5", model=False, status=2))
         os.unlink(kept)
 
     def test_wrong_lines(self):
@@ -148,7 +181,7 @@ class Bench(unittest.TestCase):
                             (["-b", "600", "-ub", "512"], r"out of range \(1 to 512\)"), (["-b", "1,,2"], "not a list"),
                             (["-b", "1,"], "not a list"), (["-b", ""], "not a list"), (["-p", "-1"], "not a list"), (["-n", "4x"], "not a list"),
                             (["-d", "99999999999999999999"], "out of range"), (["-b", ",".join("1" * 17)], "more than 16"),
-                            (["-p", "0", "-n", "0"], "nothing to measure"), (["-o", "xml"], "md, csv, json"), (["-r", "0"], "out of range"),
+                            (["-p", "0", "-n", "0"], "nothing to measure"), (["-o", "xml"], "md, csv, json, jsonl"), (["-r", "0"], "out of range"),
                             (["-c", "5"], "--ctx-size 5 is less than"), (["--layout", "tensor,foo"], "--layout foo is unknown"),
                             (["--layout", "tensor,"], "unknown"), (["--synthetic", "llama-9b"], "llama-9b"), (["--synthetic", "llama-1b:q9"], "q9"),
                             (["--map", "left=x"], "left"), (["word"], "unexpected argument"), (["--numa", "x"], "--numa x")):
@@ -161,15 +194,19 @@ class Bench(unittest.TestCase):
         self.assertRegex(self.bench("-m", "/nowhere.gguf", status=1, model=False), re.escape("/nowhere.gguf"))
 
     def test_own_launcher(self):
-        """One line of rank 0 for all; --synthetic makes no file here."""
+        """One line of rank 0 for all; --synthetic needs no file, and makes none here."""
         head = ["mpirun", "--oversubscribe", "-n", "2", coffer, "bench"]
         p = subprocess.run([*head, "-m", self.model, "-p", "4", "-n", "2", "-r", "1", "-o", "json"], env=env, capture_output=True, text=True,
                            timeout=200)
         self.assertEqual(p.returncode, 0, p.stderr)
         self.assertEqual(len(json.loads(p.stdout)["ranks"]), 2)
-        p = subprocess.run([*head, "--synthetic", "llama-15m"], env=env, capture_output=True, text=True, timeout=200)
+        words = [*head, "--synthetic", "llama-15m", "-p", "4", "-n", "2", "-r", "1", "-o", "json"]
+        p = subprocess.run(words, env=env, capture_output=True, text=True, timeout=200)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        self.assertEqual(json.loads(p.stdout)["model"], "llama-15m")
+        p = subprocess.run([*words, "-m", self.dir + "/none.gguf"], env=env, capture_output=True, text=True, timeout=200)
         self.assertNotEqual(p.returncode, 0)
-        self.assertEqual(p.stderr.count("wants -m FILE"), 1, p.stderr)
+        self.assertEqual(p.stderr.count("makes no file"), 1, p.stderr)
 
 
 unittest.main()

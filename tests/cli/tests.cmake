@@ -7,4 +7,4 @@ add_test(NAME cli.front_mpirun COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR
   $<TARGET_FILE:front_helper> mpirun)
 set_tests_properties(cli.front cli.front_mpirun PROPERTIES TIMEOUT 300 LABELS cli)
 add_test(NAME cli.bench COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/bench_test.py $<TARGET_FILE:coffer>)
-set_tests_properties(cli.bench PROPERTIES TIMEOUT 600 LABELS cli PROCESSORS 2)
+set_tests_properties(cli.bench PROPERTIES TIMEOUT 900 LABELS cli PROCESSORS 2)

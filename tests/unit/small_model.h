@@ -60,7 +60,7 @@ static inline int small_model_open(struct small_model *s, const struct small_sha
     for (size_t i = 0; !rc && i < sizeof numbers / sizeof *numbers; i++)
         rc = cf_gguf_add_u32(w, numbers[i].key, (uint32_t)numbers[i].value, e);
     if (!rc) rc = cf_gguf_add_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, e);
-    if (!rc) rc = cf__synth_tensors_write(t, w, e);
+    if (!rc) rc = cf__synth_tensors_write(t, w, false, e);
     if (w && cf_gguf_writer_close(w, !rc, rc ? NULL : e)) rc = -1;
     cf__synth_tensors_free(t);
     if (!rc) rc = cf_gguf_open(&s->gguf, path, e);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -359,6 +360,54 @@ static void nothing_left_behind(void **state) {
     remove_files();
 }
 
+/* ---- a header without a file of weights ---- */
+
+static int count_up(
+    void *ctx, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e) {
+    (void)e;
+    for (size_t i = 0; i < n; i++)
+        ((unsigned char *)buf)[i] = (unsigned char)(offset + i + (t->name[0] == 'b' ? *(unsigned *)ctx : 0));
+    return 0;
+}
+
+static void filled_from_elsewhere(void **state) {
+    (void)state;
+    struct cf_gguf_writer *w;
+    struct cf_gguf *g;
+    char path[64];
+    unsigned shift = 7;
+    unsigned char got[4];
+    const uint64_t ne[2] = {32, 1ull << 30}; /* 36 GB: only a hole has room for them */
+    int fd = memfd_create("test", MFD_CLOEXEC);
+    assert_true(fd >= 0);
+    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    OK(cf_gguf_writer_open_fd(&w, fd, "test", &error));
+    OK(cf_gguf_add_str(w, "general.architecture", "llama", &error));
+    OK(cf_gguf_add_tensor(w, "a", CF_TYPE_F32, 1, (uint64_t[]){5}, &error));
+    OK(cf_gguf_add_tensor(w, "b", CF_TYPE_Q8_0, 2, ne, &error));
+    assert_int_equal(cf_gguf_skip_data(w, &error), -1); /* before the header */
+    OK(cf_gguf_writer_close(w, false, NULL));
+    OK(cf_gguf_writer_open_fd(&w, fd, "test", &error));
+    OK(cf_gguf_add_tensor(w, "a", CF_TYPE_F32, 1, (uint64_t[]){5}, &error));
+    OK(cf_gguf_add_tensor(w, "b", CF_TYPE_Q8_0, 2, ne, &error));
+    OK(cf_gguf_begin_data(w, &error));
+    OK(cf_gguf_skip_data(w, &error));
+    OK(cf_gguf_writer_close(w, true, &error));
+    OK(cf_gguf_open(&g, path, &error));
+    close(fd);
+    const struct cf_gguf_tensor *b = cf_gguf_tensor(g, "b");
+    assert_int_equal(b->bytes, 34ull << 30);
+    OK(cf_gguf_read(g, b, b->bytes - 4, got, 4, &error));
+    assert_memory_equal(got, "\0\0\0\0", 4);
+    cf_gguf_fill(g, count_up, &shift);
+    OK(cf_gguf_read(g, b, 250, got, 4, &error));
+    assert_memory_equal(got, "\x01\x02\x03\x04", 4);
+    assert_int_equal(cf_gguf_read(g, b, b->bytes - 3, got, 4, &error), -1); /* bounds are looked at first */
+    cf_gguf_close(g);
+    assert_int_equal(cf_gguf_writer_open_fd(&w, -1, "nowhere", &error), -1);
+    assert_non_null(strstr(error.text, "nowhere"));
+}
+
 static void refused_tensors(void **state) {
     (void)state;
     struct cf_gguf_writer *w;
@@ -376,7 +425,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(round_trip), cmocka_unit_test(typed_look_ups),
         cmocka_unit_test(split_set), cmocka_unit_test(broken_split_sets), cmocka_unit_test(identity),
         cmocka_unit_test(large_tables_open_fast), cmocka_unit_test(nothing_left_behind),
-        cmocka_unit_test(refused_tensors)};
+        cmocka_unit_test(filled_from_elsewhere), cmocka_unit_test(refused_tensors)};
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     rmdir(folder);
     return failed;
