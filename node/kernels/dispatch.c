@@ -9,38 +9,47 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) || defined(__powerpc64__)
+#include <sys/auxv.h>
 #endif
 
 #include "node/kernels/kernels.h"
 #include "node/kernels/product.h"
 #include "node/kernels/vector.h"
 
-/* Quantised products of one instruction set, everything else of another. */
-#define TABLE_OF(isa_, products_, rest_)                                                                               \
+/* Quantised products of one instruction set, everything else of others. */
+#define TABLE_OF(isa_, quantised_, products_, vectors_)                                                                \
     {                                                                                                                  \
         .isa = #isa_,                                                                                                  \
-        .product = {[CF_TYPE_F32] = cf__product_f32_##rest_,                                                           \
-            [CF_TYPE_F16] = cf__product_f16_##rest_,                                                                   \
-            [CF_TYPE_BF16] = cf__product_bf16_##rest_,                                                                 \
-            [CF_TYPE_Q8_0] = cf__product_q8_0_##products_,                                                             \
-            [CF_TYPE_Q4_0] = cf__product_q4_0_##products_,                                                             \
-            [CF_TYPE_Q4_K] = cf__product_q4_k_##products_,                                                             \
-            [CF_TYPE_Q5_K] = cf__product_q5_k_##products_,                                                             \
-            [CF_TYPE_Q6_K] = cf__product_q6_k_##products_},                                                            \
-        .quantise = cf__quantise_##rest_, .rms_norm = cf__rms_norm_##rest_, .silu_mul = cf__silu_mul_##rest_,          \
-        .add = cf__add_##rest_, .rope = cf__rope_##rest_, .attend_page = cf__attend_page_##rest_,                      \
-        .attend_merge = cf__attend_merge_##rest_, .attend_finish = cf__attend_finish_##rest_,                          \
-        .to_f16 = cf__to_f16_##rest_                                                                                   \
+        .product = {[CF_TYPE_F32] = cf__product_f32_##products_,                                                       \
+            [CF_TYPE_F16] = cf__product_f16_##products_,                                                               \
+            [CF_TYPE_BF16] = cf__product_bf16_##products_,                                                             \
+            [CF_TYPE_Q8_0] = cf__product_q8_0_##quantised_,                                                            \
+            [CF_TYPE_Q4_0] = cf__product_q4_0_##quantised_,                                                            \
+            [CF_TYPE_Q4_K] = cf__product_q4_k_##quantised_,                                                            \
+            [CF_TYPE_Q5_K] = cf__product_q5_k_##quantised_,                                                            \
+            [CF_TYPE_Q6_K] = cf__product_q6_k_##quantised_},                                                           \
+        .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##vectors_,                                     \
+        .silu_mul = cf__silu_mul_##vectors_, .add = cf__add_##vectors_, .rope = cf__rope_##vectors_,                   \
+        .attend_page = cf__attend_page_##vectors_, .attend_merge = cf__attend_merge_##vectors_,                        \
+        .attend_finish = cf__attend_finish_##vectors_, .to_f16 = cf__to_f16_##vectors_                                 \
     }
-#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_)
+#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_)
 
 /* From the slowest to the best. */
 static const struct cf_kernels tables[] = {
     TABLE(scalar),
 #if defined(__x86_64__)
+    TABLE_OF(sse41, sse41, sse41, scalar),
+    TABLE_OF(avx, avx, avx, scalar),
     TABLE(avx2),
     TABLE(avx512),
-    TABLE_OF(amx, amx, avx512),
+    TABLE_OF(amx, amx, avx512, avx512),
+#elif defined(__aarch64__)
+    TABLE_OF(neon, neon, neon, scalar),
+    TABLE_OF(neon_dot, neon_dot, neon, scalar),
+#elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+    TABLE_OF(vsx, vsx, vsx, scalar),
 #endif
 };
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
@@ -75,12 +84,36 @@ static bool runs_amx(void) {
 }
 #endif
 
+/* Bits of the auxiliary vector, from Linux's asm/hwcap.h and asm/cputable.h. */
+#if defined(__aarch64__)
+static bool runs_neon(void) {
+    const unsigned long asimd = 1ul << 1;
+    return getauxval(AT_HWCAP) & asimd;
+}
+static bool runs_neon_dot(void) {
+    const unsigned long asimddp = 1ul << 20;
+    return runs_neon() && (getauxval(AT_HWCAP) & asimddp);
+}
+#elif defined(__powerpc64__)
+static bool runs_vsx(void) {
+    const unsigned long has_vsx = 1ul << 7, arch_2_07 = 1ul << 31; /* the second of AT_HWCAP2: POWER8 */
+    return (getauxval(AT_HWCAP) & has_vsx) && (getauxval(AT_HWCAP2) & arch_2_07);
+}
+#endif
+
 /* Whether a table can run on this machine. */
 static bool runs(const struct cf_kernels *t) {
 #if defined(__x86_64__)
+    if (strcmp(t->isa, "sse41") == 0) return __builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("ssse3");
+    if (strcmp(t->isa, "avx") == 0) return __builtin_cpu_supports("avx");
     if (strcmp(t->isa, "avx2") == 0) return runs_avx2();
     if (strcmp(t->isa, "avx512") == 0) return runs_avx512();
     if (strcmp(t->isa, "amx") == 0) return runs_amx();
+#elif defined(__aarch64__)
+    if (strcmp(t->isa, "neon") == 0) return runs_neon();
+    if (strcmp(t->isa, "neon_dot") == 0) return runs_neon_dot();
+#elif defined(__powerpc64__)
+    if (strcmp(t->isa, "vsx") == 0) return runs_vsx();
 #endif
     return strcmp(t->isa, "scalar") == 0;
 }

@@ -1,4 +1,4 @@
-/* The arithmetic of one coffer, as a table of functions chosen once from cpuid (or COFFER_ISA=scalar|avx2|avx512|amx).
+/* The arithmetic of one coffer, as a table of functions chosen once from cpuid (or COFFER_ISA).
  *
  * All tables give the same bits: DESIGN.md section 6 fixes every rounding, node/kernels/README.md writes it down. The
  * scalar table is the reference; tests compare every other table with it by ==.
@@ -61,7 +61,7 @@ struct cf_attention_page {
 };
 
 struct cf_kernels {
-    const char *isa;                      /* "scalar", "avx2", "avx512", "amx" */
+    const char *isa;                      /* "scalar", "avx2", ...: what COFFER_ISA says */
     cf_product_fn product[CF_TYPE_LIMIT]; /* by type id; NULL where the type is not supported */
 
     /* Rounds x[n] (n a multiple of 32) to q[n], d[n/32], sum[n/16] as DESIGN.md says: d = absmax/127, q =

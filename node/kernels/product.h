@@ -8,27 +8,29 @@
 
 #include "node/kernels/kernels.h"
 
-#define CF__PRODUCTS(isa)                                                                                              \
-    void cf__product_f32_##isa(const struct cf_product *p);                                                            \
-    void cf__product_f16_##isa(const struct cf_product *p);                                                            \
-    void cf__product_bf16_##isa(const struct cf_product *p);                                                           \
+#define CF__QUANTISED_PRODUCTS(isa)                                                                                    \
     void cf__product_q8_0_##isa(const struct cf_product *p);                                                           \
     void cf__product_q4_0_##isa(const struct cf_product *p);                                                           \
     void cf__product_q4_k_##isa(const struct cf_product *p);                                                           \
     void cf__product_q5_k_##isa(const struct cf_product *p);                                                           \
-    void cf__product_q6_k_##isa(const struct cf_product *p);                                                           \
+    void cf__product_q6_k_##isa(const struct cf_product *p);
+
+#define CF__PRODUCTS(isa)                                                                                              \
+    CF__QUANTISED_PRODUCTS(isa)                                                                                        \
+    void cf__product_f32_##isa(const struct cf_product *p);                                                            \
+    void cf__product_f16_##isa(const struct cf_product *p);                                                            \
+    void cf__product_bf16_##isa(const struct cf_product *p);                                                           \
     int cf__quantise_##isa(const float *x, size_t n, int8_t *q, float *d, int16_t *sum);
 
 CF__PRODUCTS(scalar)
+CF__PRODUCTS(sse41)
+CF__PRODUCTS(avx)
 CF__PRODUCTS(avx2)
 CF__PRODUCTS(avx512)
-
-/* For the quantised types only; the amx table takes the rest from avx512. */
-void cf__product_q8_0_amx(const struct cf_product *p);
-void cf__product_q4_0_amx(const struct cf_product *p);
-void cf__product_q4_k_amx(const struct cf_product *p);
-void cf__product_q5_k_amx(const struct cf_product *p);
-void cf__product_q6_k_amx(const struct cf_product *p);
+CF__PRODUCTS(neon)
+CF__PRODUCTS(vsx)
+CF__QUANTISED_PRODUCTS(amx)
+CF__QUANTISED_PRODUCTS(neon_dot)
 
 /* An activation row from column p->c0 on. */
 static inline const float *cf__row_f(const struct cf_product *p, uint32_t i) {
