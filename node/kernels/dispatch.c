@@ -17,8 +17,9 @@
 #include "node/kernels/product.h"
 #include "node/kernels/vector.h"
 
-/* Quantised products of one instruction set, everything else of others. */
-#define TABLE_OF(isa_, quantised_, products_, vectors_)                                                                \
+/* Of which instruction set the quantised products are, all other products, the functions that are worth lanes, and the
+ * rest. */
+#define TABLE_OF(isa_, quantised_, products_, lanes_, rest_)                                                           \
     {                                                                                                                  \
         .isa = #isa_,                                                                                                  \
         .product = {[CF_TYPE_F32] = cf__product_f32_##products_,                                                       \
@@ -29,27 +30,28 @@
             [CF_TYPE_Q4_K] = cf__product_q4_k_##quantised_,                                                            \
             [CF_TYPE_Q5_K] = cf__product_q5_k_##quantised_,                                                            \
             [CF_TYPE_Q6_K] = cf__product_q6_k_##quantised_},                                                           \
-        .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##vectors_,                                     \
-        .silu_mul = cf__silu_mul_##vectors_, .add = cf__add_##vectors_, .rope = cf__rope_##vectors_,                   \
-        .attend_page = cf__attend_page_##vectors_, .attend_merge = cf__attend_merge_##vectors_,                        \
-        .attend_finish = cf__attend_finish_##vectors_, .to_f16 = cf__to_f16_##vectors_                                 \
+        .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##lanes_, .silu_mul = cf__silu_mul_##lanes_,    \
+        .attend_page = cf__attend_page_##lanes_, .add = cf__add_##rest_, .rope = cf__rope_##rest_,                     \
+        .attend_merge = cf__attend_merge_##rest_, .attend_finish = cf__attend_finish_##rest_,                          \
+        .to_f16 = cf__to_f16_##rest_                                                                                   \
     }
-#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_)
+#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_)
+#define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar)
 
 /* From the slowest to the best. */
 static const struct cf_kernels tables[] = {
     TABLE(scalar),
 #if defined(__x86_64__)
-    TABLE_OF(sse41, sse41, sse41, scalar),
-    TABLE_OF(avx, avx, avx, scalar),
+    TABLE_128(sse41),
+    TABLE_128(avx),
     TABLE(avx2),
     TABLE(avx512),
-    TABLE_OF(amx, amx, avx512, avx512),
+    TABLE_OF(amx, amx, avx512, avx512, avx512),
 #elif defined(__aarch64__)
-    TABLE_OF(neon, neon, neon, scalar),
-    TABLE_OF(neon_dot, neon_dot, neon, scalar),
+    TABLE_128(neon),
+    TABLE_OF(neon_dot, neon_dot, neon, neon, scalar),
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
-    TABLE_OF(vsx, vsx, vsx, scalar),
+    TABLE_128(vsx),
 #endif
 };
 enum { N_TABLES = sizeof tables / sizeof tables[0] };

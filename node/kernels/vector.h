@@ -9,12 +9,15 @@
 
 #include "node/kernels/kernels.h"
 
-#define CF__VECTOR_FUNCTIONS(isa)                                                                                      \
+#define CF__LANE_FUNCTIONS(isa)                                                                                        \
     void cf__rms_norm_##isa(float *y, const float *x, const float *w, size_t n, float eps);                            \
     void cf__silu_mul_##isa(float *y, const float *g, const float *u, size_t n);                                       \
+    void cf__attend_page_##isa(struct cf_attention_state *s, const struct cf_attention_page *p);
+
+#define CF__VECTOR_FUNCTIONS(isa)                                                                                      \
+    CF__LANE_FUNCTIONS(isa)                                                                                            \
     void cf__add_##isa(float *y, const float *x, size_t n);                                                            \
     void cf__rope_##isa(float *x, const float *cs, size_t n_dims, bool neox);                                          \
-    void cf__attend_page_##isa(struct cf_attention_state *s, const struct cf_attention_page *p);                       \
     void cf__attend_merge_##isa(                                                                                       \
         struct cf_attention_state *total, const struct cf_attention_state *span, uint32_t d_v);                        \
     void cf__attend_finish_##isa(float *out, const struct cf_attention_state *total, uint32_t d_v);                    \
@@ -23,7 +26,12 @@
 CF__VECTOR_FUNCTIONS(scalar)
 CF__VECTOR_FUNCTIONS(avx2)
 CF__VECTOR_FUNCTIONS(avx512)
+CF__LANE_FUNCTIONS(sse41)
+CF__LANE_FUNCTIONS(avx)
+CF__LANE_FUNCTIONS(neon)
+CF__LANE_FUNCTIONS(vsx)
 
+#undef CF__LANE_FUNCTIONS
 #undef CF__VECTOR_FUNCTIONS
 
 /* Keys of a KV page. */

@@ -1,5 +1,5 @@
 /* Every instruction set gives the bits of the scalar functions, and those follow the order that README.md of the
- * kernels writes down. The functions are called by name, so that this test does not need dispatch.c. */
+ * kernels writes down. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
@@ -26,29 +26,17 @@ struct table {
     void (*to_f16)(uint16_t *, const float *, size_t);
 };
 
-#define TABLE(name)                                                                                                    \
-    {                                                                                                                  \
-#name, true, cf__rms_norm_##name, cf__silu_mul_##name, cf__add_##name, cf__rope_##name,                        \
-            cf__attend_page_##name, cf__attend_merge_##name, cf__attend_finish_##name, cf__to_f16_##name               \
-    }
-
-/* scalar first */
-static struct table tables[] = {
-    TABLE(scalar),
-#ifdef __x86_64__
-    TABLE(avx2),
-    TABLE(avx512),
-#endif
-};
-enum { TABLES = sizeof tables / sizeof *tables };
+enum { TABLES = 8 };
+static struct table tables[TABLES]; /* scalar first */
 
 static void find_what_runs(void) {
-#ifdef __x86_64__
-    __builtin_cpu_init();
-    tables[1].runs = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    tables[2].runs = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                     __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-#endif
+    const struct cf_kernels *all[TABLES];
+    size_t n = cf_kernels_all(all);
+    for (size_t t = 0; t < n; t++) {
+        const struct cf_kernels *k = all[t];
+        tables[t] = (struct table){k->isa, true, k->rms_norm, k->silu_mul, k->add, k->rope, k->attend_page,
+            k->attend_merge, k->attend_finish, k->to_f16};
+    }
 }
 
 enum { MOST = 16384 };
