@@ -30,7 +30,9 @@ static const struct note {
   environment[] = {
       {"COFFER_MPIRUN",
           "the mpirun that a self-launched run starts, with options if need be (\"mpirun --hostfile hosts\")"},
-      {"COFFER_ISA", "scalar, avx2 or avx512: use this set of kernels; all of them give the same bits"},
+      {"COFFER_ISA",
+          "use this set of kernels; all of them give the same bits. scalar; on x86 sse41, avx, avx2, avx512, amx; "
+          "on aarch64 neon, neon_dot; on ppc64le vsx"},
       {NULL, NULL},
 };
 

@@ -291,7 +291,7 @@ const struct cf_command cf_command_run = {
         "failure, "
         "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
         "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
-        "number of threads and instruction set (COFFER_ISA=scalar, avx2, avx512 or amx chooses one).",
+        "number of threads and instruction set (COFFER_ISA chooses one).",
     .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"
                "mpirun -n 4 coffer run -m model.gguf -p \"Once upon a time\" -n 64 --layout tensor",
     .options = options,

@@ -1,6 +1,7 @@
 /* See job.h. */
 #include "coordinator/decode/job.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -50,6 +51,16 @@ int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e) {
     return rc;
 }
 
+static int unknown_isa(struct cf_error *e) {
+    const struct cf_kernels *all[8];
+    size_t n = cf_kernels_all(all);
+    char names[96] = "";
+    for (size_t i = 0, at = 0; i < n && at < sizeof names; i++)
+        at += (size_t)snprintf(names + at, sizeof names - at, "%s%s", i ? ", " : "", all[i]->isa);
+    return cf_fail(e, CF_ERR_UNSUPPORTED, "COFFER_ISA=%s is unknown or cannot run on this machine; what can: %s",
+        getenv("COFFER_ISA"), names);
+}
+
 /* What this rank can check before it talks to anybody: the model and the machine. */
 static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (j->o->open ? j->o->open(&j->gguf, ctx, e) : cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
@@ -59,10 +70,7 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (j->o->direct && cf_gguf_direct(j->gguf, &why))
         snprintf(j->note, sizeof j->note, "--direct is not possible, the page cache is used: %.400s", why.text);
     j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
-    if (!j->kernels)
-        return cf_fail(e, CF_ERR_UNSUPPORTED,
-            "COFFER_ISA=%s is unknown or cannot run on this machine; known: scalar, avx2, avx512",
-            getenv("COFFER_ISA"));
+    if (!j->kernels) return unknown_isa(e);
     if (j->o->ctx_size > (int64_t)1 << 24)
         return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);
     j->n_ctx = j->o->ctx_size > 0            ? (uint32_t)j->o->ctx_size
