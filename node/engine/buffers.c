@@ -95,9 +95,12 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
     g->q = take(&t, (uint64_t)rows * x.q * sizeof(float));
     g->k = take(&t, (uint64_t)rows * x.k * sizeof(float));
     g->v = take(&t, (uint64_t)rows * x.v * sizeof(float));
-    g->thread_floats = most((CF_MAX_CHUNKS + 1) * CF_ROW_BLOCK * CF_TILE, 2 * m->d_v) + 64;
+    size_t attention = 2 * (size_t)CF_QUERY_BLOCK * m->d_v;
+    g->thread_floats = most((CF_MAX_CHUNKS + 1) * CF_ROW_BLOCK * CF_TILE, attention) + 64;
     g->thread_scratch = take(&t, threads * g->thread_floats * sizeof(float));
-    g->span_floats = (4ull * threads) * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
+    size_t queries = 8ull * threads * (m->n_head / m->n_head_kv), heads = x.q / m->d_k;
+    queries = queries < most(heads, 1024) ? queries : most(heads, 1024);
+    g->span_floats = queries * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
     g->span_states = take(&t, g->span_floats * sizeof(float));
     g->rope_freq = take(&t, m->rope.n_dims / 2 * sizeof(double));
     g->vectors = take(&t, (uint64_t)threads * 2 * CF_MAX_VECTORS * sizeof(float *));
