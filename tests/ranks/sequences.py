@@ -4,8 +4,9 @@ import os
 
 import common
 
-# ranks, layout, stages, threads, micro-batches (0: what the layout wants). Two threads share the spans of one head (attend.c), one thread walks them all.
-ALWAYS = [(1, "tensor", 0, 1, 0), (1, "tensor", 0, 2, 0), (2, "domain", 0, 1, 0), (3, "layers", 0, 1, 0)]
+# ranks, layout, stages, threads, micro-batches (0: what the layout wants). Two threads share the spans of one KV head
+# (attend.c), one thread walks them all, nine also divide its query heads.
+ALWAYS = [(1, "tensor", 0, 1, 0), (1, "tensor", 0, 2, 0), (1, "tensor", 0, 9, 0), (2, "domain", 0, 1, 0), (3, "layers", 0, 1, 0)]
 MORE = [(2, "tensor", 0, 1, 3), (3, "tensor", 0, 1, 0), (2, "layers", 0, 2, 5), (3, "domain", 0, 1, 4), (3, "hybrid", 2, 1, 3),
         (4, "hybrid", 2, 1, 0), (4, "layers", 0, 1, 6), (4, "domain", 0, 1, 3), (2, "tensor", 0, 2, 0)]
 
