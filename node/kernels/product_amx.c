@@ -14,12 +14,11 @@
 #include "node/kernels/unpack_avx512.h"
 
 enum {
-    LEAST_ROWS = 8,  /* fewer go to AVX-512 */
-    PASS = 64,       /* rows for which a panel is unpacked once */
-    PANEL = 8,       /* blocks */
-    AHEAD = 2,       /* dots between the tile instructions and the adding */
-    RING = 4,        /* a power of two above AHEAD */
-    PREFETCH = 4096, /* bytes from an unpacked weight to its prefetch */
+    LEAST_ROWS = 8, /* fewer go to AVX-512 */
+    PASS = 64,      /* rows for which a panel is unpacked once */
+    PANEL = 8,      /* blocks */
+    AHEAD = 2,      /* dots between the tile instructions and the adding */
+    RING = 4,       /* a power of two above AHEAD */
 };
 
 /* What LDTILECFG reads (Intel SDM, volume 1, chapter 18), by tile register. */
@@ -111,8 +110,7 @@ INLINE void unpack(enum kind kind, struct panel *to, struct cf__cursor *k, uint3
     const struct shape shape = shape_of(kind);
     for (uint32_t b = 0; b < n_blocks; b++) {
         __m512i w[8];
-        for (uint32_t at = 0; prefetch && at < shape.block_bytes; at += 64)
-            _mm_prefetch((const char *)k->block + PREFETCH + at, _MM_HINT_T0);
+        if (prefetch) fetch_ahead(k, shape);
         load_weights(kind, k->block, w);
         for (int g = 0; g < 8; g++)
             _mm512_store_si512(to->w[b][g], signed_weights(kind, w[g]));

@@ -14,7 +14,9 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 4, AHEAD = 2048 /* bytes from a load to its prefetch */ };
+enum { ROWS = 4 };
+/* Bytes from a load to its prefetch into the second and the first cache: see unpack_avx512.h. */
+enum { FAR = 8192, NEAR = 1024 };
 enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
 
 struct shape {
@@ -29,6 +31,20 @@ INLINE struct shape shape_of(enum kind kind) {
     case Q5_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q5_k)};
     default: return (struct shape){256, sizeof(struct cf__head_q6_k), sizeof(struct cf__block_q6_k)};
     }
+}
+
+INLINE void fetch_line(const void *at) {
+    _mm_prefetch((const char *)at + FAR, _MM_HINT_T1);
+    _mm_prefetch((const char *)at + NEAR, _MM_HINT_T0);
+}
+
+/* As many bytes as the walk passes here: the block's, and the head's where the walk enters a super-block. */
+INLINE void fetch_ahead(const struct cf__cursor *k, struct shape shape) {
+    if (k->block == k->head + shape.head_bytes)
+        for (uint32_t at = 0; at < shape.head_bytes; at += 64)
+            fetch_line(k->head + at);
+    for (uint32_t at = 0; at < shape.block_bytes; at += 64)
+        fetch_line(k->block + at);
 }
 
 INLINE __m256i load(const void *at) {
@@ -169,8 +185,7 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
     for (uint32_t i = 0; i < n; i++)
         acc[0][i] = acc[1][i] = zero;
     while (k.column < p->c1) {
-        for (uint32_t b = 0; i0 == 0 && b < shape.block_bytes; b += 64)
-            _mm_prefetch((const char *)k.block + AHEAD + b, _MM_HINT_T0);
+        if (i0 == 0) fetch_ahead(&k, shape);
         for (int half = 0; half < 2; half++) {
             __m256i w[8];
             load_weights(kind, k.block, half, w);
@@ -235,7 +250,7 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
     for (uint32_t i = 0; i < n; i++)
         acc[0][i] = acc[1][i] = zero;
     for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
-        if (i0 == 0) _mm_prefetch(tile + AHEAD, _MM_HINT_T0);
+        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
         __m256 w[2] = {load_floats(kind, tile, 0), load_floats(kind, tile, 1)};
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++) {

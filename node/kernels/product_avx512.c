@@ -1,9 +1,11 @@
 /* The products and the rounding of activations with AVX-512 and VNNI: the 16 rows of a tile are the 16 lanes.
  *
  * vpdpbusd multiplies unsigned weights with signed activations, so a type whose weights are stored with an offset
- * starts its dot at -offset times the sum of the activations. Weights of a block are loaded (and unpacked) once for up
- * to 8 activation rows. The functions below are written once for all types and numbers of rows and specialised by
- * inlining.
+ * starts its dot at -offset times the sum of the activations. Up to 12 activation rows go together: each has one
+ * register for the dot of the block in hand and one for its sum, and every vector of weights is loaded (and unpacked)
+ * once for all of them. What a row adds to a block beside its dot is computed for a panel of 16 blocks at a time and
+ * then taken from memory by broadcast, which costs no arithmetic port. The functions below are written once for all
+ * types and numbers of rows and specialised by inlining.
  */
 #if defined(__x86_64__)
 
@@ -12,7 +14,7 @@
 #include "node/kernels/product.h"
 #include "node/kernels/unpack_avx512.h"
 
-enum { ROWS = 8, AHEAD = 4096 /* bytes from a load to its prefetch */ };
+enum { ROWS = 12, PANEL = 16 };
 
 INLINE __m512i broadcast32(const void *at) {
     int32_t v;
@@ -20,35 +22,105 @@ INLINE __m512i broadcast32(const void *at) {
     return _mm512_set1_epi32(v);
 }
 
-/* One block of one activation row: its dot products, in start order scaled into acc. */
-INLINE __m512 add_block(
-    enum kind kind, const __m512i w[8], struct scales s, const int8_t *q, float d, const int16_t *sum, __m512 acc) {
-    const __m512i zero = _mm512_setzero_si512();
-    __m512i sums = kind == Q6_K ? zero : broadcast32(sum); /* sums of columns 0..15 and 16..31 in each lane's halves */
-    __m512i dot[2] = {zero, zero};
-    if (kind == Q8_0) dot[0] = _mm512_dpwssd_epi32(zero, sums, _mm512_set1_epi16(-128));
-    if (kind == Q4_0) dot[0] = _mm512_dpwssd_epi32(zero, sums, _mm512_set1_epi16(-8));
+/* One activation row over a panel of blocks. */
+struct panel {
+    int32_t start[2 * PANEL]; /* of the dot of each block (Q6_K: of each half of one) */
+    float d[PANEL];
+    float sum_x[PANEL]; /* d * sum(q), for types with a minimum */
+};
+
+INLINE bool has_min(enum kind kind) {
+    return kind == Q4_K || kind == Q5_K;
+}
+
+INLINE void prepare(enum kind kind, struct panel *to, const float *d, const int16_t *sum, uint32_t n_blocks) {
+    const __mmask16 blocks = (__mmask16)((1u << n_blocks) - 1);
+    const __m512 scale = _mm512_maskz_loadu_ps(blocks, d);
+    const __m512i halves = _mm512_maskz_loadu_epi16((__mmask32)((1ull << 2 * n_blocks) - 1), sum);
+    _mm512_store_ps(to->d, scale);
+    if (kind == Q8_0) _mm512_store_si512(to->start, _mm512_madd_epi16(halves, _mm512_set1_epi16(-128)));
+    if (kind == Q4_0) _mm512_store_si512(to->start, _mm512_madd_epi16(halves, _mm512_set1_epi16(-8)));
+    if (kind == Q6_K)
+        for (int h = 0; h < 2; h++) {
+            __m256i half = h ? _mm512_extracti64x4_epi64(halves, 1) : _mm512_castsi512_si256(halves);
+            __m512i times32 = _mm512_slli_epi32(_mm512_cvtepi16_epi32(half), 5);
+            _mm512_store_si512(to->start + PANEL * h, _mm512_sub_epi32(_mm512_setzero_si512(), times32));
+        }
+    if (has_min(kind)) {
+        __m512i whole = _mm512_madd_epi16(halves, _mm512_set1_epi16(1));
+        _mm512_store_ps(to->sum_x, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(whole)));
+    }
+}
+
+/* Vector v of the weights of a block: the low nibbles or bytes of group v, or the high nibbles of group v + 4. */
+INLINE __m512i weights(enum kind kind, const uint8_t *block, int g) {
+    const __m512i mask = _mm512_set1_epi8(15);
+    if (kind == Q8_0) return _mm512_loadu_si512(block + 64 * g);
+    __m512i v = _mm512_loadu_si512(block + 64 * (g % 4));
+    v = _mm512_and_si512(g < 4 ? v : _mm512_srli_epi16(v, 4), mask);
+    if (kind == Q5_K) {
+        __m512i high = _mm512_loadu_si512(((const struct cf__block_q5_k *)block)->high);
+        v = merge(v, g < 4 ? _mm512_slli_epi16(high, g < 4 ? 4 - g : 0) : _mm512_srli_epi16(high, g > 4 ? g - 4 : 0),
+            _mm512_set1_epi8(0x10));
+    }
     if (kind == Q6_K) {
-        dot[0] = _mm512_set1_epi32(-32 * sum[0]);
-        dot[1] = _mm512_set1_epi32(-32 * sum[1]);
+        __m512i high = _mm512_loadu_si512(((const struct cf__block_q6_k *)block)->high[g / 4]);
+        int at = g % 4 * 2;
+        v = merge(v,
+            at < 4 ? _mm512_slli_epi16(high, at < 4 ? 4 - at : 0) : _mm512_srli_epi16(high, at > 4 ? at - 4 : 0),
+            _mm512_set1_epi8(0x30));
     }
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; g++) {
-        dot[0] = _mm512_dpbusd_epi32(dot[0], w[g], broadcast32(q + 4 * g));
-        dot[1] = _mm512_dpbusd_epi32(dot[1], w[g + 4], broadcast32(q + 16 + 4 * g));
+    return v;
+}
+
+/* dot[i] += groups [g0, g1) of a block times row i, group by group in turn for all rows: so the additions of as many
+ * rows as there are hide each other's latency, with few instructions waiting. */
+INLINE void add_groups(enum kind kind, const uint32_t n, const uint8_t *block, int g0, int g1, const int8_t *q,
+    size_t stride, __m512i dot[ROWS]) {
+#pragma GCC unroll 8
+    for (int g = g0; g < g1; g++) {
+        const __m512i w = weights(kind, block, g);
+#pragma GCC unroll 12
+        for (uint32_t i = 0; i < n; i++)
+            dot[i] = _mm512_dpbusd_epi32(dot[i], w, broadcast32(q + i * stride + 4 * g));
     }
-    __m512 scale_x = _mm512_set1_ps(d);
+}
+
+/* acc[i] += scale * d * dot[i] */
+INLINE void scale_dots(
+    const uint32_t n, __m512 scale, const struct panel *panel, uint32_t b, const __m512i dot[ROWS], __m512 acc[ROWS]) {
+#pragma GCC unroll 12
+    for (uint32_t i = 0; i < n; i++) {
+        const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(panel[i].d[b]));
+        acc[i] = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dot[i]), acc[i]);
+    }
+}
+
+INLINE void start_dots(enum kind kind, const uint32_t n, const struct panel *panel, uint32_t at, __m512i dot[ROWS]) {
+#pragma GCC unroll 12
+    for (uint32_t i = 0; i < n; i++)
+        dot[i] = kind == Q4_K || kind == Q5_K ? _mm512_setzero_si512() : broadcast32(&panel[i].start[at]);
+}
+
+INLINE void add_block(enum kind kind, const uint32_t n, const struct cf__cursor *k, const int8_t *q, size_t stride,
+    const struct panel *panel, uint32_t b, __m512 acc[ROWS]) {
+    const struct scales s = load_scales(kind, k->head, k->column);
+    __m512i dot[ROWS];
     if (kind == Q6_K) {
-        acc = _mm512_fmadd_ps(_mm512_mul_ps(s.scale[0], scale_x), _mm512_cvtepi32_ps(dot[0]), acc);
-        return _mm512_fmadd_ps(_mm512_mul_ps(s.scale[1], scale_x), _mm512_cvtepi32_ps(dot[1]), acc);
+        for (int h = 0; h < 2; h++) {
+            start_dots(kind, n, panel, 2 * b + (uint32_t)h, dot);
+            add_groups(kind, n, k->block, 4 * h, 4 * h + 4, q, stride, dot);
+            scale_dots(n, s.scale[h], panel, b, dot, acc);
+        }
+        return;
     }
-    __m512 total = _mm512_cvtepi32_ps(_mm512_add_epi32(dot[0], dot[1]));
-    acc = _mm512_fmadd_ps(_mm512_mul_ps(s.scale[0], scale_x), total, acc);
-    if (kind == Q4_K || kind == Q5_K) {
-        __m512 sum_x = _mm512_mul_ps(scale_x, _mm512_set1_ps((float)(sum[0] + sum[1])));
-        acc = _mm512_fnmadd_ps(s.min, sum_x, acc);
-    }
-    return acc;
+    start_dots(kind, n, panel, b, dot);
+    add_groups(kind, n, k->block, 0, 8, q, stride, dot);
+    scale_dots(n, s.scale[0], panel, b, dot, acc);
+    if (!has_min(kind)) return;
+#pragma GCC unroll 12
+    for (uint32_t i = 0; i < n; i++)
+        acc[i] = _mm512_fnmadd_ps(s.min, _mm512_set1_ps(panel[i].sum_x[b]), acc[i]);
 }
 
 INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum kind kind) {
@@ -58,31 +130,33 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
     const float *d = cf__row_d(p, i0);
     const int16_t *sum = cf__row_sum(p, i0);
     const size_t stride = p->x->q_stride;
-    __m512 acc[ROWS], zero = _mm512_setzero_ps();
+    _Alignas(64) struct panel panel[ROWS];
+    __m512 acc[ROWS];
+#pragma GCC unroll 12
     for (uint32_t i = 0; i < n; i++)
-        acc[i] = zero;
+        acc[i] = _mm512_setzero_ps();
     while (k.column < p->c1) {
-        __m512i w[8];
-        for (uint32_t b = 0; i0 == 0 && b < shape.block_bytes; b += 64)
-            _mm_prefetch((const char *)k.block + AHEAD + b, _MM_HINT_T0);
-        load_weights(kind, k.block, w);
-        struct scales s = load_scales(kind, k.head, k.column);
-#pragma GCC unroll 8
+        const uint32_t left = (p->c1 - k.column) / CF_BLOCK, n_blocks = left < PANEL ? left : PANEL;
         for (uint32_t i = 0; i < n; i++)
-            acc[i] = add_block(kind, w, s, q + i * stride, d[i * (stride / 32)], sum + i * (stride / 16), acc[i]);
-        q += 32;
-        d += 1;
-        sum += 2;
-        cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
+            prepare(kind, &panel[i], d + i * (stride / 32), sum + i * (stride / 16), n_blocks);
+        for (uint32_t b = 0; b < n_blocks; b++, q += CF_BLOCK) {
+            if (i0 == 0) fetch_ahead(&k, shape);
+            add_block(kind, n, &k, q, stride, panel, b, acc);
+            cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
+        }
+        d += n_blocks;
+        sum += 2 * n_blocks;
     }
+#pragma GCC unroll 12
     for (uint32_t i = 0; i < n; i++)
         _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[i]);
 }
 
-/* Calls `rows(p, i0, count, kind)` with a constant count for up to 8 rows at a time. */
+/* Calls `rows(p, i0, count, kind)` with a constant count for up to 12 rows at a time, as even as can be. */
 #define BY_ROWS(rows, p, kind)                                                                                         \
-    for (uint32_t i0 = 0; i0 < (p)->n; i0 += ROWS)                                                                     \
-        switch ((p)->n - i0) {                                                                                         \
+    const uint32_t passes = ((p)->n + ROWS - 1) / ROWS, most = passes ? ((p)->n + passes - 1) / passes : 0;            \
+    for (uint32_t i0 = 0; i0 < (p)->n; i0 += most)                                                                     \
+        switch ((p)->n - i0 < most ? (p)->n - i0 : most) {                                                             \
         case 1: rows(p, i0, 1, kind); break;                                                                           \
         case 2: rows(p, i0, 2, kind); break;                                                                           \
         case 3: rows(p, i0, 3, kind); break;                                                                           \
@@ -90,7 +164,11 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
         case 5: rows(p, i0, 5, kind); break;                                                                           \
         case 6: rows(p, i0, 6, kind); break;                                                                           \
         case 7: rows(p, i0, 7, kind); break;                                                                           \
-        default: rows(p, i0, 8, kind); break;                                                                          \
+        case 8: rows(p, i0, 8, kind); break;                                                                           \
+        case 9: rows(p, i0, 9, kind); break;                                                                           \
+        case 10: rows(p, i0, 10, kind); break;                                                                         \
+        case 11: rows(p, i0, 11, kind); break;                                                                         \
+        default: rows(p, i0, 12, kind); break;                                                                         \
         }
 
 void cf__product_q8_0_avx512(const struct cf_product *p) {
@@ -123,16 +201,18 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
     const char *tile = cf__float_column(p, bytes / CF_TILE);
     const float *x = cf__row_f(p, i0);
     const size_t stride = p->x->f_stride;
-    __m512 acc[ROWS], zero = _mm512_setzero_ps();
+    __m512 acc[ROWS];
+#pragma GCC unroll 12
     for (uint32_t i = 0; i < n; i++)
-        acc[i] = zero;
+        acc[i] = _mm512_setzero_ps();
     for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
-        if (i0 == 0) _mm_prefetch(tile + AHEAD, _MM_HINT_T0);
+        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
         __m512 w = load_floats(kind, tile);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (uint32_t i = 0; i < n; i++)
             acc[i] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[i * stride]), acc[i]);
     }
+#pragma GCC unroll 12
     for (uint32_t i = 0; i < n; i++)
         _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[i]);
 }
