@@ -94,11 +94,11 @@ static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct cf_rows x = cf__rows_of(&g->x, 0, g->o.model->n_embd);
     size_t stride;
     float *y = cf__scratch_of(g, thread), *out = logits_place(j, &stride);
-    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w)), &first, &last)) {
-        for (uint32_t t = first; t < last; t++) {
-            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w), w->tile_bytes, j->n_rows), &first, &last)) {
+        for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+            uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+            for (uint32_t t = first; t < last; t++) {
                 cf_team_breathe(team, thread);
-                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 cf__product(g, w, t, &x, row, n, y);
                 cf__store_tile(out, stride, t, w->rows, y, row, n);
             }

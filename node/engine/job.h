@@ -25,8 +25,8 @@ struct cf__job {
     const float *part[CF_MAX_PARTS]; /* what has arrived, looked up by thread 0 before the job */
 };
 
-/* Tiles that a thread takes at a time. */
-uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles);
+/* Tiles of tile_bytes each that a thread takes at a time; several blocks of rows pass over each such run of tiles. */
+uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles, size_t tile_bytes, uint32_t n_rows);
 /* y[n][16] of tile `tile` of w, all columns, rows [row0, row0 + n). */
 void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t tile, const struct cf_rows *x,
     uint32_t row0, uint32_t n, float *y);

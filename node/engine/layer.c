@@ -22,12 +22,12 @@ static void qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     cf_team_again(team, thread, tiles[3]);
     struct cf_rows x = cf__rows_of(&g->x, 0, m->n_embd);
     float *y = cf__scratch_of(g, thread);
-    while (cf_team_next(team, thread, cf__grab(g, tiles[3]), &first, &last)) {
-        for (uint32_t t = first; t < last; t++) {
-            int i = t >= tiles[2] ? 2 : t >= tiles[1] ? 1 : 0;
-            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+    while (cf_team_next(team, thread, cf__grab(g, tiles[3], w[0]->tile_bytes, j->n_rows), &first, &last)) {
+        for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+            uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+            for (uint32_t t = first; t < last; t++) {
+                int i = t >= tiles[2] ? 2 : t >= tiles[1] ? 1 : 0;
                 cf_team_breathe(team, thread);
-                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 cf__product(g, w[i], t - tiles[i], &x, row, n, y);
                 cf__store_tile(out[i], w[i]->rows, t - tiles[i], w[i]->rows, y, row, n);
             }
@@ -69,11 +69,12 @@ static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     cf_team_again(team, thread, cf_weight_tiles(gate));
     struct cf_rows x = cf__rows_of(&g->x, 0, g->o.model->n_embd);
     float *y = cf__scratch_of(g, thread), *z = y + CF_ROW_BLOCK * CF_TILE;
-    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(gate)), &first, &last)) {
-        for (uint32_t t = first; t < last; t++) {
-            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(gate), gate->tile_bytes + up->tile_bytes, j->n_rows),
+        &first, &last)) {
+        for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+            uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+            for (uint32_t t = first; t < last; t++) {
                 cf_team_breathe(team, thread);
-                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
                 cf__product(g, gate, t, &x, row, n, y);
                 cf__product(g, up, t, &x, row, n, z);
                 g->o.kernels->silu_mul(y, y, z, (size_t)n * CF_TILE);

@@ -9,7 +9,7 @@
 #include "node/model/program.h"
 #include "node/engine/weights.h"
 
-enum { CF_ROW_BLOCK = 32 };   /* rows that one product call takes */
+enum { CF_ROW_BLOCK = 48 };   /* rows that one product call takes: whole groups of 16 */
 enum { CF_QUERY_BLOCK = 64 }; /* queries (heads x rows) that read a KV page together */
 
 /* A batch in flight on this rank. */

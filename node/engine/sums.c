@@ -26,12 +26,12 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
     struct cf_rows x = cf__rows_of(a, w->c0, w->c1);
     float *y = cf__scratch_of(g, thread);
     uint32_t first, last, chunk0 = r->own[0].first, chunk1 = r->own[r->n_own - 1].last;
-    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w)), &first, &last)) {
-        for (uint32_t tile = first; tile < last; tile++) {
-            uint32_t lanes = w->rows - tile * CF_TILE < CF_TILE ? w->rows - tile * CF_TILE : CF_TILE;
-            for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+    while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w), w->tile_bytes, j->n_rows), &first, &last)) {
+        for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
+            uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+            for (uint32_t tile = first; tile < last; tile++) {
                 cf_team_breathe(team, thread);
-                uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
+                uint32_t lanes = w->rows - tile * CF_TILE < CF_TILE ? w->rows - tile * CF_TILE : CF_TILE;
                 const char *base = w->tiles + tile * w->tile_bytes;
                 for (uint32_t k = chunk0; k < chunk1; k++) {
                     uint32_t c0 = cf_axis_cut(axis, k), c1 = cf_axis_cut(axis, k + 1);
