@@ -1,11 +1,11 @@
 /* The products and the rounding of activations with AVX-512 and VNNI: the 16 rows of a tile are the 16 lanes.
  *
  * vpdpbusd multiplies unsigned weights with signed activations, so a type whose weights are stored with an offset
- * starts its dot at -offset times the sum of the activations. Up to 12 activation rows go together: each has one
- * register for the dot of the block in hand and one for its sum, and every vector of weights is loaded (and unpacked)
- * once for all of them. What a row adds to a block beside its dot is computed for a panel of 16 blocks at a time and
- * then taken from memory by broadcast, which costs no arithmetic port. The functions below are written once for all
- * types and numbers of rows and specialised by inlining.
+ * starts its dot at -offset times the sum of the activations. Up to 16 activation rows go together: the dot of the
+ * block in hand lies in a register of each, the sums lie in the first cache, and every vector of weights is loaded (and
+ * unpacked) once for all of them. What a row adds to a block beside its dot is computed for a panel of 16 blocks at a
+ * time and then taken from memory by broadcast, which costs no arithmetic port. The functions below are written once
+ * for all types and numbers of rows and specialised by inlining.
  */
 #if defined(__x86_64__)
 
@@ -14,7 +14,7 @@
 #include "node/kernels/product.h"
 #include "node/kernels/unpack_avx512.h"
 
-enum { ROWS = 12, PANEL = 16 };
+enum { ROWS = 16, PANEL = 16 };
 
 INLINE __m512i broadcast32(const void *at) {
     int32_t v;
@@ -73,86 +73,101 @@ INLINE __m512i weights(enum kind kind, const uint8_t *block, int g) {
     return v;
 }
 
+/* Where the activations of up to 16 rows lie: a pointer for every fourth, so that all fit the general registers. */
+struct lines {
+    const int8_t *at[ROWS / 4];
+    size_t one, three; /* rows, in bytes */
+};
+
+INLINE const int8_t *line(const struct lines *l, uint32_t i) {
+    const int8_t *at = l->at[i / 4];
+    return i % 4 == 0 ? at : i % 4 == 1 ? at + l->one : i % 4 == 2 ? at + 2 * l->one : at + l->three;
+}
+
 /* dot[i] += groups [g0, g1) of a block times row i, group by group in turn for all rows: so the additions of as many
  * rows as there are hide each other's latency, with few instructions waiting. */
-INLINE void add_groups(enum kind kind, const uint32_t n, const uint8_t *block, int g0, int g1, const int8_t *q,
-    size_t stride, __m512i dot[ROWS]) {
+INLINE void add_groups(
+    enum kind kind, const uint32_t n, const uint8_t *block, int g0, int g1, const struct lines *q, __m512i dot[ROWS]) {
 #pragma GCC unroll 8
     for (int g = g0; g < g1; g++) {
         const __m512i w = weights(kind, block, g);
-#pragma GCC unroll 12
+#pragma GCC unroll 16
         for (uint32_t i = 0; i < n; i++)
-            dot[i] = _mm512_dpbusd_epi32(dot[i], w, broadcast32(q + i * stride + 4 * g));
+            dot[i] = _mm512_dpbusd_epi32(dot[i], w, broadcast32(line(q, i) + 4 * g));
     }
 }
 
-/* acc[i] += scale * d * dot[i] */
-INLINE void scale_dots(
-    const uint32_t n, __m512 scale, const struct panel *panel, uint32_t b, const __m512i dot[ROWS], __m512 acc[ROWS]) {
-#pragma GCC unroll 12
+/* sum[i] += scale * d * dot[i] and, for types with a minimum, -min * sum_x */
+INLINE void scale_dots(enum kind kind, const uint32_t n, __m512 scale, __m512 min, const struct panel *panel,
+    uint32_t b, const __m512i dot[ROWS], float sum[ROWS][CF_TILE]) {
+#pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++) {
         const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(panel[i].d[b]));
-        acc[i] = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dot[i]), acc[i]);
+        __m512 acc = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dot[i]), _mm512_load_ps(sum[i]));
+        if (has_min(kind)) acc = _mm512_fnmadd_ps(min, _mm512_set1_ps(panel[i].sum_x[b]), acc);
+        _mm512_store_ps(sum[i], acc);
     }
 }
 
 INLINE void start_dots(enum kind kind, const uint32_t n, const struct panel *panel, uint32_t at, __m512i dot[ROWS]) {
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++)
-        dot[i] = kind == Q4_K || kind == Q5_K ? _mm512_setzero_si512() : broadcast32(&panel[i].start[at]);
+        dot[i] = has_min(kind) ? _mm512_setzero_si512() : broadcast32(&panel[i].start[at]);
 }
 
-INLINE void add_block(enum kind kind, const uint32_t n, const struct cf__cursor *k, const int8_t *q, size_t stride,
-    const struct panel *panel, uint32_t b, __m512 acc[ROWS]) {
+INLINE void add_block(enum kind kind, const uint32_t n, const struct cf__cursor *k, const struct lines *q,
+    const struct panel *panel, uint32_t b, float sum[ROWS][CF_TILE]) {
     const struct scales s = load_scales(kind, k->head, k->column);
     __m512i dot[ROWS];
     if (kind == Q6_K) {
-        for (int h = 0; h < 2; h++) {
-            start_dots(kind, n, panel, 2 * b + (uint32_t)h, dot);
-            add_groups(kind, n, k->block, 4 * h, 4 * h + 4, q, stride, dot);
-            scale_dots(n, s.scale[h], panel, b, dot, acc);
+        for (uint32_t h = 0; h < 2; h++) {
+            start_dots(kind, n, panel, 2 * b + h, dot);
+            add_groups(kind, n, k->block, 4 * (int)h, 4 * (int)h + 4, q, dot);
+            scale_dots(kind, n, s.scale[h], s.min, panel, b, dot, sum);
         }
         return;
     }
     start_dots(kind, n, panel, b, dot);
-    add_groups(kind, n, k->block, 0, 8, q, stride, dot);
-    scale_dots(n, s.scale[0], panel, b, dot, acc);
-    if (!has_min(kind)) return;
-#pragma GCC unroll 12
-    for (uint32_t i = 0; i < n; i++)
-        acc[i] = _mm512_fnmadd_ps(s.min, _mm512_set1_ps(panel[i].sum_x[b]), acc[i]);
+    add_groups(kind, n, k->block, 0, 8, q, dot);
+    scale_dots(kind, n, s.scale[0], s.min, panel, b, dot, sum);
 }
 
 INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum kind kind) {
     const struct shape shape = shape_of(kind);
     struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, shape.super, shape.head_bytes, shape.block_bytes);
-    const int8_t *q = cf__row_q(p, i0);
     const float *d = cf__row_d(p, i0);
     const int16_t *sum = cf__row_sum(p, i0);
     const size_t stride = p->x->q_stride;
+    struct lines q = {.one = stride, .three = 3 * stride};
+    for (uint32_t i = 0; i < n; i += 4)
+        q.at[i / 4] = cf__row_q(p, i0 + i);
+    __asm__("" : "+r"(q.one), "+r"(q.three)); /* else GCC keeps a pointer for each row, most of them in memory */
     _Alignas(64) struct panel panel[ROWS];
-    __m512 acc[ROWS];
-#pragma GCC unroll 12
+    _Alignas(64) float y[ROWS][CF_TILE];
+#pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++)
-        acc[i] = _mm512_setzero_ps();
+        _mm512_store_ps(y[i], _mm512_setzero_ps());
     while (k.column < p->c1) {
         const uint32_t left = (p->c1 - k.column) / CF_BLOCK, n_blocks = left < PANEL ? left : PANEL;
         for (uint32_t i = 0; i < n; i++)
             prepare(kind, &panel[i], d + i * (stride / 32), sum + i * (stride / 16), n_blocks);
-        for (uint32_t b = 0; b < n_blocks; b++, q += CF_BLOCK) {
+        for (uint32_t b = 0; b < n_blocks; b++) {
             if (i0 == 0) fetch_ahead(&k, shape);
-            add_block(kind, n, &k, q, stride, panel, b, acc);
+            add_block(kind, n, &k, &q, panel, b, y);
+#pragma GCC unroll 6
+            for (uint32_t i = 0; i < n; i += 4)
+                q.at[i / 4] += CF_BLOCK;
             cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
         }
         d += n_blocks;
         sum += 2 * n_blocks;
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++)
-        _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[i]);
+        _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, _mm512_load_ps(y[i]));
 }
 
-/* Calls `rows(p, i0, count, kind)` with a constant count for up to 12 rows at a time, as even as can be. */
+/* Calls `rows(p, i0, count, kind)` with a constant count for up to 16 rows at a time, as even as can be. */
 #define BY_ROWS(rows, p, kind)                                                                                         \
     const uint32_t passes = ((p)->n + ROWS - 1) / ROWS, most = passes ? ((p)->n + passes - 1) / passes : 0;            \
     for (uint32_t i0 = 0; i0 < (p)->n; i0 += most)                                                                     \
@@ -168,7 +183,11 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
         case 9: rows(p, i0, 9, kind); break;                                                                           \
         case 10: rows(p, i0, 10, kind); break;                                                                         \
         case 11: rows(p, i0, 11, kind); break;                                                                         \
-        default: rows(p, i0, 12, kind); break;                                                                         \
+        case 12: rows(p, i0, 12, kind); break;                                                                         \
+        case 13: rows(p, i0, 13, kind); break;                                                                         \
+        case 14: rows(p, i0, 14, kind); break;                                                                         \
+        case 15: rows(p, i0, 15, kind); break;                                                                         \
+        default: rows(p, i0, 16, kind); break;                                                                         \
         }
 
 void cf__product_q8_0_avx512(const struct cf_product *p) {
@@ -202,17 +221,17 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
     const float *x = cf__row_f(p, i0);
     const size_t stride = p->x->f_stride;
     __m512 acc[ROWS];
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++)
         acc[i] = _mm512_setzero_ps();
     for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
         if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
         __m512 w = load_floats(kind, tile);
-#pragma GCC unroll 12
+#pragma GCC unroll 16
         for (uint32_t i = 0; i < n; i++)
             acc[i] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[i * stride]), acc[i]);
     }
-#pragma GCC unroll 12
+#pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++)
         _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[i]);
 }
