@@ -231,7 +231,7 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_bench = {
     .name = "bench",
-    .synopsis = "-m FILE [-p 512] [-n 128] [-b 1,2,4] [--layout LIST] [--ranks N] [-r 5] [-o md|csv|json] ...",
+    .synopsis = "-m FILE [-p 512] [-n 128] [-b 1,2,4] [--layout LIST] [--ranks N] [-r 5] [-o md|csv|json|jsonl] ...",
     .summary = "measure prefill and decode speed, beside what the memory can do",
     .text =
         "Measures like llama-bench: ppN is the prefill of N random tokens, tgN the decoding of N tokens, tgN x B the "
