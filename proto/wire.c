@@ -88,6 +88,7 @@ int cf_wire_check(const Cf__Envelope *env, struct cf_error *e) {
     case CF__ENVELOPE__BODY_VERDICT: return check_verdict(env->verdict, e);
     case CF__ENVELOPE__BODY_BATCH: return check_batch(env->batch, e);
     case CF__ENVELOPE__BODY_READY: return check_text(env->ready->note, "Ready.note", e);
+    case CF__ENVELOPE__BODY_WINDOW: return check_text(env->window->note, "Window.note", e);
     case CF__ENVELOPE__BODY_ERROR: return check_error(env->error, e);
     case CF__ENVELOPE__BODY__NOT_SET: return cf_fail(e, CF_ERR_FORMAT, "a message without a body that is known here");
     default: return 0;

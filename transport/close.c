@@ -100,6 +100,8 @@ static void leave_mpi(struct cf_transport *t) {
         if (i % LANES < LANE_OUT_ENVELOPE) MPI_Cancel(&t->requests[i]);
         MPI_Request_free(&t->requests[i]);
     }
+    cf__window_free(t);
+    if (t->host_comm != MPI_COMM_NULL) MPI_Comm_free(&t->host_comm);
     MPI_Comm_free(&t->comm);
     MPI_Finalize();
     alarm(0);
@@ -119,6 +121,8 @@ static void release(struct cf_transport *t) {
     free(t->indices);
     free(t->requests);
     free(t->host_names);
+    free(t->window.parts);
+    free(t->window.cards);
     free(t->peers);
     free(t);
 }

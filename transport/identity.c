@@ -54,8 +54,10 @@ static int first_on_host(struct cf_transport *t, int *first, struct cf_error *e)
     for (int i = 0; i < n && !rc; i++)
         if (all[i].machine == mine.machine && all[i].rank < *first) *first = all[i].rank;
     free(all);
+    // What MPI calls one host may be several by our lights: each gets a communicator of its own.
+    if (!rc) rc = MPI_Comm_split(node, *first, t->rank, &t->host_comm);
     MPI_Comm_free(&node);
-    return rc ? cf__mpi_failed(rc, "MPI_Allgather", e) : 0;
+    return rc ? cf__mpi_failed(rc, "finding the ranks of this host", e) : 0;
 }
 
 static void number_hosts(struct cf_transport *t, const struct card *cards) {

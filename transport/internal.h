@@ -109,6 +109,27 @@ struct peer {
     bool touched; /* something happened: look at it in this turn */
 };
 
+/* window.c: this rank's view of its host's window, and of a round about it. */
+struct cf__window_part {
+    char *base; /* NULL: another host's, or no window */
+    size_t bytes;
+};
+struct cf__window_card { /* a rank's word in a round (message Window) */
+    bool here, wanted;
+    uint64_t bytes, room;
+    char note[160];
+};
+struct cf__window {
+    MPI_Win win;
+    bool here;                     /* in use */
+    struct cf__window_part *parts; /* [size] */
+    uint64_t total;                /* bytes of all parts */
+    char note[200];
+    bool meeting;
+    int missing;
+    struct cf__window_card *cards; /* [size] */
+};
+
 struct cf_transport {
     int rank, size;
     int hosts, local_rank, local_size;
@@ -116,7 +137,8 @@ struct cf_transport {
     double timeout, beat;                /* seconds */
     bool sleep_at_once;
     bool uses_mpi;
-    MPI_Comm comm;
+    MPI_Comm comm, host_comm; /* host_comm: the ranks of this host, in order */
+    struct cf__window window;
 
     struct peer *peers;     /* [size]; of the own one only the outbox is used */
     MPI_Request *requests;  /* [size * LANES] */
@@ -181,6 +203,12 @@ int cf__mpi_failed(int rc, const char *what, struct cf_error *e);
 
 /* hello.c: *e (a text to follow the rank's name) and *origin are filled if the hellos disagree (returns -1). */
 int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_error *e);
+
+/* window.c */
+/* A Window message: 0 taken, 1 it belongs to a round that has not begun here. */
+int cf__window_card(struct cf_transport *t, int from, const Cf__Window *w);
+/* Frees the window if there is one; all ranks of the host together. */
+void cf__window_free(struct cf_transport *t);
 
 /* wait.c */
 struct nap {

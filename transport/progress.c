@@ -124,6 +124,7 @@ static int dispatch(struct cf_transport *t, int from, const Cf__Envelope *env, c
     if (env->body_case == CF__ENVELOPE__BODY_PROBE && !t->probing) return 1;
     bool greeting = env->body_case == CF__ENVELOPE__BODY_HELLO || env->body_case == CF__ENVELOPE__BODY_VERDICT;
     if (greeting && !t->greeting) return 1;
+    if (env->body_case == CF__ENVELOPE__BODY_WINDOW) return cf__window_card(t, from, env->window);
     if (!t->on_message) return 1;
     return t->on_message(t->on_message_ctx, from, env, data, offset, n, e);
 }

@@ -59,7 +59,10 @@ static int make_tables(struct cf_transport *t, struct cf_error *e) {
     t->requests = calloc(n * LANES, sizeof(MPI_Request));
     t->indices = calloc(n * LANES, sizeof *t->indices);
     t->statuses = calloc(n * LANES, sizeof *t->statuses);
-    if (!t->peers || !t->host_names || !t->requests || !t->indices || !t->statuses)
+    t->window.parts = calloc(n, sizeof *t->window.parts);
+    t->window.cards = calloc(n, sizeof *t->window.cards);
+    if (!t->window.parts || !t->window.cards || !t->peers || !t->host_names || !t->requests || !t->indices ||
+        !t->statuses)
         return cf_fail(e, CF_ERR_MEMORY, "no memory for %d ranks", t->size);
     for (size_t i = 0; i < n * LANES; i++)
         t->requests[i] = MPI_REQUEST_NULL;
@@ -94,6 +97,8 @@ int cf_transport_open(struct cf_transport **out, const struct cf_transport_optio
     t->beat = t->timeout / 5 < 1 ? t->timeout / 5 : 1;
     t->sleep_at_once = options->sleep_at_once;
     t->failed_rank = -1;
+    t->host_comm = MPI_COMM_NULL;
+    t->window.win = MPI_WIN_NULL;
     if (set_up(t, e)) {
         t->uses_mpi = false; // peers may not have come as far: nothing is agreed with them, MPI is left as it is
         cf_transport_close(t, false);

@@ -12,10 +12,10 @@
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *layout, *map, *numa, *output;
+    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *layout, *map, *numa, *exchange, *output;
     int64_t threads, ranks, stages, ubatch, ctx_size, repetitions, micro_batches;
     double timeout;
-    bool warm_up, huge, direct, verbose;
+    bool warm_up, huge, direct, verbose, no_exchange;
 };
 
 static void defaults(void *config) {
@@ -25,6 +25,7 @@ static void defaults(void *config) {
         .depths = "0",
         .output = "md",
         .numa = "default",
+        .exchange = "auto",
         .ubatch = 512,
         .repetitions = 5,
         .timeout = 60,
@@ -72,6 +73,10 @@ static const struct cf_option options[] = {
         0, 64, "flight"},
     {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default what the tests need)", 0, 1 << 24,
         NULL},
+    {"exchange", 0, CF_OPT_STRING, AT(exchange), "WAY",
+        "between ranks of one host: window (shared memory), messages, or auto: window where /dev/shm has room (default "
+        "auto)",
+        0, 0, NULL},
     {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
         0, 0, NULL},
     {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
@@ -80,6 +85,9 @@ static const struct cf_option options[] = {
     {"dio", 0, CF_OPT_FLAG, AT(direct), NULL, "the same, as llama.cpp abbreviates it", 0, 0, NULL},
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
         "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+    {"no-exchange", 0, CF_OPT_FLAG, AT(no_exchange), NULL,
+        "every test once more without the exchange between ranks, to see what it costs; those figures are no results",
+        0, 0, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
     {0},
 };
@@ -133,6 +141,8 @@ static int check_words(const struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);
     if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
+    if (cf_exchange_by_name(c->exchange) < 0)
+        return cf_fail(e, CF_ERR_USAGE, "--exchange %s is unknown; known: auto, window, messages", c->exchange);
     return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
 }
 
@@ -154,6 +164,7 @@ static int fill(struct cf__bench *b, const struct config *c, struct cf_error *e)
     if (c->ctx_size) b->n_ctx = (uint32_t)c->ctx_size;
     b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
     b->repetitions = (uint32_t)c->repetitions, b->warm_up = c->warm_up;
+    b->no_exchange = c->no_exchange;
     return c->synthetic ? cf__bench_shape_check(b, e) : 0;
 }
 
@@ -173,6 +184,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .layout = c->layout,
         .map = c->map,
         .numa = c->numa,
+        .exchange = c->exchange,
         .stages = c->stages,
         .ctx_size = b->n_ctx,
         .ubatch = c->ubatch,
@@ -184,6 +196,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .direct = c->direct,
         .verbose = c->verbose,
         .measure = true,
+        .no_exchange_too = c->no_exchange,
         .timeout = c->timeout,
         .terminal = b->terminal};
     int rc = cf_job_run(&o, cf__bench_tests, b, e);
@@ -247,6 +260,9 @@ const struct cf_command cf_command_bench = {
         "are in neither. The link "
         "columns are one-way times between rank 0 and each other rank, one after the other. Compute, exchange and "
         "wait are seconds of each rank's first thread per repetition.\n\n"
+        "With --no-exchange each layout is loaded and measured a second time, and every rank goes on with zeros for "
+        "what the others should have sent. Such lines are marked \"no exchange: not a result\"; what lies between them "
+        "and the others is what the exchange and waiting for it cost.\n\n"
         "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "
         "flight (--micro-batches), and so are the chunks of a prompt, which then shrink to 64 rows if need be.\n\n"
         "--synthetic needs no download and no disk: every rank makes the weights that it holds, in its memory.",

@@ -15,6 +15,7 @@ struct cf__bench_list {
 /* One line of the result: prompt tokens of one sequence, or generated ones of `sequences`, behind `depth` positions. */
 struct cf__bench_test {
     char layout[16];
+    bool no_exchange;                      /* no result: the run without exchange between ranks */
     uint32_t prompt, generate;             /* one of them is 0 */
     uint32_t depth, sequences, batches;    /* batches: in flight at once */
     uint32_t n;                            /* repetitions */
@@ -30,6 +31,7 @@ struct cf__bench {
     /* As asked for: */
     const char *model, *synthetic, *output;
     struct cf__bench_list prompts, generates, sequences, depths;
+    bool no_exchange; /* every test once more without the exchange */
     uint32_t repetitions;
     bool warm_up;
     uint32_t n_layers, n_embd; /* of --synthetic: what the file must have; 0: anything */

@@ -36,7 +36,9 @@ static void test_name(const struct cf__bench_test *k, char *out, size_t size) {
     int n = k->prompt          ? snprintf(out, size, "pp%u", k->prompt)
             : k->sequences > 1 ? snprintf(out, size, "tg%u x %u", k->generate, k->sequences)
                                : snprintf(out, size, "tg%u", k->generate);
-    if (k->depth && n > 0 && (size_t)n < size) snprintf(out + n, size - (size_t)n, " @ d%u", k->depth);
+    if (k->depth && n > 0 && (size_t)n < size) n += snprintf(out + n, size - (size_t)n, " @ d%u", k->depth);
+    if (k->no_exchange && n > 0 && (size_t)n < size)
+        snprintf(out + n, size - (size_t)n, " (no exchange: not a result)");
 }
 
 static struct line line_of(const struct cf__bench_test *k) {
@@ -181,10 +183,11 @@ static json_t *json_test(const struct cf__bench *b, const struct cf__bench_test 
     for (uint32_t r = 0; r < b->n_ranks; r++)
         json_array_append_new(ranks, json_pack("{s:i,s:f,s:f,s:f}", "rank", (int)r, "compute_s", k->ranks[r].compute,
                                          "exchange_s", k->ranks[r].exchange, "wait_s", k->ranks[r].wait));
-    return json_pack("{s:s,s:s,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o}", "layout", k->layout, "test", l.name,
-        "n_prompt", (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences,
-        "batches", (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "read_gbps",
-        number(1e-9 * l.read), "roofline_share", number(l.share), "seconds", seconds, "ranks", ranks);
+    return json_pack("{s:s,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o}", "layout", k->layout, "test",
+        l.name, "exchange", !k->no_exchange, "n_prompt", (int)k->prompt, "n_gen", (int)k->generate, "depth",
+        (int)k->depth, "sequences", (int)k->sequences, "batches", (int)k->batches, "tps_median", l.median, "tps_min",
+        l.least, "tps_max", l.most, "read_gbps", number(1e-9 * l.read), "roofline_share", number(l.share), "seconds",
+        seconds, "ranks", ranks);
 }
 
 enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };

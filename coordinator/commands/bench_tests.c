@@ -165,6 +165,7 @@ static int test(
         .depth = depth,
         .sequences = sequences,
         .batches = cf_split_sequences(p, prompt ? chunks : sequences)};
+    k->no_exchange = t->job->no_exchange;
     snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
     k->ranks = calloc(b->n_ranks, sizeof *k->ranks);
     int rc = k->ranks ? repeat(t, k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
@@ -196,7 +197,8 @@ static int remember(struct cf__bench *b, struct cf_job *j, struct cf_error *e) {
     b->n_ranks = j->n_ranks, b->n_ctx = j->n_ctx, b->isa = j->kernels->isa;
     cf_gguf_identity(j->gguf, &b->model_bytes, &hash);
     b->ranks = calloc(j->n_ranks, sizeof *b->ranks), b->links = calloc(j->n_ranks, sizeof *b->links);
-    b->tests = calloc((size_t)b->n_layouts * cf__bench_tests_per_layout(b), sizeof *b->tests);
+    b->tests =
+        calloc((b->no_exchange ? 2 : 1) * (size_t)b->n_layouts * cf__bench_tests_per_layout(b), sizeof *b->tests);
     if (!b->ranks || !b->links || !b->tests) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     memcpy(b->ranks, j->ranks, j->n_ranks * sizeof *b->ranks);
     if (j->links) memcpy(b->links, j->links, j->n_ranks * sizeof *b->links);

@@ -13,7 +13,7 @@
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *dump;
+    const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *exchange, *dump;
     int64_t predict, ctx_size, threads, stages, ubatch, micro_batches, ranks, logprobs;
     double timeout;
     bool ignore_eos, json, echo, stats, huge, direct, special, verbose;
@@ -21,8 +21,12 @@ struct config {
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){
-        .predict = -1, .ubatch = 512, .timeout = 60, .numa = "default", .sampler = cf_sampler_defaults()};
+    *(struct config *)config = (struct config){.predict = -1,
+        .ubatch = 512,
+        .timeout = 60,
+        .numa = "default",
+        .exchange = "auto",
+        .sampler = cf_sampler_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -74,6 +78,10 @@ static const struct cf_option options[] = {
     {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE",
         "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
     {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
+    {"exchange", 0, CF_OPT_STRING, AT(exchange), "WAY",
+        "between ranks of one host: window (shared memory), messages, or auto: window where /dev/shm has room (default "
+        "auto)",
+        0, 0, NULL},
     {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
         0, 0, NULL},
     {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
@@ -224,6 +232,8 @@ static int check_config(const struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->layout);
     if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
+    if (cf_exchange_by_name(c->exchange) < 0)
+        return cf_fail(e, CF_ERR_USAGE, "--exchange %s is unknown; known: auto, window, messages", c->exchange);
     int node[CF_DOMAINS];
     return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
 }
@@ -258,6 +268,7 @@ static int command(void *config, int argc, char **argv) {
         .layout = c->layout,
         .map = c->map,
         .numa = c->numa,
+        .exchange = c->exchange,
         .stages = c->stages,
         .ctx_size = c->ctx_size,
         .ubatch = c->ubatch,

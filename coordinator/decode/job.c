@@ -17,6 +17,13 @@ int cf_layout_by_name(const char *name) {
     return -1;
 }
 
+int cf_exchange_by_name(const char *name) {
+    static const char *const names[] = {"auto", "window", "messages"}; /* enum cf_exchange_way */
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (!strcmp(name, names[i])) return i;
+    return -1;
+}
+
 /* Distinct nodes that a map names, ascending. */
 static int mapped_nodes(const char *map, int nodes[CF_DOMAINS], int *n, struct cf_error *e) {
     int node[CF_DOMAINS];
@@ -238,15 +245,21 @@ static void say_audit(struct cf_job *j) {
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
         double pages = k->pages ? (double)k->pages : 1.0;
-        cf_terminal_note(j->o->terminal, "rank %u host %s node %d: %.2f GiB, %.1f %% local, %.0f %% huge%s%s", r,
+        char window[64] = "";
+        if (k->window) snprintf(window, sizeof window, ", shared window %.0f MiB", (double)k->window / (1 << 20));
+        cf_terminal_note(j->o->terminal, "rank %u host %s node %d: %.2f GiB, %.1f %% local, %.0f %% huge%s%s%s", r,
             j->ranks[r].host, j->ranks[r].node, (double)k->bytes / (1024.0 * 1024.0 * 1024.0),
-            100.0 * (double)k->local / pages, 100.0 * (double)k->huge / pages, k->note[0] ? "; " : "", k->note);
+            100.0 * (double)k->local / pages, 100.0 * (double)k->huge / pages, window, k->note[0] ? "; " : "", k->note);
     }
     if (j->o->verbose) cf_job_say_loading(j);
 }
 
 static enum cf_numa_policy numa_policy(const struct cf_job *j) {
     return !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT : !strcmp(j->o->numa, "off") ? CF_NUMA_OFF : CF_NUMA_DEFAULT;
+}
+
+static enum cf_exchange_way exchange_way(const struct cf_job *j) {
+    return j->o->exchange ? (enum cf_exchange_way)cf_exchange_by_name(j->o->exchange) : CF_EXCHANGE_AUTO;
 }
 
 struct body {
@@ -270,6 +283,8 @@ static int run_layout(struct body *b, double start) {
         .policy = numa_policy(j),
         .huge = j->o->huge,
         .note = j->note,
+        .exchange = exchange_way(j),
+        .no_exchange = j->no_exchange,
         .progress = show_progress,
         .ctx = j};
     bool first = cf_transport_rank(j->transport) == 0;
@@ -307,7 +322,10 @@ static int team_body(struct cf_team *team, void *ctx) {
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
+        j->no_exchange = false;
         if (run_layout(b, start)) return -1;
+        j->no_exchange = true;
+        if (j->o->no_exchange_too && run_layout(b, cf_now())) return -1;
         if (!names[n]) return 0;
         names += n + 1;
         start = cf_now();

@@ -29,8 +29,11 @@ struct cf_job_options {
     /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
      */
     const char *layout;
-    const char *map;       /* domain=node,... or NULL */
-    const char *numa;      /* "default", "strict", "off" */
+    const char *map;      /* domain=node,... or NULL */
+    const char *numa;     /* "default", "strict", "off" */
+    const char *exchange; /* "auto" (also NULL), "window", "messages" */
+    /* Works once more for each layout, with every rank going on without the others (cf_engine_options). */
+    bool no_exchange_too;
     int64_t stages;        /* 0: default */
     int64_t ctx_size;      /* 0: the model's, at most 4096 */
     int64_t ubatch;        /* most rows of a batch */
@@ -62,6 +65,7 @@ struct cf_job {
     uint32_t n_ctx;
     double bandwidth;
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
+    bool no_exchange;                    /* the work in hand is that without exchange: no result */
     char layout[32];                     /* that of the plan in hand, as asked for; "": default */
     double product_rates[CF_TYPE_LIMIT]; /* of all ranks, by type, multiply-adds/s; 0: not measured */
     double load_seconds;                 /* from start to ready */
@@ -85,7 +89,8 @@ double cf_job_bandwidth_here(void);
 /* One line per rank on stderr: how long its loading took, and what of it. Rank 0, from `work`. */
 void cf_job_say_loading(const struct cf_job *j);
 
-/* Layout by name. -1 unknown. */
+/* Layout, enum cf_exchange_way by name. -1 unknown. */
 int cf_layout_by_name(const char *name);
+int cf_exchange_by_name(const char *name);
 
 #endif

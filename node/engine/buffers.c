@@ -57,6 +57,34 @@ static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint
     return a;
 }
 
+static struct cf_outlet take_outlet(struct taker *t, size_t floats, bool window, uint32_t slot) {
+    return (struct cf_outlet){.data = take(t, floats * sizeof(float)), .window = window, .slot = slot};
+}
+
+/* What a context sends from. */
+static void take_outlets(
+    const struct cf_engine *g, struct cf_context *c, uint32_t number, struct taker *t, const struct extent *x) {
+    size_t rows = g->plan.n_rows, n_embd = g->o.model->n_embd;
+    uint32_t slot = number * (CF_SUMS + 1);
+    bool window = g->window.base;
+    for (int i = 0; i < CF_SUMS; i++)
+        c->sums_out[i] = take_outlet(t, rows * g->program.most_own * n_embd, window, slot++);
+    size_t stage = most(rows * n_embd, (size_t)g->plan.n_want * x->vocab);
+    stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
+                            rows * (x->q + x->att));
+    c->stage_out = take_outlet(t, stage, window, slot);
+    c->sums = c->sums_out[0].data, c->stage = c->stage_out.data;
+}
+
+uint64_t cf__outlet_bytes(const struct cf_engine *g) {
+    struct extent x = extent_of(g);
+    struct taker t = {0};
+    struct cf_context none;
+    for (uint32_t i = 0; i < g->plan.n_flight; i++)
+        take_outlets(g, &none, i, &t, &x);
+    return t.bytes;
+}
+
 static void take_context(struct cf_engine *g, struct cf_context *c, struct taker *t, const struct extent *x) {
     const struct cf_model *m = g->o.model;
     size_t rows = g->plan.n_rows, want = g->plan.n_want, n_embd = m->n_embd;
@@ -64,22 +92,18 @@ static void take_context(struct cf_engine *g, struct cf_context *c, struct taker
     c->want = take(t, want * 4);
     c->h = take(t, most(rows, want) * n_embd * sizeof(float));
     c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) : 0);
-    c->sums = take(t, rows * g->program.most_own * n_embd * sizeof(float));
-    size_t stage = most(rows * n_embd, g->rank == 0 ? 0 : want * x->vocab);
-    stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
-                            rows * (x->q + x->att));
-    c->stage = take(t, stage * sizeof(float));
     c->logits = take(t, g->rank == 0 ? want * m->n_vocab * sizeof(float) : 0);
 }
 
 int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, uint64_t *bytes, struct cf_error *e) {
     const struct cf_model *m = g->o.model;
-    struct taker t = {.arena = arena};
+    struct taker t = {.arena = arena}, out = {.arena = arena && g->window.base ? &g->window : arena};
     struct extent x = extent_of(g);
     uint32_t rows = g->plan.n_rows;
     for (uint32_t i = 0; i < g->plan.n_flight; i++) {
-        struct cf_context none = {0};
-        take_context(g, arena ? &g->contexts[i] : &none, &t, &x);
+        struct cf_context none = {0}, *c = arena ? &g->contexts[i] : &none;
+        take_context(g, c, &t, &x);
+        take_outlets(g, c, i, &out, &x);
     }
     for (uint32_t i = 0; i < g->queue_room; i++) {
         struct cf_queued none = {0}, *q = arena ? &g->queue[i] : &none;
@@ -90,6 +114,7 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
         char *data = take(&t, g->program.slot_bytes);
         if (arena) g->mail.slots[i].data = data;
     }
+    if (g->o.no_exchange) g->mail.nothing = take(&t, g->program.slot_bytes);
     g->x = take_activation(&t, (uint32_t)most(rows, g->plan.n_want), m->n_embd);
     g->wide = take_activation(&t, rows, x.att > x.ffn ? x.att : x.ffn);
     g->q = take(&t, (uint64_t)rows * x.q * sizeof(float));
@@ -104,6 +129,6 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
     g->span_states = take(&t, g->span_floats * sizeof(float));
     g->rope_freq = take(&t, m->rope.n_dims / 2 * sizeof(double));
     g->vectors = take(&t, (uint64_t)threads * 2 * CF_MAX_VECTORS * sizeof(float *));
-    *bytes = t.bytes;
-    return t.failed ? cf_fail(e, CF_ERR_MEMORY, "the arena is full at the buffers") : 0;
+    *bytes = t.bytes + out.bytes;
+    return t.failed || out.failed ? cf_fail(e, CF_ERR_MEMORY, "the arena is full at the buffers") : 0;
 }

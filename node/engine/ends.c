@@ -16,13 +16,26 @@ static uint32_t embed_rows(const struct cf_engine *g, const struct cf_context *c
     return n;
 }
 
+/* The stage as it is, to one receiver. */
+static int send(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, uint32_t out, uint32_t rows,
+    uint32_t columns, struct cf_error *e) {
+    struct cf_parcel p = {c->id, out, c->stage, rows, columns};
+    return cf_mail_send(&g->mail, &r->x, &p, &c->stage_out, e);
+}
+
 int cf__step_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
-    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
     uint32_t n = embed_rows(g, c, c->stage);
     for (uint32_t k = 0; n && k < r->x.n_out; k++)
-        if (cf_mail_send(&g->mail, &r->x, c->id, k, c->stage, n, g->o.model->n_embd, &c->stage_pending, e)) return -1;
+        if (send(g, c, r, k, n, g->o.model->n_embd, e)) return -1;
     return 0;
+}
+
+static uint32_t count_rows(const struct cf_context *c, uint32_t row0, uint32_t row1) {
+    uint32_t n = 0;
+    for (uint32_t row = 0; row < c->n_rows; row++)
+        n += cf__holds(c->token[row], row0, row1);
+    return n;
 }
 
 static void scatter_embed(struct cf_engine *g, struct cf_context *c, uint32_t row0, uint32_t row1, const float *part) {
@@ -32,12 +45,15 @@ static void scatter_embed(struct cf_engine *g, struct cf_context *c, uint32_t ro
             memcpy(c->h + (size_t)row * n_embd, part + (size_t)n++ * n_embd, n_embd * sizeof(float));
 }
 
-int cf__step_take_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+int cf__step_take_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     if (r->own_row1 > r->own_row0) scatter_embed(g, c, r->own_row0, r->own_row1, c->stage);
     for (uint32_t k = 0; k < r->x.n_in; k++) {
-        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL);
-        if (part) scatter_embed(g, c, r->in_row0[k], r->in_row1[k], part);
+        uint32_t rows = count_rows(c, r->in_row0[k], r->in_row1[k]);
+        if (!rows) continue;
+        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, rows, g->o.model->n_embd, e);
+        if (!part) return -1;
+        scatter_embed(g, c, r->in_row0[k], r->in_row1[k], part);
     }
     cf_mail_release(&g->mail, &r->x, c->id);
     return 0;
@@ -53,13 +69,12 @@ static void keep_wanted(struct cf_engine *g, struct cf_context *c, float *to) {
 int cf__step_hop(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     uint32_t n_embd = g->o.model->n_embd, rows = r->wanted_only ? c->n_want : c->n_rows;
-    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
     if (r->wanted_only)
         keep_wanted(g, c, c->stage);
     else
         memcpy(c->stage, c->h, (size_t)rows * n_embd * sizeof(float));
     for (uint32_t k = 0; k < r->x.n_out; k++)
-        if (cf_mail_send(&g->mail, &r->x, c->id, k, c->stage, rows, n_embd, &c->stage_pending, e)) return -1;
+        if (send(g, c, r, k, rows, n_embd, e)) return -1;
     if (r->self.q1 && r->wanted_only) {
         keep_wanted(g, c, c->h);
         c->compact = true;
@@ -67,11 +82,12 @@ int cf__step_hop(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     return 0;
 }
 
-int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
-    uint32_t rows = 0;
-    const float *part = cf_mail_part(&g->mail, &r->x, c->id, 0, &rows, NULL);
-    memcpy(c->h, part, (size_t)rows * g->o.model->n_embd * sizeof(float));
+    uint32_t rows = r->wanted_only ? c->n_want : c->n_rows, n_embd = g->o.model->n_embd;
+    const float *part = cf_mail_part(&g->mail, &r->x, c->id, 0, rows, n_embd, e);
+    if (!part) return -1;
+    memcpy(c->h, part, (size_t)rows * n_embd * sizeof(float));
     c->compact = r->wanted_only;
     cf_mail_release(&g->mail, &r->x, c->id);
     return 0;
@@ -111,7 +127,6 @@ int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_ins
     const struct cf_weight *w = cf__head_weight(g);
     if (!c->compact) keep_wanted(g, c, c->h);
     c->compact = true;
-    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
     struct cf__job j = {.g = g,
         .c = c,
         .i = i,
@@ -121,18 +136,20 @@ int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_ins
         .quantise = w->type->quantised,
         .norm = cf_weight_of(&g->weights, CF_W_OUTPUT_NORM, 0)};
     if (c->n_want) cf_team_do(g->o.team, head_thread, &j, c->n_want);
-    if (j.not_finite) return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered the output head");
+    if (j.not_finite && !g->o.no_exchange)
+        return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered the output head");
     for (uint32_t k = 0; k < r->x.n_out; k++)
-        if (cf_mail_send(&g->mail, &r->x, c->id, k, c->stage, c->n_want, w->rows, &c->stage_pending, e)) return -1;
+        if (send(g, c, r, k, c->n_want, w->rows, e)) return -1;
     return 0;
 }
 
-int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     size_t n_vocab = g->o.model->n_vocab;
     for (uint32_t k = 0; k < r->x.n_in; k++) { /* the own slice is in its place */
         uint32_t row0 = r->in_row0[k], row1 = r->in_row1[k];
-        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL);
+        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, c->n_want, row1 - row0, e);
+        if (!part) return -1;
         for (uint32_t w = 0; w < c->n_want; w++)
             memcpy(c->logits + w * n_vocab + row0, part + (size_t)w * (row1 - row0), (row1 - row0) * sizeof(float));
     }

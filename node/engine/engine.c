@@ -59,6 +59,17 @@ void cf__open_contexts(struct cf_engine *g) {
     }
 }
 
+/* Without exchange rank 0 waits for the ends of a batch elsewhere, and for nothing else. */
+static uint32_t all_ends(const struct cf_engine *g) {
+    return (uint32_t)((1ull << g->end.n_in) - 1);
+}
+
+static int end_batch(struct cf_engine *g, struct cf_context *c, struct cf_error *e) {
+    struct cf_outlet none = {0};
+    cf_mail_release(&g->mail, &g->end, c->id);
+    return g->end.n_out ? cf_mail_send(&g->mail, &g->end, &(struct cf_parcel){.batch = c->id}, &none, e) : 0;
+}
+
 static bool runnable(const struct cf_engine *g, const struct cf_context *c) {
     if (!c->used || c->done) return false;
     /* Never past an older batch, even if its inputs are late: a later chunk attends to the keys of an earlier one. */
@@ -66,8 +77,10 @@ static bool runnable(const struct cf_engine *g, const struct cf_context *c) {
         const struct cf_context *o = &g->contexts[i];
         if (o->used && !o->done && (int32_t)(o->id - c->id) < 0 && o->pc <= c->pc) return false;
     }
-    if (c->pc == g->program.n_instrs) return true;
+    if (c->pc == g->program.n_instrs) return cf_mail_ready(&g->mail, &g->end, c->id, all_ends(g));
     const struct cf_instr *i = &g->program.instrs[c->pc];
+    /* Never waits inside a step: what others must read first may hang on an older batch here. */
+    if (!cf__step_may_write(g, c, i)) return false;
     return i->route < 0 || cf_mail_ready(&g->mail, &g->program.routes[i->route].x, c->id, cf__step_expects(g, c, i));
 }
 
@@ -90,6 +103,8 @@ static int run_context(struct cf_engine *g, struct cf_context *c, struct cf_erro
         c->pc++;
         if (cf_progress(g->o.transport, e) < 0) return -1;
     }
+    if (!runnable(g, c)) return 0;
+    if (end_batch(g, c, e)) return -1;
     c->done = true;
     g->mail.done_batch = c->id; /* batches end in order: nothing may come for it any more */
     if (g->rank != 0) c->used = false;

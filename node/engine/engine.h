@@ -19,6 +19,9 @@ struct cf_engine;
 
 enum { CF_NOTE_BYTES = 480 };
 
+/* How payloads pass between ranks of one host: through a shared window where it can be had, only so, or never so. */
+enum cf_exchange_way { CF_EXCHANGE_AUTO, CF_EXCHANGE_WINDOW, CF_EXCHANGE_MESSAGES };
+
 struct cf_engine_options {
     struct cf_transport *transport;
     struct cf_team *team;
@@ -29,6 +32,10 @@ struct cf_engine_options {
     enum cf_numa_policy policy;
     bool huge;
     const char *note; /* for cf_rank_ready.note, besides what the memory has to say; NULL or "": nothing */
+    enum cf_exchange_way exchange;
+    /* For measurements, the same on all ranks: nothing is exchanged but the batches and their ends. Every rank goes on
+     * with zeros for what others should have sent, so the logits are meaningless. */
+    bool no_exchange;
     /* Rank 0: file bytes loaded by all ranks so far and to load. May be NULL. */
     void (*progress)(void *ctx, uint64_t done, uint64_t total);
     void *ctx;
@@ -46,6 +53,7 @@ struct cf_batch {
 struct cf_rank_ready {
     bool ready;
     uint64_t bytes, pages, local, huge;
+    uint64_t window; /* of the bytes: in the window of its host, 0: none */
     double load_seconds, read_seconds, pack_seconds, audit_seconds; /* the first is the sum of these and the rest */
     uint64_t load_bytes;                                            /* of the file */
     char note[CF_NOTE_BYTES];

@@ -48,6 +48,11 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
 int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, struct cf_error *e);
 int cf__send_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 
+/* Part k of the job's route: [n_rows][columns]; NULL with *e if it is of another size. */
+static inline const float *cf__part(const struct cf__job *j, uint32_t k, uint32_t columns, struct cf_error *e) {
+    return cf_mail_part(&j->g->mail, &j->route->x, j->c->id, k, j->n_rows, columns, e);
+}
+
 /* Is this token among vocabulary rows [row0, row1)? */
 static inline bool cf__holds(uint32_t token, uint32_t row0, uint32_t row1) {
     return row0 <= token && token < row1;
@@ -55,18 +60,18 @@ static inline bool cf__holds(uint32_t token, uint32_t row0, uint32_t row1) {
 
 /* The steps, one per cf_op of that name (program.h). */
 int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
-int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_out(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_mlp(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
-int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_attend(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
-int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
-int cf__step_take_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_take_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_hop(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
-int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
-int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i);
+int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 
 #endif

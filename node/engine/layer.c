@@ -111,7 +111,7 @@ int cf__step_out(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     const struct cf_weight *w = cf_weight_of(&g->weights, CF_W_O, i->layer);
     struct cf__job j = {.g = g, .c = c, .i = i, .route = &g->program.routes[i->route], .n_rows = c->n_rows};
     j.by_shares = cf_route_by_shares(j.route, c->n_rows, g->o.model->n_embd);
-    if (cf__wait_sent(g, &c->sums_pending, e)) return -1;
+    c->sums = c->sums_out[CF_SUMS_ATTN].data;
     uint32_t pieces = (w->c1 - w->c0 + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS;
     cf_team_do(g->o.team, out_thread, &j, w->type->quantised ? c->n_rows * pieces : 0);
     if (cf__not_finite(&j, "the attention output projection", e)) return -1;
@@ -128,7 +128,7 @@ int cf__step_mlp(struct cf_engine *g, struct cf_context *c, const struct cf_inst
         .norm = cf_weight_of(&g->weights, CF_W_FFN_NORM, i->layer),
         .quantise = any_quantised(g, i->layer, CF_W_GATE, CF_W_UP, CF_W_UP)};
     j.by_shares = cf_route_by_shares(j.route, c->n_rows, g->o.model->n_embd);
-    if (cf__wait_sent(g, &c->sums_pending, e)) return -1;
+    c->sums = c->sums_out[CF_SUMS_FFN].data;
     cf_team_do(g->o.team, mlp_thread, &j, c->n_rows);
     if (cf__not_finite(&j, "the MLP", e)) return -1;
     return cf__send_sums(g, c, j.route, e);

@@ -65,7 +65,7 @@ void cf__quantise_wide(struct cf__job *j, struct cf_team *team, uint32_t thread,
 }
 
 int cf__not_finite(const struct cf__job *j, const char *step, struct cf_error *e) {
-    if (!j->not_finite) return 0;
+    if (!j->not_finite || j->g->o.no_exchange) return 0;
     return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered %s of layer %u", step, j->i->layer);
 }
 

@@ -41,7 +41,6 @@ static struct cf_heads own_heads(const struct cf_engine *g, enum cf_domain domai
 int cf__send_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     struct cf_heads own = own_heads(g, CF_LEFT_HEMI, i->layer);
-    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
     float *at = c->stage;
     if (r->self.q1 > r->self.q0 || r->self.kv1 > r->self.kv0) { /* kept for TAKE_QKV at the front of the stage */
         copy_heads(g, &r->self, &own, at, c->n_rows, true);
@@ -50,13 +49,14 @@ int cf__send_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     for (uint32_t k = 0; k < r->x.n_out; k++) {
         uint32_t columns = part_columns(g->o.model, &r->out_heads[k]);
         copy_heads(g, &r->out_heads[k], &own, at, c->n_rows, true);
-        if (cf_mail_send(&g->mail, &r->x, c->id, k, at, c->n_rows, columns, &c->stage_pending, e)) return -1;
+        struct cf_parcel p = {c->id, k, at, c->n_rows, columns};
+        if (cf_mail_send(&g->mail, &r->x, &p, &c->stage_out, e)) return -1;
         at += (size_t)c->n_rows * columns;
     }
     return 0;
 }
 
-int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     struct cf_heads own = own_heads(g, CF_TEMPORAL, i->layer);
     if (r->self.q1 > r->self.q0 || r->self.kv1 > r->self.kv0) copy_heads(g, &r->self, &own, c->stage, c->n_rows, false);
@@ -64,7 +64,9 @@ int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf
         union {
             const float *in;
             float *out;
-        } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL)};
+        } part = {
+            .in = cf_mail_part(&g->mail, &r->x, c->id, k, c->n_rows, part_columns(g->o.model, &r->in_heads[k]), e)};
+        if (!part.in) return -1;
         copy_heads(g, &r->in_heads[k], &own, part.out, c->n_rows, false);
     }
     cf_mail_release(&g->mail, &r->x, c->id);
@@ -87,7 +89,6 @@ int cf__step_attend(struct cf_engine *g, struct cf_context *c, const struct cf_i
     if (i->route < 0) return 0;
     const struct cf_route *r = &g->program.routes[i->route];
     uint32_t first = own_heads(g, CF_TEMPORAL, i->layer).q0;
-    if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
     float *at = c->stage;
     if (r->self.q1 > r->self.q0) {
         copy_outputs(g, &r->self, first, at, c->n_rows, true);
@@ -96,13 +97,14 @@ int cf__step_attend(struct cf_engine *g, struct cf_context *c, const struct cf_i
     for (uint32_t k = 0; k < r->x.n_out; k++) {
         uint32_t columns = (r->out_heads[k].q1 - r->out_heads[k].q0) * g->o.model->d_v;
         copy_outputs(g, &r->out_heads[k], first, at, c->n_rows, true);
-        if (cf_mail_send(&g->mail, &r->x, c->id, k, at, c->n_rows, columns, &c->stage_pending, e)) return -1;
+        struct cf_parcel p = {c->id, k, at, c->n_rows, columns};
+        if (cf_mail_send(&g->mail, &r->x, &p, &c->stage_out, e)) return -1;
         at += (size_t)c->n_rows * columns;
     }
     return 0;
 }
 
-int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     uint32_t first = own_heads(g, CF_LEFT_HEMI, i->layer).q0;
     if (r->self.q1 > r->self.q0) copy_outputs(g, &r->self, first, c->stage, c->n_rows, false);
@@ -110,7 +112,9 @@ int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct 
         union {
             const float *in;
             float *out;
-        } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, NULL, NULL)};
+        } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, c->n_rows,
+                      (r->in_heads[k].q1 - r->in_heads[k].q0) * g->o.model->d_v, e)};
+        if (!part.in) return -1;
         copy_outputs(g, &r->in_heads[k], first, part.out, c->n_rows, false);
     }
     cf_mail_release(&g->mail, &r->x, c->id);

@@ -119,19 +119,26 @@ static int load(struct cf_engine *g, struct cf_error *e) {
     return cf__polled(g, e);
 }
 
+static void join_notes(const struct cf_engine *g, char note[CF_NOTE_BYTES]) {
+    const char *missed = cf_window_note(g->o.transport), *more = g->o.note ? g->o.note : "", *arena = g->arena.note;
+    snprintf(note, CF_NOTE_BYTES, "%s%s%s%s%s%s", arena, *arena && *missed ? "; " : "",
+        *missed ? "no shared window: " : "", missed, (*arena || *missed) && *more ? "; " : "", more);
+}
+
 static int post_ready(struct cf_engine *g, struct cf_error *e) {
-    struct cf_audit audit;
+    struct cf_audit audit, window;
     char note[CF_NOTE_BYTES];
     double start = cf_now();
-    if (cf_arena_audit(&g->arena, &audit, e)) return -1;
+    if (cf_arena_audit(&g->arena, &audit, e) || cf_arena_audit(&g->window, &window, e)) return -1;
+    audit.pages += window.pages, audit.local += window.local, audit.huge += window.huge;
     double share = audit.pages ? (double)audit.local / (double)audit.pages : 1.0;
     if (g->o.policy == CF_NUMA_STRICT && share < 0.99)
         return cf_fail(
             e, CF_ERR_MEMORY, "--numa strict: only %.1f %% of the pages lie on node %d", 100.0 * share, g->o.node);
     Cf__Ready r = CF__READY__INIT;
-    r.bytes = g->arena.used, r.pages = audit.pages, r.pages_local = audit.local, r.pages_huge = audit.huge;
-    const char *more = g->o.note ? g->o.note : "";
-    snprintf(note, sizeof note, "%s%s%s", g->arena.note, *g->arena.note && *more ? "; " : "", more);
+    r.bytes = g->arena.used + g->window.used, r.window_bytes = g->window.used;
+    r.pages = audit.pages, r.pages_local = audit.local, r.pages_huge = audit.huge;
+    join_notes(g, note);
     r.note = note, r.load_bytes = g->load_stats.bytes;
     r.read_seconds = g->load_stats.read, r.pack_seconds = g->load_stats.pack;
     r.audit_seconds = cf_now() - start, r.load_seconds = cf_now() - g->load_start;
@@ -165,9 +172,10 @@ static int send_plan(struct cf_engine *g, const struct cf_plan *plan, struct cf_
 int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_error *e) {
     if (plan && send_plan(g, plan, e)) return -1;
     if (cf_wait(g->o.transport, plan_here, g, NULL, e)) return -1;
-    if (cf_plan_check(&g->plan, g->o.model, g->size, e) || prepare(g, e) || allocate(g, e) || load(g, e)) return -1;
+    if (cf_plan_check(&g->plan, g->o.model, g->size, e) || prepare(g, e) || cf__leave_out_exchange(g, e)) return -1;
+    if (cf__open_window(g, e) || allocate(g, e) || load(g, e)) return -1;
     g->mail.transport = g->o.transport;
-    g->mail.exchanges = g->program.exchanges, g->mail.n_exchanges = g->program.n_routes;
+    g->mail.exchanges = g->program.exchanges, g->mail.n_exchanges = g->program.n_routes + g->o.no_exchange;
     g->mail.slot_bytes = g->program.slot_bytes;
     g->started = true;
     if (post_ready(g, e)) return -1;
@@ -184,9 +192,11 @@ const struct cf_rank_ready *cf_engine_ready(const struct cf_engine *g, int rank)
 static bool sends_are_over(struct cf_engine *g) {
     struct cf_error e;
     if (cf_transport_failed_rank(g->o.transport) >= 0) return false;
-    for (uint32_t i = 0; g->contexts && i < g->plan.n_flight; i++)
-        if (cf__wait_sent(g, &g->contexts[i].sums_pending, &e) || cf__wait_sent(g, &g->contexts[i].stage_pending, &e))
-            return false;
+    for (uint32_t i = 0; g->contexts && i < g->plan.n_flight; i++) {
+        for (int k = 0; k < CF_SUMS; k++)
+            if (cf__wait_sent(g, &g->contexts[i].sums_out[k].pending, &e)) return false;
+        if (cf__wait_sent(g, &g->contexts[i].stage_out.pending, &e)) return false;
+    }
     return true;
 }
 

@@ -12,6 +12,9 @@
 enum { CF_ROW_BLOCK = 48 };   /* rows that one product call takes: whole groups of 16 */
 enum { CF_QUERY_BLOCK = 64 }; /* queries (heads x rows) that read a KV page together */
 
+/* Attention and MLP have sums of their own, so that neither waits until the other's have been read everywhere. */
+enum { CF_SUMS_ATTN, CF_SUMS_FFN, CF_SUMS };
+
 /* A batch in flight on this rank. */
 struct cf_context {
     bool used;
@@ -22,9 +25,9 @@ struct cf_context {
     bool done;
     float *h;     /* [rows][n_embd] residual stream */
     float *rope;  /* [rows][n_dims] cos and sin */
-    float *sums;  /* partial sums on their way out */
+    float *sums;  /* partial sums on their way out: sums_out of the step in hand */
     float *stage; /* slices on their way out */
-    int sums_pending, stage_pending;
+    struct cf_outlet sums_out[CF_SUMS], stage_out;
     float *logits; /* rank 0: [n_want][n_vocab] */
 };
 
@@ -59,7 +62,9 @@ struct cf_engine {
     struct cf_weights weights;
     struct cf_kv kv;
     struct cf_arena arena;
+    struct cf_arena window; /* outlets, where the ranks of this host share a window; else they are in the arena */
     struct cf_mailroom mail;
+    struct cf_exchange end;      /* without exchange: tells rank 0 that a batch is over elsewhere */
     struct cf_context *contexts; /* [plan.n_flight] */
     struct cf_queued *queue;     /* ring of queue_room */
     uint32_t queue_room, queue_first, queue_n;
@@ -112,11 +117,20 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e);
 int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 /* Which parts of the route this batch will bring (bit per part). */
 uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i);
+/* May the instruction write what it sends? Its outlet may still be read by others. */
+bool cf__step_may_write(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i);
 /* Appends k, v and attends: engine->q, k, v -> wide.f. */
 int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct cf_error *e);
-/* Sizes of all buffers in bytes; with an arena, takes them. */
+/* Sizes of all buffers in bytes, outlets included; with an arena, takes them: the outlets from the window if there is
+ * one. */
 int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, uint64_t *bytes, struct cf_error *e);
-/* Waits until a buffer that is being sent may be written again. */
+/* Of the outlets alone, in bytes. */
+uint64_t cf__outlet_bytes(const struct cf_engine *g);
+/* window.c: the window of this host, if it is wanted and can be had, and what follows from it for the exchanges. */
+int cf__open_window(struct cf_engine *g, struct cf_error *e);
+/* Without exchange: what takes its place. */
+int cf__leave_out_exchange(struct cf_engine *g, struct cf_error *e);
+/* Waits until MPI no longer sends from a buffer. */
 int cf__wait_sent(struct cf_engine *g, const int *pending, struct cf_error *e);
 
 #endif

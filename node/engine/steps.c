@@ -21,6 +21,28 @@ uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c,
     }
 }
 
+/* What an instruction sends from; NULL: it sends nothing. */
+static const struct cf_outlet *outlet_of(
+    const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i) {
+    switch (i->op) {
+    case CF_OP_OUT: return &c->sums_out[CF_SUMS_ATTN];
+    case CF_OP_MLP: return &c->sums_out[CF_SUMS_FFN];
+    case CF_OP_ADD:
+        return cf_route_by_shares(&g->program.routes[i->route], c->n_rows, g->o.model->n_embd) ? &c->stage_out : NULL;
+    case CF_OP_QKV:
+    case CF_OP_ATTEND: return i->route < 0 ? NULL : &c->stage_out;
+    case CF_OP_EMBED:
+    case CF_OP_HOP:
+    case CF_OP_HEAD: return &c->stage_out;
+    default: return NULL;
+    }
+}
+
+bool cf__step_may_write(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i) {
+    const struct cf_outlet *o = outlet_of(g, c, i);
+    return !o || cf_mail_sent(&g->mail, o);
+}
+
 /* Which domain an instruction's time belongs to; exchange steps belong to none. */
 static int domain_of(enum cf_op op) {
     switch (op) {
@@ -69,19 +91,19 @@ static double thread_seconds(void) {
 static int dispatch(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     switch (i->op) {
     case CF_OP_EMBED: return cf__step_embed(g, c, i, e);
-    case CF_OP_TAKE_EMBED: return cf__step_take_embed(g, c, i);
+    case CF_OP_TAKE_EMBED: return cf__step_take_embed(g, c, i, e);
     case CF_OP_QKV: return cf__step_qkv(g, c, i, e);
-    case CF_OP_TAKE_QKV: return cf__step_take_qkv(g, c, i);
+    case CF_OP_TAKE_QKV: return cf__step_take_qkv(g, c, i, e);
     case CF_OP_ATTEND: return cf__step_attend(g, c, i, e);
-    case CF_OP_TAKE_HEADS: return cf__step_take_heads(g, c, i);
+    case CF_OP_TAKE_HEADS: return cf__step_take_heads(g, c, i, e);
     case CF_OP_OUT: return cf__step_out(g, c, i, e);
     case CF_OP_MLP: return cf__step_mlp(g, c, i, e);
     case CF_OP_ADD: return cf__step_add(g, c, i, e);
-    case CF_OP_SHARE: return cf__step_share(g, c, i);
+    case CF_OP_SHARE: return cf__step_share(g, c, i, e);
     case CF_OP_HOP: return cf__step_hop(g, c, i, e);
-    case CF_OP_TAKE_HIDDEN: return cf__step_take_hidden(g, c, i);
+    case CF_OP_TAKE_HIDDEN: return cf__step_take_hidden(g, c, i, e);
     case CF_OP_HEAD: return cf__step_head(g, c, i, e);
-    case CF_OP_TAKE_LOGITS: return cf__step_take_logits(g, c, i);
+    case CF_OP_TAKE_LOGITS: return cf__step_take_logits(g, c, i, e);
     }
     return 0;
 }

@@ -54,6 +54,7 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
 int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, struct cf_error *e) {
     uint32_t n_embd = g->o.model->n_embd;
     bool shares = cf_route_by_shares(r, c->n_rows, n_embd);
+    struct cf_outlet *from = &c->sums_out[r->step == CF_STEP_ATTN_SUM ? CF_SUMS_ATTN : CF_SUMS_FFN];
     for (uint32_t k = 0; k < r->x.n_out; k++) {
         const float *payload = c->sums;
         uint32_t columns = r->n_own * n_embd;
@@ -63,14 +64,10 @@ int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_rou
             payload += (size_t)r->n_own * c->n_rows * r->share_cut[s];
             columns = r->n_own * (r->share_cut[s + 1] - r->share_cut[s]);
         }
-        if (cf_mail_send(&g->mail, &r->x, c->id, k, payload, c->n_rows, columns, &c->sums_pending, e)) return -1;
+        if (cf_mail_send(&g->mail, &r->x, &(struct cf_parcel){c->id, k, payload, c->n_rows, columns}, from, e))
+            return -1;
     }
     return 0;
-}
-
-static void look_up_parts(struct cf__job *j) {
-    for (uint32_t p = 0; p < j->route->x.n_in; p++)
-        j->part[p] = cf_mail_part(&j->g->mail, &j->route->x, j->c->id, p, NULL, NULL);
 }
 
 enum { ADD_COLUMNS = 64 };
@@ -122,17 +119,19 @@ int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows, .norm = sum_bias(g, r)};
     j.by_shares = cf_route_by_shares(r, c->n_rows, g->o.model->n_embd);
     uint32_t width = g->o.model->n_embd;
-    if (j.by_shares) {
-        width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
-        if (cf__wait_sent(g, &c->stage_pending, e)) return -1;
+    if (j.by_shares) width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
+    for (uint32_t p = 0; p < r->x.n_in; p++) {
+        uint32_t vectors = r->x.in[p].columns / g->o.model->n_embd;
+        if (!(j.part[p] = cf__part(&j, p, vectors * width, e))) return -1;
     }
-    look_up_parts(&j);
     cf_team_do(g->o.team, add_thread, &j, c->n_rows * ((width + ADD_COLUMNS - 1) / ADD_COLUMNS));
     cf_mail_release(&g->mail, &r->x, c->id);
     if (!j.by_shares) return 0;
     const struct cf_route *share = r + 1; /* numbered right behind its sum */
-    for (uint32_t k = 0; k < share->x.n_out; k++)
-        if (cf_mail_send(&g->mail, &share->x, c->id, k, c->stage, c->n_rows, width, &c->stage_pending, e)) return -1;
+    for (uint32_t k = 0; k < share->x.n_out; k++) {
+        struct cf_parcel p = {c->id, k, c->stage, c->n_rows, width};
+        if (cf_mail_send(&g->mail, &share->x, &p, &c->stage_out, e)) return -1;
+    }
     return 0;
 }
 
@@ -152,11 +151,14 @@ static void share_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     }
 }
 
-int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i) {
+int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     if (!cf_route_by_shares(r, c->n_rows, g->o.model->n_embd)) return 0;
     struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows};
-    look_up_parts(&j);
+    for (uint32_t p = 0; p < r->x.n_in; p++) {
+        uint32_t s = r->in_vector[p];
+        if (!(j.part[p] = cf__part(&j, p, r->share_cut[s + 1] - r->share_cut[s], e))) return -1;
+    }
     cf_team_do(g->o.team, share_thread, &j, c->n_rows);
     cf_mail_release(&g->mail, &r->x, c->id);
     return 0;

@@ -151,6 +151,21 @@ int cf_arena_open(
     return -1;
 }
 
+int cf_arena_adopt(
+    struct cf_arena *a, void *base, size_t bytes, int node, enum cf_numa_policy policy, struct cf_error *e) {
+    *a = (struct cf_arena){.base = base, .bytes = bytes, .wanted = node};
+    uint32_t first;
+    if (settle(a, cf__memory_nodes("", &first) == 1, policy, e) < 0) return -1;
+    if (madvise(base, bytes, MADV_POPULATE_WRITE) == 0) return 0;
+    if (errno != EINVAL)
+        return cf_fail(e, CF_ERR_MEMORY, "%.1f MiB of shared memory cannot be filled: %s",
+            (double)bytes / (double)(1 << 20), strerror(errno));
+    long page = sysconf(_SC_PAGESIZE); /* a kernel before 5.14 */
+    for (size_t at = 0; at < bytes; at += (size_t)page)
+        *(volatile char *)(a->base + at) = 0;
+    return 0;
+}
+
 void *cf_arena_take(struct cf_arena *a, size_t bytes, size_t align) {
     if (!a->base || !align || (align & (align - 1))) return NULL;
     uintptr_t base = (uintptr_t)a->base;

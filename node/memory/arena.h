@@ -37,6 +37,11 @@ enum cf_numa_policy { CF_NUMA_DEFAULT, CF_NUMA_STRICT, CF_NUMA_OFF };
  * here or in another rank, are the planner's to add up. */
 int cf_arena_open(
     struct cf_arena *a, size_t bytes, int node, bool huge, enum cf_numa_policy policy, struct cf_error *e);
+/* An arena in memory that somebody else has mapped and nobody has touched (a part of a host's shared window, page
+ * aligned): binds it as cf_arena_open does and touches every page, so that none is missing later. close leaves it
+ * mapped. */
+int cf_arena_adopt(
+    struct cf_arena *a, void *base, size_t bytes, int node, enum cf_numa_policy policy, struct cf_error *e);
 /* align: a power of two. NULL when the arena is full (a planning error: sizes come from the plan). */
 void *cf_arena_take(struct cf_arena *a, size_t bytes, size_t align);
 void cf_arena_close(struct cf_arena *a); /* also of a zeroed one, or of one whose opening failed */

@@ -106,7 +106,8 @@ static double huge_share(const struct cf_arena *a) {
             inside = start >= (uintptr_t)a->base && start < (uintptr_t)a->base + a->bytes;
         else if (inside && sscanf(line, "Rss: %" SCNu64, &kb) == 1)
             rss += kb;
-        else if (inside && sscanf(line, "AnonHugePages: %" SCNu64, &kb) == 1)
+        else if (inside && (sscanf(line, "AnonHugePages: %" SCNu64, &kb) == 1 ||
+                               sscanf(line, "ShmemPmdMapped: %" SCNu64, &kb) == 1))
             huge += kb;
     }
     fclose(f);

@@ -106,11 +106,11 @@ static bool same(const struct group *a, const struct group *b) {
  * it is not this rank's business. */
 static int add_part(struct compiler *c, struct cf_exchange *x, int a, int b, uint32_t segment, uint32_t columns) {
     if (a == c->me) {
-        x->out[x->n_out] = (struct cf_part){b, segment, columns};
+        x->out[x->n_out] = (struct cf_part){.rank = b, .segment = segment, .columns = columns};
         return (int)x->n_out++;
     }
     if (b == c->me) {
-        x->in[x->n_in] = (struct cf_part){a, segment, columns};
+        x->in[x->n_in] = (struct cf_part){.rank = a, .segment = segment, .columns = columns};
         return (int)x->n_in++;
     }
     return -1;

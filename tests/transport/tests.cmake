@@ -23,3 +23,19 @@ coffer_transport_test(missing.3 3 3 missing "cannot open m.gguf")
 coffer_transport_test(fails.2 2 2 fails "layer 3 went mad")
 coffer_transport_test(fails.4 4 4 fails "layer 3 went mad")
 coffer_transport_test(stops.3 3 2 stops "gave no sign of life for 2 s")
+
+# The host's shared window.
+add_executable(window_ranks ${CMAKE_CURRENT_LIST_DIR}/window_ranks.c)
+target_link_libraries(window_ranks PRIVATE coffer_transport MPI::MPI_C)
+function(coffer_window_test name ranks seen scenario)
+  add_test(NAME rank.transport.window.${name}
+    COMMAND ${PROJECT_SOURCE_DIR}/tests/transport/run_ranks.sh $<TARGET_FILE:window_ranks> ${ranks} ${seen} ${scenario} ${ARGN})
+  set_tests_properties(rank.transport.window.${name} PROPERTIES TIMEOUT 60 LABELS rank PROCESSORS 2
+    ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
+endfunction()
+foreach(ranks 1 2 3 4)
+  coffer_window_test(${ranks} ${ranks} 0 works)
+endforeach()
+coffer_window_test(lies.3 3 3 lies "named a place outside of its window")
+coffer_window_test(stops.3 3 2 stops "gave no sign of life for 2 s")
+coffer_window_test(fails.3 3 3 fails "no room for the weights")

@@ -11,8 +11,11 @@
 enum { ROWS = 4, SLOTS = 2 };
 
 /* Exchange 0 brings nothing; exchange 1: 3 columns from rank 5 and 2 from rank 7; exchange 2: 4 columns from rank 5. */
-static const struct cf_exchange one = {.id = 1, .max_rows = ROWS, .n_in = 2, .in = {{5, 0, 3}, {7, 1, 2}}},
-                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4}}};
+static const struct cf_exchange one = {.id = 1,
+                                    .max_rows = ROWS,
+                                    .n_in = 2,
+                                    .in = {{5, 0, 3, false}, {7, 1, 2, false}}},
+                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4, false}}};
 static const struct cf_exchange *const exchanges[] = {NULL, &one, &two};
 
 struct office {
@@ -51,7 +54,7 @@ static const float numbers[20] = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14,
 static void parts_arrive_in_any_order(void **state) {
     (void)state;
     struct office o;
-    uint32_t rows, columns;
+    struct cf_error e = {0};
     open_office(&o);
     assert_int_equal(cf_exchange_bytes(&one), 5 * ROWS * sizeof(float));
     assert_false(cf_mail_ready(&o.m, &one, 9, 3));
@@ -59,16 +62,18 @@ static void parts_arrive_in_any_order(void **state) {
     assert_int_equal(deliver(&o, 7, header(9, 1, 1, 4, 2), numbers), 0);
     assert_false(cf_mail_ready(&o.m, &one, 9, 3));
     assert_true(cf_mail_ready(&o.m, &one, 9, 2));
-    assert_null(cf_mail_part(&o.m, &one, 9, 0, NULL, NULL));
+    assert_null(cf_mail_part(&o.m, &one, 9, 0, 2, 3, &e));
     assert_int_equal(deliver(&o, 5, header(9, 1, 0, 2, 3), numbers + 8), 0);
     assert_true(cf_mail_ready(&o.m, &one, 9, 3));
     assert_false(cf_mail_ready(&o.m, &one, 8, 3)); /* of another batch */
-    assert_memory_equal(cf_mail_part(&o.m, &one, 9, 1, &rows, &columns), numbers, 8 * sizeof(float));
-    assert_int_equal(rows, 4), assert_int_equal(columns, 2);
-    assert_memory_equal(cf_mail_part(&o.m, &one, 9, 0, &rows, &columns), numbers + 8, 6 * sizeof(float));
-    assert_int_equal(rows, 2), assert_int_equal(columns, 3);
+    assert_memory_equal(cf_mail_part(&o.m, &one, 9, 1, 4, 2, &e), numbers, 8 * sizeof(float));
+    assert_memory_equal(cf_mail_part(&o.m, &one, 9, 0, 2, 3, &e), numbers + 8, 6 * sizeof(float));
+    assert_int_equal(e.code, 0);
+    assert_null(cf_mail_part(&o.m, &one, 9, 0, 3, 3, &e)); /* of another size than the step wants */
+    assert_int_equal(e.code, CF_ERR_PEER);
+    assert_null(cf_mail_part(&o.m, &one, 9, 0, 2, 2, &e));
     cf_mail_release(&o.m, &one, 9);
-    assert_null(cf_mail_part(&o.m, &one, 9, 1, NULL, NULL));
+    assert_null(cf_mail_part(&o.m, &one, 9, 1, 4, 2, &e));
     cf_mail_release(&o.m, &one, 9); /* again: nothing */
 }
 
@@ -84,7 +89,7 @@ static void pieces_are_put_together(void **state) {
         assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 64, (const char *)numbers + at, at, n, &e), 0);
     }
     assert_true(cf_mail_ready(&o.m, &two, 1, 1));
-    assert_memory_equal(cf_mail_part(&o.m, &two, 1, 0, NULL, NULL), numbers, 64);
+    assert_memory_equal(cf_mail_part(&o.m, &two, 1, 0, 4, 4, &e), numbers, 64);
     open_office(&o); /* a gap between pieces */
     assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 64, numbers, 0, 24, &e), 0);
     assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 64, numbers, 40, 24, &e), -1);
@@ -98,6 +103,7 @@ static void pieces_are_put_together(void **state) {
 static void a_full_room_refuses(void **state) {
     (void)state;
     struct office o;
+    struct cf_error e = {0};
     open_office(&o);
     assert_int_equal(deliver(&o, 5, header(1, 1, 0, 1, 3), numbers), 0);
     assert_int_equal(deliver(&o, 5, header(1, 2, 0, 1, 4), numbers), 0);
@@ -106,8 +112,8 @@ static void a_full_room_refuses(void **state) {
     assert_int_equal(deliver(&o, 5, header(2, 2, 0, 1, 4), numbers), 1);
     cf_mail_release(&o.m, &one, 1);
     assert_int_equal(deliver(&o, 5, header(2, 2, 0, 1, 4), numbers + 9), 0);
-    assert_memory_equal(cf_mail_part(&o.m, &two, 2, 0, NULL, NULL), numbers + 9, 16);
-    assert_memory_equal(cf_mail_part(&o.m, &two, 1, 0, NULL, NULL), numbers, 16);
+    assert_memory_equal(cf_mail_part(&o.m, &two, 2, 0, 1, 4, &e), numbers + 9, 16);
+    assert_memory_equal(cf_mail_part(&o.m, &two, 1, 0, 1, 4, &e), numbers, 16);
 }
 
 static void strange_mail_is_an_error(void **state) {
@@ -126,6 +132,9 @@ static void strange_mail_is_an_error(void **state) {
     assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 20, numbers, 0, 20, &e), -1); /* not its bytes */
     a.dtype = 1;
     assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 24, numbers, 0, 24, &e), -1); /* not f32 */
+    a.dtype = 0, a.window_slot = 1, a.window_offset = CF_WINDOW_CONTROL;        /* there is no window here */
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 0, NULL, 0, 0, &e), -1);
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 24, numbers, 0, 24, &e), -1);
     for (int i = 0; i < SLOTS; i++)
         assert_false(o.slots[i].used);
     assert_int_equal(deliver(&o, 5, header(1, 1, 0, 1, 3), numbers), 0);
@@ -140,9 +149,29 @@ static void strange_mail_is_an_error(void **state) {
     assert_int_equal(deliver(&o, 5, header(3, 2, 0, 1, 4), numbers), 0);
 }
 
+static void nothing_takes_the_place_of_the_exchange(void **state) {
+    (void)state;
+    static const float zeros[20];
+    static const struct cf_exchange end = {
+        .id = 1, .max_rows = ROWS, .always = true, .n_in = 1, .in = {{5, 0, 3, false}}};
+    static const struct cf_exchange *const both[] = {&two, &end};
+    struct office o;
+    struct cf_error e = {0};
+    struct cf_outlet out = {0};
+    open_office(&o);
+    o.m.exchanges = both, o.m.n_exchanges = 2, o.m.nothing = zeros;
+    assert_true(cf_mail_ready(&o.m, &two, 1, 1));
+    assert_ptr_equal(cf_mail_part(&o.m, &two, 1, 0, 4, 4, &e), zeros);
+    assert_int_equal(cf_mail_send(&o.m, &two, &(struct cf_parcel){1, 0, numbers, 4, 4}, &out, &e), 0); /* to nobody */
+    assert_true(cf_mail_sent(&o.m, &out));
+    assert_false(cf_mail_ready(&o.m, &end, 1, 1));
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 0, 0), numbers), 0);
+    assert_true(cf_mail_ready(&o.m, &end, 1, 1));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(parts_arrive_in_any_order),
         cmocka_unit_test(pieces_are_put_together), cmocka_unit_test(a_full_room_refuses),
-        cmocka_unit_test(strange_mail_is_an_error)};
+        cmocka_unit_test(strange_mail_is_an_error), cmocka_unit_test(nothing_takes_the_place_of_the_exchange)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
