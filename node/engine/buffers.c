@@ -61,28 +61,41 @@ static struct cf_outlet take_outlet(struct taker *t, size_t floats, bool window,
     return (struct cf_outlet){.data = take(t, floats * sizeof(float)), .window = window, .slot = slot};
 }
 
-/* What a context sends from. */
-static void take_outlets(
-    const struct cf_engine *g, struct cf_context *c, uint32_t number, struct taker *t, const struct extent *x) {
+/* Do partial sums of this rank go to others at all? In layout layers they do not. */
+static bool sums_leave(const struct cf_engine *g) {
+    for (uint32_t i = 0; i < g->program.n_routes; i++) {
+        const struct cf_route *r = &g->program.routes[i];
+        if ((r->step == CF_STEP_ATTN_SUM || r->step == CF_STEP_FFN_SUM) && r->x.n_out) return true;
+    }
+    return false;
+}
+
+/* What a context sends from: `out`, or `own` for what nobody else reads. */
+static void take_outlets(const struct cf_engine *g, struct cf_context *c, uint32_t number, struct taker *own,
+    struct taker *out, const struct extent *x) {
     size_t rows = g->plan.n_rows, n_embd = g->o.model->n_embd;
     uint32_t slot = number * (CF_SUMS + 1);
     bool window = g->window.base;
-    for (int i = 0; i < CF_SUMS; i++)
-        c->sums_out[i] = take_outlet(t, rows * g->program.most_own * n_embd, window, slot++);
-    size_t stage = most(rows * n_embd, (size_t)g->plan.n_want * x->vocab);
+    size_t sums = rows * g->program.most_own * n_embd;
+    if (sums_leave(g))
+        for (int i = 0; i < CF_SUMS; i++)
+            c->sums_out[i] = take_outlet(out, sums, window, slot++);
+    else
+        c->sums_out[CF_SUMS_ATTN] = c->sums_out[CF_SUMS_FFN] = take_outlet(own, sums, false, 0);
+    size_t stage = most(rows * n_embd, g->rank == 0 ? 0 : (size_t)g->plan.n_want * x->vocab);
     stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
                             rows * (x->q + x->att));
-    c->stage_out = take_outlet(t, stage, window, slot);
+    c->stage_out = take_outlet(out, stage, window, slot);
     c->sums = c->sums_out[0].data, c->stage = c->stage_out.data;
 }
 
 uint64_t cf__outlet_bytes(const struct cf_engine *g) {
     struct extent x = extent_of(g);
-    struct taker t = {0};
+    struct taker out = {0}, own = {0};
     struct cf_context none;
     for (uint32_t i = 0; i < g->plan.n_flight; i++)
-        take_outlets(g, &none, i, &t, &x);
-    return t.bytes;
+        take_outlets(g, &none, i, &own, &out, &x);
+    return out.bytes;
 }
 
 static void take_context(struct cf_engine *g, struct cf_context *c, struct taker *t, const struct extent *x) {
@@ -103,7 +116,7 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
     for (uint32_t i = 0; i < g->plan.n_flight; i++) {
         struct cf_context none = {0}, *c = arena ? &g->contexts[i] : &none;
         take_context(g, c, &t, &x);
-        take_outlets(g, c, i, &out, &x);
+        take_outlets(g, c, i, &t, &out, &x);
     }
     for (uint32_t i = 0; i < g->queue_room; i++) {
         struct cf_queued none = {0}, *q = arena ? &g->queue[i] : &none;
@@ -114,7 +127,7 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
         char *data = take(&t, g->program.slot_bytes);
         if (arena) g->mail.slots[i].data = data;
     }
-    if (g->o.no_exchange) g->mail.nothing = take(&t, g->program.slot_bytes);
+    if (g->o.no_exchange) g->mail.nothing = take(&t, most(g->program.slot_bytes, 64));
     g->x = take_activation(&t, (uint32_t)most(rows, g->plan.n_want), m->n_embd);
     g->wide = take_activation(&t, rows, x.att > x.ffn ? x.att : x.ffn);
     g->q = take(&t, (uint64_t)rows * x.q * sizeof(float));

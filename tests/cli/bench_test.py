@@ -160,6 +160,22 @@ class Bench(unittest.TestCase):
                     if form == "json":
                         self.assertEqual([t["test"] for t in json.loads(out)["tests"]], ["tg1"])
 
+    def test_no_exchange(self):
+        for ranks, layouts in ((1, "tensor"), (2, "tensor,layers"), (3, "tensor,domain")):
+            r = json.loads(self.bench("-p", "70", "-n", "5", "-r", "2", "-ub", "32", "--ranks", str(ranks), "--layout", layouts,
+                                      "--no-exchange", "-o", "json"))
+            got = [(t["layout"], t["test"].split(" ")[0], t["exchange"]) for t in r["tests"]]
+            self.assertEqual(got, [(layout, test, exchange) for layout in layouts.split(",") for exchange in (True, False)
+                                   for test in ("pp70", "tg5")])
+            for t in r["tests"]:
+                self.assertEqual("not a result" in t["test"], not t["exchange"])
+                self.assertGreater(t["tps_median"], 0)
+
+    def test_exchange(self):
+        for way in ("auto", "window", "messages"):
+            self.bench("-p", "8", "-n", "2", "-r", "1", "--ranks", "2", "--exchange", way)
+        self.assertIn("--exchange pigeons is unknown", self.bench("--exchange", "pigeons", status=2))
+
     def test_synthetic(self):
         for ranks in ("1", "2"):
             r = json.loads(self.bench("--synthetic", "llama-15m:q4_0", "-p", "4", "-n", "2", "-r", "1", "--ranks", ranks, "-o", "json",

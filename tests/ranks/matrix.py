@@ -31,6 +31,9 @@ def type_matrix(a, model):
     for isa in common.isas(a):
         for ranks in (1,) if a.quick else (1, 3):
             runs.check(ranks, "--layout", "tensor", "-t", "1", env={"COFFER_ISA": isa})
+    for ranks, layout in ((2, "tensor"), (3, "tensor"), (2, "layers"), (4, "hybrid"), (3, "domain"), (4, "domain")):
+        runs.check(ranks, "--exchange", "messages", "--layout", layout, "-t", "1")
+        runs.check(ranks, "--exchange", "window", "--layout", layout, "-t", "1")
     for ubatch in ("1", "7", "512"):
         runs.check(1, "--ubatch-size", ubatch, "-t", "2")
         runs.check(3, "--ubatch-size", ubatch, "--layout", "layers" if ubatch == "7" else "tensor", "-t", "1")
