@@ -93,6 +93,8 @@ const float *cf_mail_part(const struct cf_mailroom *m, const struct cf_exchange 
             x->in[part].rank, s->rows[part], s->columns[part], x->id, rows, columns);
         return NULL;
     }
+    static const float empty;
+    if (!rows || !columns) return &empty;
     return s->there[part] ? s->there[part] : place(x, s, part);
 }
 
