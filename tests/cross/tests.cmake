@@ -2,10 +2,19 @@
 # Coffer does not support. Nothing of this changes under a sanitizer. See README.md.
 add_executable(bits ${CMAKE_CURRENT_LIST_DIR}/bits.c)
 target_link_libraries(bits PRIVATE coffer_node_kernels)
+include(${CMAKE_CURRENT_LIST_DIR}/kernel_tests.cmake)
 foreach(arch aarch64 ppc64le)
-  add_test(NAME cross.${arch} COMMAND ${CMAKE_CURRENT_LIST_DIR}/kernels ${arch} $<TARGET_FILE:bits>
-    ${CMAKE_CURRENT_BINARY_DIR}/cross-${arch})
-  set_tests_properties(cross.${arch} PROPERTIES TIMEOUT 600 LABELS "cross;release-only" SKIP_RETURN_CODE 77
+  set(step ${CMAKE_CURRENT_LIST_DIR}/kernels ${arch} ${CMAKE_CURRENT_BINARY_DIR}/cross-${arch})
+  add_test(NAME cross.${arch}.build COMMAND ${step} build)
+  add_test(NAME cross.${arch}.bits COMMAND ${step} bits $<TARGET_FILE:bits>)
+  set(names cross.${arch}.bits)
+  foreach(short ${kernel_tests})
+    add_test(NAME cross.${arch}.${short} COMMAND ${step} test ${short})
+    list(APPEND names cross.${arch}.${short})
+  endforeach()
+  set_tests_properties(cross.${arch}.build PROPERTIES FIXTURES_SETUP cross-${arch})
+  set_tests_properties(${names} PROPERTIES FIXTURES_REQUIRED cross-${arch})
+  set_tests_properties(cross.${arch}.build ${names} PROPERTIES TIMEOUT 600 LABELS "cross;release-only" SKIP_RETURN_CODE 77
     ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endforeach()
 add_test(NAME cross.refused COMMAND ${CMAKE_CURRENT_LIST_DIR}/refused ${CMAKE_CURRENT_BINARY_DIR}/cross-refused)

@@ -1,0 +1,15 @@
+# The unit tests that include nothing of ours but node/kernels: ${kernel_tests}, their short names. Both the cross build
+# (CMakeLists.txt) and the list of ctest entries (tests.cmake) are made of it.
+file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/tests/unit/test_*.c)
+set(kernel_tests)
+foreach(source ${sources})
+  file(STRINGS ${source} ours REGEX "^#include \"")
+  list(FILTER ours EXCLUDE REGEX "\"tests/")
+  set(elsewhere ${ours})
+  list(FILTER elsewhere EXCLUDE REGEX "\"node/kernels/")
+  if(ours AND NOT elsewhere)
+    get_filename_component(name ${source} NAME_WE)
+    string(REPLACE "test_" "" short ${name})
+    list(APPEND kernel_tests ${short})
+  endif()
+endforeach()
