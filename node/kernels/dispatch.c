@@ -1,6 +1,7 @@
 /* Which arithmetic runs: one table per instruction set, chosen once from what the processor and the operating system
  * offer, or from COFFER_ISA. All tables give the same bits.
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(__x86_64__)
@@ -15,6 +16,7 @@
 
 #include "node/kernels/kernels.h"
 #include "node/kernels/product.h"
+#include "node/kernels/trial.h"
 #include "node/kernels/vector.h"
 
 /* Of which instruction set the quantised products are, all other products, the functions that are worth lanes, and the
@@ -127,15 +129,27 @@ size_t cf_kernels_all(const struct cf_kernels *out[8]) {
     return n;
 }
 
+/* amx, as far as a trial on this machine says that it pays; else what it would replace. */
+static const struct cf_kernels *try_amx(const struct cf_kernels *avx512, const struct cf_kernels *amx) {
+    static struct cf_kernels chosen;
+    static int taken = -1;
+    if (taken < 0) taken = cf__trial(&chosen, avx512, amx);
+    if (taken <= 0) return avx512;
+    static char name[64]; /* "amx", or "amx:Q8_0+Q4_0" where it pays for some types only */
+    size_t at = (size_t)snprintf(name, sizeof name, "%s", amx->isa), first = at;
+    for (const uint32_t *type = cf__trial_types; cf__trial_types[taken] != CF_TYPE_LIMIT && *type < CF_TYPE_LIMIT;
+         type++)
+        if (chosen.product[*type] == amx->product[*type])
+            at += (size_t)snprintf(name + at, sizeof name - at, "%c%s", at == first ? ':' : '+', cf_type_name(*type));
+    chosen.isa = name;
+    return &chosen;
+}
+
 const struct cf_kernels *cf_kernels_choose(const char *isa_or_null) {
     const struct cf_kernels *all[8] = {NULL};
     size_t n = cf_kernels_all(all); /* at least one: scalar */
     const char *isa = isa_or_null ? isa_or_null : getenv("COFFER_ISA");
-    if (!isa || !*isa) { /* amx has run under emulation only: it must be asked for until its tests pass on silicon */
-        while (strcmp(all[n - 1]->isa, "amx") == 0)
-            n--;
-        return all[n - 1];
-    }
+    if (!isa || !*isa) return strcmp(all[n - 1]->isa, "amx") == 0 ? try_amx(all[n - 2], all[n - 1]) : all[n - 1];
     for (size_t i = 0; i < n; i++)
         if (strcmp(all[i]->isa, isa) == 0) return all[i];
     return NULL;

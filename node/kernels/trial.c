@@ -1,0 +1,124 @@
+/* See trial.h. */
+#include "node/kernels/trial.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "node/kernels/tile.h"
+
+enum {
+    COLUMNS = 1024,
+    TILES = 4,
+    ROWS = 48, /* what the engine takes at once */
+    ROUNDS = 5,
+    BLOCKS = COLUMNS / CF_BLOCK,
+};
+
+const uint32_t cf__trial_types[] = {
+    CF_TYPE_Q8_0, CF_TYPE_Q4_0, CF_TYPE_Q4_K, CF_TYPE_Q5_K, CF_TYPE_Q6_K, CF_TYPE_LIMIT};
+
+struct data {
+    _Alignas(64) uint8_t tiles[TILES][COLUMNS * CF_TILE + COLUMNS * 8]; /* room for any type */
+    int8_t q[ROWS][COLUMNS];
+    float d[ROWS][BLOCKS];
+    int16_t sum[ROWS][2 * BLOCKS];
+    float y[2][ROWS][CF_TILE];
+    struct cf_rows x;
+    uint64_t seed;
+};
+
+static uint32_t random32(struct data *t) {
+    t->seed = t->seed * 6364136223846793005u + 1442695040888963407u; /* Knuth's MMIX */
+    return (uint32_t)(t->seed >> 32);
+}
+
+static const struct cf__layout *layout_of(uint32_t type, uint32_t *halves) {
+    *halves = 2 * CF_TILE; /* f16 at the front of a head */
+    switch (type) {
+    case CF_TYPE_Q8_0: return &cf__layout_q8_0;
+    case CF_TYPE_Q4_0: return &cf__layout_q4_0;
+    case CF_TYPE_Q4_K: return &cf__layout_q4_k;
+    case CF_TYPE_Q5_K: return &cf__layout_q5_k;
+    default: *halves = CF_TILE; return &cf__layout_q6_k;
+    }
+}
+
+/* Any bytes are a tile, as long as the scales are finite. */
+static void fill_tiles(struct data *t, uint32_t type, size_t bytes) {
+    uint32_t halves;
+    const struct cf__layout *l = layout_of(type, &halves);
+    for (int i = 0; i < TILES; i++) {
+        for (size_t b = 0; b < bytes; b++)
+            t->tiles[i][b] = (uint8_t)random32(t);
+        for (uint32_t c = 0; c < COLUMNS; c += l->super)
+            for (uint32_t h = 0; h < halves; h++)
+                t->tiles[i][cf__tile_bytes(l, 0, c) + 2 * h + 1] &= 0x3f; /* positive, below 2 */
+    }
+}
+
+static void fill_rows(struct data *t) {
+    for (int r = 0; r < ROWS; r++)
+        for (int c = 0; c < COLUMNS; c++) {
+            t->q[r][c] = (int8_t)(random32(t) % 255 - 127);
+            t->sum[r][c / 16] = (int16_t)(t->sum[r][c / 16] + t->q[r][c]);
+            t->d[r][c / 32] = (float)(1 + (random32(t) & 0xffff)) * 0x1p-16f;
+        }
+    t->x = (struct cf_rows){.c0 = 0, .c1 = COLUMNS, .q = t->q[0], .d = t->d[0], .sum = t->sum[0], .q_stride = COLUMNS};
+}
+
+static void multiply(struct data *t, cf_product_fn fn, int tile, uint32_t row0, uint32_t n, int to) {
+    struct cf_product p = {t->tiles[tile], 0, 0, COLUMNS, &t->x, row0, n, t->y[to][0]};
+    fn(&p);
+}
+
+static bool equal(struct data *t, cf_product_fn known, cf_product_fn candidate) {
+    for (uint32_t n = 1; n <= ROWS; n++)
+        for (int tile = 0; tile < TILES; tile++) {
+            if (n < ROWS && tile != (int)(n % TILES)) continue;
+            multiply(t, known, tile, ROWS - n, n, 0);
+            multiply(t, candidate, tile, ROWS - n, n, 1);
+            if (memcmp(t->y[0], t->y[1], n * sizeof t->y[0][0]) != 0) return false;
+        }
+    return true;
+}
+
+static double seconds(struct data *t, cf_product_fn fn) {
+    struct timespec a, b;
+    clock_gettime(CLOCK_MONOTONIC, &a);
+    for (int tile = 0; tile < TILES; tile++)
+        multiply(t, fn, tile, 0, ROWS, 0);
+    clock_gettime(CLOCK_MONOTONIC, &b);
+    return (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
+}
+
+/* By the best of a few turns of each, so that an interruption does not decide. */
+static bool faster(struct data *t, cf_product_fn known, cf_product_fn candidate) {
+    double best[2] = {1e9, 1e9};
+    for (int i = 0; i < ROUNDS; i++) {
+        double s[2] = {seconds(t, known), seconds(t, candidate)};
+        for (int k = 0; k < 2; k++)
+            if (s[k] < best[k]) best[k] = s[k];
+    }
+    return best[1] < best[0];
+}
+
+int cf__trial(struct cf_kernels *chosen, const struct cf_kernels *known, const struct cf_kernels *candidate) {
+    *chosen = *known;
+    struct data *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
+    if (!t) return -1;
+    memset(t, 0, sizeof *t);
+    t->seed = 1;
+    fill_rows(t);
+    int taken = 0;
+    for (const uint32_t *type = cf__trial_types; *type < CF_TYPE_LIMIT; type++) {
+        uint32_t halves;
+        fill_tiles(t, *type, cf__tile_bytes(layout_of(*type, &halves), 0, COLUMNS));
+        cf_product_fn old = known->product[*type], new = candidate->product[*type];
+        if (!equal(t, old, new) || !faster(t, old, new)) continue;
+        chosen->product[*type] = new;
+        taken++;
+    }
+    free(t);
+    return taken;
+}
