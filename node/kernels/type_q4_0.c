@@ -1,7 +1,7 @@
 /* Q4_0: 32 columns are an f16 scale d and 16 bytes; byte j holds column j in its low and column j + 16 in its high
  * nibble; value = d * (nibble - 8).
  */
-#include "node/kernels/tile.h"
+#include "node/kernels/pack.h"
 
 enum { COLUMNS = 32, BYTES = 18, PAIR = 64 };
 
@@ -26,12 +26,13 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
             at += sizeof *head;
         }
         struct cf__block_q4 *block = (void *)at;
-        for (uint32_t r = 0; r < CF_TILE; r++) {
-            const uint8_t *from = cf__file_block(rows[r], c0, c, COLUMNS, BYTES);
-            head->d[c / COLUMNS % 2][r] = cf__u16(from);
-            for (uint32_t g = 0; g < 4; g++)
-                cf__put32(block->low[g][r], cf__u32(from + 2 + 4 * g));
-        }
+        const uint8_t *from[CF_TILE];
+        cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
+        for (uint32_t r = 0; r < CF_TILE; r++)
+            head->d[c / COLUMNS % 2][r] = cf__u16(from[r]);
+        cf__rows words;
+        cf__take(words, from, 2);
+        cf__put_groups(block->low, words);
         at += sizeof *block;
     }
 }

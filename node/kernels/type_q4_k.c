@@ -2,7 +2,7 @@
  * nibbles: each 32 bytes hold 32 columns in their low nibbles and the next 32 in their high ones.
  * value = d * scale * nibble - dmin * min.
  */
-#include "node/kernels/tile.h"
+#include "node/kernels/pack.h"
 
 enum { COLUMNS = 256, BYTES = 144, SCALES = 4, NIBBLES = 16 };
 
@@ -21,20 +21,14 @@ static void decode(const void *src, float *dst, size_t n) {
     }
 }
 
-static void pack_row(const uint8_t *from, uint32_t r, uint32_t first, uint32_t last, struct cf__head_k *head,
-    struct cf__block_q4 *blocks) {
-    head->d[r] = cf__u16(from);
-    head->dmin[r] = cf__u16(from + 2);
-    for (uint32_t s = 0; s < 8; s++)
-        cf__scale_min_k(from + SCALES, s, &head->scale[s][r], &head->min[s][r]);
-    for (uint32_t s = first; s < last; s++) {
-        const uint8_t *nibbles = from + NIBBLES + s / 2 * 32;
-        uint32_t shift = s % 2 * 4;
-        for (uint32_t g = 0; g < 4; g++) {
-            uint32_t a = cf__u32(nibbles + 4 * g) >> shift & 0x0f0f0f0f;
-            uint32_t b = cf__u32(nibbles + 16 + 4 * g) >> shift & 0x0f0f0f0f;
-            cf__put32(blocks[s - first].low[g][r], a | b << 4);
-        }
+/* Sub-blocks [first, last), of which blocks[0] is the first. */
+static void pack_nibbles(
+    struct cf__block_q4 *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+    for (uint32_t s = first / 2 * 2; s < last; s += 2) {
+        cf__rows low, high;
+        cf__take_nibbles(low, high, from, NIBBLES + s / 2 * 32);
+        if (s >= first) cf__put_groups(blocks[s - first].low, low);
+        if (s + 1 < last) cf__put_groups(blocks[s + 1 - first].low, high);
     }
 }
 
@@ -45,9 +39,10 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
         end = base + COLUMNS < c1 ? base + COLUMNS : c1;
         struct cf__head_k *head = (void *)at;
         struct cf__block_q4 *blocks = (void *)(at + sizeof *head);
-        for (uint32_t r = 0; r < CF_TILE; r++)
-            pack_row(
-                cf__file_block(rows[r], c0, c, COLUMNS, BYTES), r, (c - base) / 32, (end - base) / 32, head, blocks);
+        const uint8_t *from[CF_TILE];
+        cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
+        cf__pack_head_k(head, from);
+        pack_nibbles(blocks, from, (c - base) / 32, (end - base) / 32);
         at += sizeof *head + (end - c) / 32 * sizeof *blocks;
     }
 }

@@ -2,7 +2,7 @@
  * an f16 d. In each half of 128 columns, of the four runs t of 32 columns, run t has its nibbles in bytes
  * 32 * (t % 2) ..., low for t < 2 and high else, and its pairs in bits 2t of 32 bytes. value = d * scale * (w - 32).
  */
-#include "node/kernels/tile.h"
+#include "node/kernels/pack.h"
 
 enum { COLUMNS = 256, BYTES = 210, HIGH = 128, SCALES = 192, D = 208 };
 
@@ -32,24 +32,46 @@ static void decode(const void *src, float *dst, size_t n) {
     }
 }
 
-static void pack_row(const uint8_t *from, uint32_t r, uint32_t first, uint32_t last, struct cf__head_q6_k *head,
-    struct cf__block_q6_k *blocks) {
-    head->d[r] = cf__u16(from + D);
-    for (uint32_t s = 0; s < 16; s++)
-        head->scale[s][r] = (int8_t)from[SCALES + s];
-    for (uint32_t s = first; s < last; s++) {
-        struct place p = place_of(from, s);
-        struct cf__block_q6_k *to = &blocks[s - first];
-        uint32_t high[2] = {0, 0};
-        for (uint32_t g = 0; g < 4; g++) {
-            uint32_t a = cf__u32(p.low + 4 * g) >> p.low_shift & 0x0f0f0f0f;
-            uint32_t b = cf__u32(p.low + 16 + 4 * g) >> p.low_shift & 0x0f0f0f0f;
-            cf__put32(to->low[g][r], a | b << 4);
-            high[0] |= (cf__u32(p.high + 4 * g) >> p.high_shift & 0x03030303) << 2 * g;
-            high[1] |= (cf__u32(p.high + 16 + 4 * g) >> p.high_shift & 0x03030303) << 2 * g;
-        }
-        cf__put32(to->high[0][r], high[0]);
-        cf__put32(to->high[1][r], high[1]);
+static void pack_head(struct cf__head_q6_k *head, const uint8_t *const from[CF_TILE]) {
+    cf__rows rows;
+    cf__lanes words;
+    uint8_t scale[16][CF_TILE];
+    for (uint32_t r = 0; r < CF_TILE; r++)
+        head->d[r] = cf__u16(from[r] + D);
+    cf__take(rows, from, SCALES);
+    cf__transpose(words, rows);
+    for (uint32_t i = 0; i < 4; i++)
+        cf__put_bytes(scale + 4 * i, words[i]);
+    memcpy(head->scale, scale, sizeof scale);
+}
+
+/* Sub-blocks [first, last), of which blocks[0] is the first. */
+static void pack_nibbles(
+    struct cf__block_q6_k *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+    for (uint32_t i = 0; i < 4; i++) {
+        uint32_t s = i / 2 * 4 + i % 2; /* its nibbles lie below those of s + 2 */
+        if (s + 2 < first || s >= last) continue;
+        cf__rows low, high;
+        cf__take_nibbles(low, high, from, i * 32);
+        if (s >= first) cf__put_groups(blocks[s - first].low, low);
+        if (s + 2 < last) cf__put_groups(blocks[s + 2 - first].low, high);
+    }
+}
+
+/* From pair t of word g to pair g of word t: within each byte lane, a matrix of 4 x 4 pairs transposed. */
+static void pack_high(
+    struct cf__block_q6_k *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+    for (uint32_t i = 0; i < 4; i++) {
+        cf__rows words;
+        cf__lanes pairs;
+        cf__take(words, from, HIGH + 16 * i);
+        cf__transpose(pairs, words);
+        cf__exchange_bits(pairs[0], pairs[2], 4, 0x0f0f0f0f);
+        cf__exchange_bits(pairs[1], pairs[3], 4, 0x0f0f0f0f);
+        cf__exchange_bits(pairs[0], pairs[1], 2, 0x33333333);
+        cf__exchange_bits(pairs[2], pairs[3], 2, 0x33333333);
+        for (uint32_t t = 0, s = i / 2 * 4; t < 4; t++, s++)
+            if (s >= first && s < last) memcpy(blocks[s - first].high[i % 2], pairs[t], sizeof pairs[t]);
     }
 }
 
@@ -60,9 +82,11 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
         end = base + COLUMNS < c1 ? base + COLUMNS : c1;
         struct cf__head_q6_k *head = memset(at, 0, sizeof *head);
         struct cf__block_q6_k *blocks = (void *)(at + sizeof *head);
-        for (uint32_t r = 0; r < CF_TILE; r++)
-            pack_row(
-                cf__file_block(rows[r], c0, c, COLUMNS, BYTES), r, (c - base) / 32, (end - base) / 32, head, blocks);
+        const uint8_t *from[CF_TILE];
+        cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
+        pack_head(head, from);
+        pack_nibbles(blocks, from, (c - base) / 32, (end - base) / 32);
+        pack_high(blocks, from, (c - base) / 32, (end - base) / 32);
         at += sizeof *head + (end - c) / 32 * sizeof *blocks;
     }
 }

@@ -1,5 +1,5 @@
 /* Q8_0: 32 columns are an f16 scale d and 32 signed bytes; value = d * byte. */
-#include "node/kernels/tile.h"
+#include "node/kernels/pack.h"
 
 enum { COLUMNS = 32, BYTES = 34, PAIR = 64 };
 
@@ -21,11 +21,18 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
             at += sizeof *head;
         }
         struct cf__block_q8_0 *block = (void *)at;
-        for (uint32_t r = 0; r < CF_TILE; r++) {
-            const uint8_t *from = cf__file_block(rows[r], c0, c, COLUMNS, BYTES);
-            head->d[c / COLUMNS % 2][r] = cf__u16(from);
-            for (uint32_t g = 0; g < 8; g++)
-                cf__put32(block->w[g][r], cf__u32(from + 2 + 4 * g) ^ 0x80808080);
+        const uint8_t *from[CF_TILE];
+        cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
+        for (uint32_t r = 0; r < CF_TILE; r++)
+            head->d[c / COLUMNS % 2][r] = cf__u16(from[r]);
+        for (uint32_t half = 0; half < 2; half++) {
+            cf__rows words;
+            cf__take(words, from, 2 + 16 * half);
+#pragma GCC unroll 1
+            for (uint32_t r = 0; r < CF_TILE; r++)
+                for (uint32_t g = 0; g < 4; g++)
+                    words[r][g] ^= 0x80808080;
+            cf__put_groups(block->w + 4 * half, words);
         }
         at += sizeof *block;
     }
