@@ -1,7 +1,7 @@
 /* What the pack functions of the quantised types share: from words of a row, as a file has them, to words of a column
  * of all 16 rows, as a tile has them. Private to node/kernels.
  *
- * Loading a model is little more than this, so it goes 16 rows at a time, in loops of constant length over words of 4
+ * A good share of loading K-types is this, so it goes 16 rows at a time, in loops of constant length over words of 4
  * bytes that the compiler turns into vectors of whatever instruction set the file is compiled for. "unroll 1" keeps it
  * from unrolling them beforehand, after which it would see no loop and leave them scalar.
  */
