@@ -3,11 +3,21 @@
 
 #include <string.h>
 
+static size_t floats_of(const struct cf_exchange *x, uint32_t part) {
+    const struct cf_part *p = &x->in[part];
+    return p->floats ? p->floats : (size_t)p->columns * x->max_rows;
+}
+
+/* Room that the first n parts take in a slot. */
+static size_t floats_before(const struct cf_exchange *x, uint32_t n) {
+    size_t floats = 0;
+    for (uint32_t i = 0; i < n; i++)
+        floats += x->in[i].window ? 0 : floats_of(x, i);
+    return floats;
+}
+
 size_t cf_exchange_bytes(const struct cf_exchange *x) {
-    size_t columns = 0;
-    for (uint32_t i = 0; i < x->n_in; i++)
-        columns += x->in[i].window ? 0 : x->in[i].columns;
-    return columns * x->max_rows * sizeof(float);
+    return floats_before(x, x->n_in) * sizeof(float);
 }
 
 static struct cf_mail_slot *find(const struct cf_mailroom *m, uint32_t batch, uint32_t exchange) {
@@ -30,15 +40,13 @@ static struct cf_mail_slot *take(struct cf_mailroom *m, uint32_t batch, uint32_t
 
 /* Where part i begins in a slot. */
 static float *place(const struct cf_exchange *x, const struct cf_mail_slot *s, uint32_t part) {
-    size_t columns = 0;
-    for (uint32_t i = 0; i < part; i++)
-        columns += x->in[i].window ? 0 : x->in[i].columns;
-    return (float *)(void *)s->data + columns * x->max_rows;
+    return (float *)(void *)s->data + floats_before(x, part);
 }
 
 static bool expected(const struct cf_mailroom *m, const struct cf_exchange *x, int from, const Cf__Activation *a) {
     return x && a->segment < x->n_in && x->in[a->segment].rank == from && a->dtype == 0 && a->rows <= x->max_rows &&
-           a->columns <= x->in[a->segment].columns && (int32_t)(a->batch - m->done_batch) > 0;
+           a->columns <= x->in[a->segment].columns && (size_t)a->rows * a->columns <= floats_of(x, a->segment) &&
+           (int32_t)(a->batch - m->done_batch) > 0;
 }
 
 /* A part that lies in the window: remembers where. */

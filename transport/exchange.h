@@ -28,6 +28,7 @@ struct cf_part {
     uint32_t segment; /* which of the receiver's parts this is */
     uint32_t columns; /* most columns of a row, f32 */
     bool window;      /* in: it comes through the window, and takes no room in a slot */
+    size_t floats;    /* most of it at once; 0: columns x max_rows */
 };
 
 struct cf_exchange {

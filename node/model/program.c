@@ -154,6 +154,16 @@ static int32_t heads_route(
     return index;
 }
 
+/* Most floats of a part of `columns` columns whose rows come whole while they are few and as this rank's share when
+ * they are many (cf_route_by_shares). */
+static size_t floats_by_shares(const struct cf_route *r, uint32_t columns, uint32_t n_embd) {
+    uint32_t few = SHARE_BYTES / (n_embd * (uint32_t)sizeof(float)),
+             width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
+    if (few > r->x.max_rows) few = r->x.max_rows;
+    size_t whole = (size_t)few * columns, shares = (size_t)r->x.max_rows * (columns / n_embd) * width;
+    return whole > shares ? whole : shares;
+}
+
 /* Partial sums of the hidden state from the members of `row` to `to`. */
 static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, enum cf_domain domain,
     const struct group *to, struct cf_error *e) {
@@ -191,7 +201,9 @@ static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, 
             for (uint32_t k = 0; k < i; k++)
                 segment += row->cuts[k] != row->cuts[k + 1] && row->ranks[k] != to->rank[j];
             int k = add_part(c, &r->x, row->ranks[i], to->rank[j], segment, n * n_embd);
-            if (k >= 0 && to->rank[j] == c->me) r->in_vector[k] = vector;
+            if (k < 0 || to->rank[j] != c->me) continue;
+            r->in_vector[k] = vector;
+            if (r->n_shares) r->x.in[k].floats = floats_by_shares(r, n * n_embd, n_embd);
         }
         vector += n;
     }

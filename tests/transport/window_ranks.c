@@ -111,8 +111,8 @@ static void open_office(struct cf_transport *t, struct office *o) {
         for (int r = 0; r < t->size; r++) {
             if (r == t->rank) continue;
             uint32_t to = (uint32_t)(t->rank < r ? t->rank : t->rank - 1);
-            x->in[x->n_in] = (struct cf_part){r, x->n_in, COLUMNS, cf_window_reaches(t, r)}, x->n_in++;
-            x->out[x->n_out++] = (struct cf_part){r, to, COLUMNS, false};
+            x->in[x->n_in] = (struct cf_part){r, x->n_in, COLUMNS, cf_window_reaches(t, r), 0}, x->n_in++;
+            x->out[x->n_out++] = (struct cf_part){r, to, COLUMNS, false, 0};
         }
         o->list[i] = x;
         o->out[i] = (struct cf_outlet){.window = own != NULL, .slot = i ? CF_WINDOW_SLOTS - 1 : 0};

@@ -14,8 +14,8 @@ enum { ROWS = 4, SLOTS = 2 };
 static const struct cf_exchange one = {.id = 1,
                                     .max_rows = ROWS,
                                     .n_in = 2,
-                                    .in = {{5, 0, 3, false}, {7, 1, 2, false}}},
-                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4, false}}};
+                                    .in = {{5, 0, 3, false, 0}, {7, 1, 2, false, 0}}},
+                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4, false, 0}}};
 static const struct cf_exchange *const exchanges[] = {NULL, &one, &two};
 
 struct office {
@@ -152,11 +152,30 @@ static void strange_mail_is_an_error(void **state) {
     assert_int_equal(deliver(&o, 5, header(3, 2, 0, 1, 4), numbers), 0);
 }
 
+/* A part that comes as many rows or as many columns, never as both, takes less room. */
+static void a_part_may_be_smaller_than_rows_by_columns(void **state) {
+    (void)state;
+    static const struct cf_exchange small = {
+        .id = 1, .max_rows = ROWS, .n_in = 2, .in = {{5, 0, 3, false, 6}, {7, 1, 2, false, 0}}};
+    static const struct cf_exchange *const both[] = {NULL, &small};
+    struct office o;
+    struct cf_error e = {0};
+    open_office(&o);
+    o.m.exchanges = both, o.m.n_exchanges = 2;
+    assert_int_equal(cf_exchange_bytes(&small), (6 + 2 * ROWS) * sizeof(float));
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 3, 3), numbers), -1);
+    assert_int_equal(deliver(&o, 5, header(1, 1, 0, 3, 2), numbers), 0);
+    assert_int_equal(deliver(&o, 7, header(1, 1, 1, ROWS, 2), numbers + 6), 0);
+    assert_memory_equal(cf_mail_part(&o.m, &small, 1, 0, 3, 2, &e), numbers, 24);
+    assert_memory_equal(cf_mail_part(&o.m, &small, 1, 1, ROWS, 2, &e), numbers + 6, 32);
+    assert_ptr_equal(cf_mail_part(&o.m, &small, 1, 1, ROWS, 2, &e), o.data[0] + 6);
+}
+
 static void nothing_takes_the_place_of_the_exchange(void **state) {
     (void)state;
     static const float zeros[20];
     static const struct cf_exchange end = {
-        .id = 1, .max_rows = ROWS, .always = true, .n_in = 1, .in = {{5, 0, 3, false}}};
+        .id = 1, .max_rows = ROWS, .always = true, .n_in = 1, .in = {{5, 0, 3, false, 0}}};
     static const struct cf_exchange *const both[] = {&two, &end};
     struct office o;
     struct cf_error e = {0};
@@ -175,6 +194,7 @@ static void nothing_takes_the_place_of_the_exchange(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(parts_arrive_in_any_order),
         cmocka_unit_test(pieces_are_put_together), cmocka_unit_test(a_full_room_refuses),
-        cmocka_unit_test(strange_mail_is_an_error), cmocka_unit_test(nothing_takes_the_place_of_the_exchange)};
+        cmocka_unit_test(strange_mail_is_an_error), cmocka_unit_test(a_part_may_be_smaller_than_rows_by_columns),
+        cmocka_unit_test(nothing_takes_the_place_of_the_exchange)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
