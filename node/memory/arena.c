@@ -22,8 +22,12 @@
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-enum { HUGE_SHIFT = 21 };
-static const size_t huge_page = (size_t)1 << HUGE_SHIFT;
+/* A multiple of every base page (4, 16 or 64 KiB), and the huge page of most machines. */
+static const size_t two_mib = (size_t)2 << 20;
+
+static size_t round_up(size_t n, size_t unit) {
+    return (n + unit - 1) / unit * unit;
+}
 
 static double gib(uint64_t bytes) {
     return (double)bytes / (double)(1 << 30);
@@ -45,8 +49,12 @@ static int check_room(const struct cf_arena *a, bool only, struct cf_error *e) {
         gib(need), gib(now.free), whose, gib(need - now.free));
 }
 
-static int reserve(struct cf_arena *a, struct cf_error *e) {
-    a->map_bytes = a->bytes + 2 * huge_page;
+/* Addresses cost nothing, so the middle begins at a whole huge page of the kind that may fill it. */
+static int reserve(struct cf_arena *a, size_t align, struct cf_error *e) {
+    size_t transparent = cf__memory_transparent_size("");
+    if (align < transparent && transparent <= SIZE_MAX / 8) align = transparent;
+    if (align < two_mib) align = two_mib;
+    a->map_bytes = a->bytes + 2 * align;
     a->map = mmap(NULL, a->map_bytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (a->map == MAP_FAILED) {
         a->map = NULL;
@@ -54,7 +62,7 @@ static int reserve(struct cf_arena *a, struct cf_error *e) {
     }
     /* At least one page is left in front, and at least one behind. */
     uintptr_t start = (uintptr_t)a->map + 1;
-    a->base = (char *)a->map + ((start + huge_page - 1) / huge_page * huge_page - (uintptr_t)a->map);
+    a->base = (char *)a->map + (round_up(start, align) - (uintptr_t)a->map);
     return 0;
 }
 
@@ -101,19 +109,31 @@ static int settle(struct cf_arena *a, bool only, enum cf_numa_policy policy, str
     return 0;
 }
 
+/* The size of the pages to take from the node's hugetlb pools: the machine's own, or 2 MiB where only that pool has
+ * enough of them. 0: neither has. */
+static size_t choose_pool(struct cf_arena *a, size_t bytes) {
+    const size_t own = cf__memory_hugepage_size(""), sizes[] = {own ? own : two_mib, two_mib};
+    for (int i = 0; i < 2; i++)
+        if (cf__memory_free_hugepages("", (uint32_t)a->wanted, sizes[i]) >= round_up(bytes, sizes[i]) / sizes[i])
+            return sizes[i];
+    char text[sizeof a->note];
+    snprintf(text, sizeof text, "hugetlb pool of node %d: %llu pages free, %zu needed", a->wanted,
+        (unsigned long long)cf__memory_free_hugepages("", (uint32_t)a->wanted, sizes[0]),
+        round_up(bytes, sizes[0]) / sizes[0]);
+    note(a, text);
+    return 0;
+}
+
 /* The pool is per node, but the kernel's reservation is not: a bound page that its node's pool lacks is a SIGBUS. So
  * count first, and then fill at once, which reports a page that somebody else took in between. */
-static bool open_hugetlb(struct cf_arena *a, bool only, enum cf_numa_policy policy) {
-    uint64_t need = a->bytes >> HUGE_SHIFT, free_pages = cf__memory_free_hugepages("", (uint32_t)a->wanted);
+static bool open_hugetlb(struct cf_arena *a, size_t bytes, bool only, enum cf_numa_policy policy) {
     struct cf_error ignored;
-    char text[sizeof a->note];
-    if (free_pages < need) {
-        snprintf(text, sizeof text, "hugetlb pool of node %d: %llu pages free, %llu needed", a->wanted,
-            (unsigned long long)free_pages, (unsigned long long)need);
-        note(a, text);
-        return false;
-    }
-    if (map_middle(a, MAP_HUGETLB | HUGE_SHIFT << MAP_HUGE_SHIFT, &ignored) == 0) {
+    size_t page = choose_pool(a, bytes);
+    if (!page) return false;
+    a->bytes = round_up(bytes, page);
+    if (reserve(a, page, &ignored) < 0) return false;
+    unsigned shift = (unsigned)__builtin_ctzll(page);
+    if (map_middle(a, (int)((unsigned)MAP_HUGETLB | shift << MAP_HUGE_SHIFT), &ignored) == 0) {
         size_t noted = strlen(a->note);
         bool settled = settle(a, only, policy, &ignored) == 0;
         bool filled = settled && (madvise(a->base, a->bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL);
@@ -121,6 +141,8 @@ static bool open_hugetlb(struct cf_arena *a, bool only, enum cf_numa_policy poli
         a->note[noted] = 0;
     }
     note(a, "hugetlb pages refused");
+    munmap(a->map, a->map_bytes);
+    a->map = NULL, a->base = NULL;
     return false;
 }
 
@@ -138,13 +160,12 @@ int cf_arena_open(
     if (node < 0) return cf_fail(e, CF_ERR_MEMORY, "node %d: there is no such NUMA node", node);
     if (bytes > SIZE_MAX / 4) return cf_fail(e, CF_ERR_MEMORY, "%.2f GiB is no size for an arena", gib(bytes));
     if (bytes == 0) bytes = 1;
-    a->bytes = (bytes + huge_page - 1) / huge_page * huge_page;
-
     uint32_t first;
     bool only = cf__memory_nodes("", &first) == 1;
-    a->hugetlb = huge && reserve(a, e) == 0 && open_hugetlb(a, only, policy);
+    a->hugetlb = huge && open_hugetlb(a, bytes, only, policy);
     if (a->hugetlb) return 0;
-    if (check_room(a, only || policy == CF_NUMA_OFF, e) == 0 && (a->map || reserve(a, e) == 0) &&
+    a->bytes = round_up(bytes, two_mib);
+    if (check_room(a, only || policy == CF_NUMA_OFF, e) == 0 && reserve(a, 0, e) == 0 &&
         open_pages(a, only, policy, e) == 0)
         return 0;
     cf_arena_close(a);

@@ -13,8 +13,8 @@
 #include "proto/error.h"
 
 struct cf_arena {
-    char *base;   /* 2 MiB aligned; between two pages that fault, so that an overrun is seen */
-    size_t bytes; /* mapped, a multiple of 2 MiB */
+    char *base;   /* aligned to a huge page, 2 MiB at least; between two pages that fault: an overrun is seen */
+    size_t bytes; /* mapped, a multiple of 2 MiB (of the huge page with hugetlb) */
     size_t used;
     int node;       /* os index it is bound to (also where there is no other node), -1: not bound */
     int wanted;     /* os index that was asked for: what the audit compares with */
@@ -26,11 +26,10 @@ struct cf_arena {
 
 enum cf_numa_policy { CF_NUMA_DEFAULT, CF_NUMA_STRICT, CF_NUMA_OFF };
 
-/* node: os index. With huge: tries the hugetlb pool, then transparent huge pages (also without `huge`, madvise is given
- * where it costs nothing). A refused mbind (no permission, container, a kernel without NUMA, a
- * node that is not there) leaves a note, or fails
- * under STRICT naming the cause; where there is one node only nothing needs binding and there is no note. OFF binds
- * nothing.
+/* node: os index. With huge: tries the hugetlb pool (of the machine's own page size, or 2 MiB), then transparent huge
+ * pages (also without `huge`, madvise is given where it costs nothing). A refused mbind (no permission, container, a
+ * kernel without NUMA, a node that is not there) leaves a note, or fails under STRICT naming the cause; where there is
+ * one node only nothing needs binding and there is no note. OFF binds nothing.
  *
  * Fails with CF_ERR_MEMORY, saying by how much, if the node has too little free memory: a bound page beyond that gets
  * the process killed, it does not spill. The check sees what is free now: arenas that are open but not yet touched,

@@ -194,10 +194,28 @@ bool cf__memory_node_allowed(const char *root, uint32_t os_index) {
     return list_has(line, os_index, &count, &first);
 }
 
-uint64_t cf__memory_free_hugepages(const char *root, uint32_t os_index) {
+/* What a page size can be: a power of two up to 16 GiB, the largest that any kernel has. */
+static uint64_t page_size_or_0(uint64_t n) {
+    return n & (n - 1) || n > (uint64_t)16 << 30 ? 0 : n;
+}
+
+uint64_t cf__memory_hugepage_size(const char *root) {
+    char path[PATH];
+    snprintf(path, sizeof path, "%s/proc/meminfo", root);
+    return page_size_or_0(field_or_0(path, "Hugepagesize"));
+}
+
+uint64_t cf__memory_transparent_size(const char *root) {
     char path[PATH];
     uint64_t n = 0;
-    snprintf(path, sizeof path, "%s/sys/devices/system/node/node%u/hugepages/hugepages-2048kB/free_hugepages", root,
-        os_index);
+    snprintf(path, sizeof path, "%s/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", root);
+    return read_number(path, &n) ? page_size_or_0(n) : 0;
+}
+
+uint64_t cf__memory_free_hugepages(const char *root, uint32_t os_index, uint64_t size) {
+    char path[PATH];
+    uint64_t n = 0;
+    snprintf(path, sizeof path, "%s/sys/devices/system/node/node%u/hugepages/hugepages-%llukB/free_hugepages", root,
+        os_index, (unsigned long long)(size / 1024));
     return read_number(path, &n) ? n : 0;
 }

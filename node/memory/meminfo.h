@@ -27,8 +27,13 @@ uint64_t cf__memory_limit_free(const char *root);
 int cf__memory_nodes(const char *root, uint32_t *first);
 bool cf__memory_node_allowed(const char *root, uint32_t os_index);
 
-/* Free 2 MiB pages in the hugetlb pool of a node; 0 if there is no such pool. */
-uint64_t cf__memory_free_hugepages(const char *root, uint32_t os_index);
+/* Bytes of the hugetlb pages that this machine uses unless told otherwise (2 MiB on x86, 16 MiB on a POWER8), and of
+ * transparent huge pages; 0: it has none, or does not say. */
+uint64_t cf__memory_hugepage_size(const char *root);
+uint64_t cf__memory_transparent_size(const char *root);
+
+/* Free pages of `size` bytes in the hugetlb pool of a node; 0 if there is no such pool. */
+uint64_t cf__memory_free_hugepages(const char *root, uint32_t os_index, uint64_t size);
 
 /* The first "key" of a file of "key: 123 kB" lines, in bytes if it has the unit; false if it is not there. */
 bool cf__memory_field(const char *path, const char *key, uint64_t *value);

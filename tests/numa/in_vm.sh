@@ -35,6 +35,10 @@ check "unit tests, third node memory only" "this machine: 0:0,1 1:2,3 2>" \
 check "hugetlb pool" "% huge (hugetlb)" --nodes 2 --mem 4G -- bash -c \
     "for n in 0 1; do echo 40 >/sys/devices/system/node/node\$n/hugepages/hugepages-2048kB/nr_hugepages; done
      CF_TEST_VERBOSE=1 $build/test_arena"
+check "hugetlb pages of 1 GiB, on node 1" "node 1: 4096 pages, 100.0 % local, 100 % huge (hugetlb)" --nodes 2 --mem 6G --cpu max \
+    --append "default_hugepagesz=1G" -- bash -c \
+    "echo 1 >/sys/devices/system/node/node1/hugepages/hugepages-1048576kB/nr_hugepages
+     CF_TEST_VERBOSE=1 $build/test_arena"
 check "a pool on one node only" "node 1: 4096 pages, 100.0 % local" --nodes 2 --mem 4G -- bash -c \
     "echo 40 >/sys/devices/system/node/node0/hugepages/hugepages-2048kB/nr_hugepages
      CF_TEST_VERBOSE=1 $build/test_arena"

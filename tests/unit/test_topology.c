@@ -277,8 +277,24 @@ static void nodes_that_we_may_use(void **state) {
     assert_true(cf__memory_node_allowed(root, 4));
     assert_false(cf__memory_node_allowed(root, 2));
     put("/sys/devices/system/node/node1/hugepages/hugepages-2048kB/free_hugepages", "17\n");
-    assert_int_equal(cf__memory_free_hugepages(root, 1), 17);
-    assert_int_equal(cf__memory_free_hugepages(root, 2), 0);
+    assert_int_equal(cf__memory_free_hugepages(root, 1, 2 << 20), 17);
+    assert_int_equal(cf__memory_free_hugepages(root, 2, 2 << 20), 0);
+    put("/sys/devices/system/node/node1/hugepages/hugepages-16384kB/free_hugepages", "5\n"); /* POWER8 */
+    assert_int_equal(cf__memory_free_hugepages(root, 1, 16 << 20), 5);
+}
+
+static void huge_page_sizes_are_asked_for(void **state) {
+    (void)state;
+    assert_int_equal(cf__memory_hugepage_size("/nowhere"), 0);
+    assert_int_equal(cf__memory_transparent_size("/nowhere"), 0);
+    put("/proc/meminfo", "MemTotal: 1024 kB\nHugePages_Free: 3\nHugepagesize:      16384 kB\n");
+    put("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "16777216\n");
+    assert_int_equal(cf__memory_hugepage_size(root), 16 << 20);
+    assert_int_equal(cf__memory_transparent_size(root), 16 << 20);
+    put("/proc/meminfo", "Hugepagesize: 3000 kB\n");
+    put("/sys/kernel/mm/transparent_hugepage/hpage_pmd_size", "always\n");
+    assert_int_equal(cf__memory_hugepage_size(root), 0);
+    assert_int_equal(cf__memory_transparent_size(root), 0);
 }
 
 int main(void) {
@@ -293,6 +309,7 @@ int main(void) {
         cmocka_unit_test(free_memory_of_a_node),
         cmocka_unit_test(cgroup_limits),
         cmocka_unit_test(nodes_that_we_may_use),
+        cmocka_unit_test(huge_page_sizes_are_asked_for),
     };
     return cmocka_run_group_tests(tests, make_root, remove_root);
 }
