@@ -124,11 +124,15 @@ bool cf_team_next(struct cf_team *team, uint32_t thread, uint32_t most, uint32_t
     for (; me->victim < team->size; me->victim++) {
         uint32_t from = thread + me->victim;
         struct member *m = &team->members[from < team->size ? from : from - team->size];
-        if (atomic_load_explicit(&m->next, memory_order_relaxed) >= m->end) continue;
-        uint64_t at = atomic_fetch_add_explicit(&m->next, most, memory_order_relaxed);
+        uint64_t next = atomic_load_explicit(&m->next, memory_order_relaxed);
+        if (next >= m->end) continue;
+        /* A quarter of what is left: runs grow short towards the end, so that the threads end together. */
+        uint64_t take = (m->end - next + 3) / 4;
+        if (take > most) take = most;
+        uint64_t at = atomic_fetch_add_explicit(&m->next, take, memory_order_relaxed);
         if (at >= m->end) continue;
         *first = (uint32_t)at;
-        *last = (uint32_t)(at + most < m->end ? at + most : m->end);
+        *last = (uint32_t)(at + take < m->end ? at + take : m->end);
         return true;
     }
     return false;

@@ -45,7 +45,8 @@ void cf_team_poll(struct cf_team *team, void (*poll)(void *ctx), void *ctx, doub
  */
 void cf_team_do(
     struct cf_team *team, void (*fn)(struct cf_team *team, uint32_t thread, void *ctx), void *ctx, uint32_t n_items);
-/* The next run of items [*first, *last) for this thread, at most `most` (>= 1) long; false when none is left. */
+/* The next run of items [*first, *last) for this thread, at most `most` (>= 1) long and a quarter of what is left of
+ * the share it comes from, so that the threads end together; false when none is left. */
 bool cf_team_next(struct cf_team *team, uint32_t thread, uint32_t most, uint32_t *first, uint32_t *last);
 /* Inside a long item: lets thread 0 poll if it is due. Nothing on other threads. */
 void cf_team_breathe(struct cf_team *team, uint32_t thread);
