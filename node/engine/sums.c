@@ -70,42 +70,57 @@ int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_rou
     return 0;
 }
 
-enum { ADD_COLUMNS = 64 };
+enum { ADD_COLUMNS = 64, ADD_ALONE = 64 };
 
-/* Items: row x blocks of 64 columns of this rank's columns [c0, c1). h += tree, or stage = tree (a share to send on).
- */
-static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
-    struct cf__job *j = ctx;
-    struct cf_engine *g = j->g;
+/* What one thread adds up: this rank's columns [c0, c0 + width) in blocks of 64. */
+struct adding {
+    const float **v, **at; /* the vectors from c0 on; those of the block at hand */
+    uint32_t c0, width, blocks;
+};
+
+static struct adding adding_of(const struct cf__job *j, uint32_t thread) {
     const struct cf_route *r = j->route;
-    uint32_t n_embd = g->o.model->n_embd, c0 = 0, c1 = n_embd, first, last;
-    if (j->by_shares) c0 = r->share_cut[r->my_share], c1 = r->share_cut[r->my_share + 1];
-    uint32_t width = c1 - c0, blocks = (width + ADD_COLUMNS - 1) / ADD_COLUMNS;
-    const float **v = g->vectors + (size_t)thread * 2 * CF_MAX_VECTORS, **at = v + CF_MAX_VECTORS;
-    if (!blocks) return;
-    for (uint32_t k = 0; k < r->n_own; k++)
-        v[r->own_vector + k] = sum_place(j, k, 0, c0);
+    uint32_t n_embd = j->g->o.model->n_embd;
+    struct adding a = {.v = j->g->vectors + (size_t)thread * 2 * CF_MAX_VECTORS, .width = n_embd};
+    if (j->by_shares) a.c0 = r->share_cut[r->my_share], a.width = r->share_cut[r->my_share + 1] - a.c0;
+    a.at = a.v + CF_MAX_VECTORS;
+    a.blocks = (a.width + ADD_COLUMNS - 1) / ADD_COLUMNS;
+    for (uint32_t k = 0; a.blocks && k < r->n_own; k++)
+        a.v[r->own_vector + k] = sum_place(j, k, 0, a.c0);
     for (uint32_t p = 0; p < r->x.n_in; p++) {
         uint32_t n = r->x.in[p].columns / n_embd;
         for (uint32_t k = 0; k < n; k++)
-            v[r->in_vector[p] + k] = j->part[p] + (size_t)k * j->n_rows * width;
+            a.v[r->in_vector[p] + k] = j->part[p] + (size_t)k * j->n_rows * a.width;
     }
+    return a;
+}
+
+/* Items: row x blocks of columns. h += tree, or stage = tree (a share to send on). */
+static void add_items(const struct cf__job *j, const struct adding *a, uint32_t first, uint32_t last) {
+    const struct cf_kernels *kernels = j->g->o.kernels;
+    const struct cf_route *r = j->route;
     const float *bias = j->norm ? j->norm->vector : NULL;
-    while (cf_team_next(team, thread, 4, &first, &last)) {
-        for (uint32_t item = first; item < last; item++) {
-            uint32_t row = item / blocks, b = (item % blocks) * ADD_COLUMNS;
-            uint32_t n = width - b < ADD_COLUMNS ? width - b : ADD_COLUMNS;
-            float sum[ADD_COLUMNS];
-            for (uint32_t k = 0; k < r->tree.n_vectors; k++)
-                at[k] = v[k] + (size_t)row * width + b;
-            cf_tree_run(&r->tree, at, sum, n);
-            if (bias) g->o.kernels->add(sum, bias + c0 + b, n);
-            if (j->by_shares)
-                memcpy(j->c->stage + (size_t)row * width + b, sum, n * sizeof(float));
-            else
-                g->o.kernels->add(j->c->h + (size_t)row * n_embd + b, sum, n);
-        }
+    for (uint32_t item = first; item < last; item++) {
+        uint32_t row = item / a->blocks, b = (item % a->blocks) * ADD_COLUMNS;
+        uint32_t n = a->width - b < ADD_COLUMNS ? a->width - b : ADD_COLUMNS;
+        float sum[ADD_COLUMNS];
+        for (uint32_t k = 0; k < r->tree.n_vectors; k++)
+            a->at[k] = a->v[k] + (size_t)row * a->width + b;
+        cf_tree_run(&r->tree, a->at, sum, n);
+        if (bias) kernels->add(sum, bias + a->c0 + b, n);
+        if (j->by_shares)
+            memcpy(j->c->stage + (size_t)row * a->width + b, sum, n * sizeof(float));
+        else
+            kernels->add(j->c->h + (size_t)row * j->g->o.model->n_embd + b, sum, n);
     }
+}
+
+static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct cf__job *j = ctx;
+    struct adding a = adding_of(j, thread);
+    uint32_t first, last;
+    while (cf_team_next(team, thread, 4, &first, &last))
+        add_items(j, &a, first, last);
 }
 
 /* Bias of the output projection: every receiver of the sum holds it. */
@@ -124,7 +139,13 @@ int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_inst
         uint32_t vectors = r->x.in[p].columns / g->o.model->n_embd;
         if (!(j.part[p] = cf__part(&j, p, vectors * width, e))) return -1;
     }
-    cf_team_do(g->o.team, add_thread, &j, c->n_rows * ((width + ADD_COLUMNS - 1) / ADD_COLUMNS));
+    uint32_t items = c->n_rows * ((width + ADD_COLUMNS - 1) / ADD_COLUMNS);
+    if (items * r->tree.n_vectors <= ADD_ALONE) { /* sooner done than the team is woken */
+        struct adding a = adding_of(&j, 0);
+        add_items(&j, &a, 0, items);
+    } else {
+        cf_team_do(g->o.team, add_thread, &j, items);
+    }
     cf_mail_release(&g->mail, &r->x, c->id);
     if (!j.by_shares) return 0;
     const struct cf_route *share = r + 1; /* numbered right behind its sum */

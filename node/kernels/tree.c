@@ -3,17 +3,25 @@
  */
 #include "node/kernels/kernels.h"
 
-enum { STRIP = 256 }; /* columns at a time: 24 vectors of them stay in the first cache */
+enum { STRIP = 16 }; /* columns at a time: as many as a tile has rows, a loop of known length for the compiler */
 
 static void add(float *restrict a, const float *restrict b, size_t width) {
-    for (size_t i = 0; i < width; i++)
-        a[i] += b[i];
+    if (width == STRIP)
+        for (size_t i = 0; i < STRIP; i++)
+            a[i] += b[i];
+    else
+        for (size_t i = 0; i < width; i++)
+            a[i] += b[i];
 }
 
 /* a + (b + c), the tree over three. */
 static void add3(float *restrict a, const float *restrict b, const float *restrict c, size_t width) {
-    for (size_t i = 0; i < width; i++)
-        a[i] += b[i] + c[i];
+    if (width == STRIP)
+        for (size_t i = 0; i < STRIP; i++)
+            a[i] += b[i] + c[i];
+    else
+        for (size_t i = 0; i < width; i++)
+            a[i] += b[i] + c[i];
 }
 
 static void strip(float *v, size_t n, size_t stride, size_t width) {
