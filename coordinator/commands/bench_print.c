@@ -204,16 +204,18 @@ static int head_json(FILE *f, const struct cf__bench *b) {
     char *text = run ? json_dumps(run, COMPACT) : NULL;
     json_decref(run);
     if (!text) return -1;
-    fprintf(f, "%.*s,\"tests\":[", (int)strlen(text) - 1, text);
+    fprintf(f, "%.*s,\"tests\":[\n", (int)strlen(text) - 1, text);
     free(text);
     return 0;
 }
 
+/* Each test a whole line, so that a reader of lines has it when it ends: the comma comes before the next one. */
 static int test_json(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
     json_t *test = json_test(b, k);
-    fputs(k == b->tests ? "\n " : ",\n ", f);
+    fputs(k == b->tests ? " " : ",", f);
     int rc = test ? json_dumpf(test, f, COMPACT) : -1;
     json_decref(test);
+    putc('\n', f);
     return rc;
 }
 
@@ -232,7 +234,7 @@ enum part { HEAD, TEST, FOOT };
 
 static int write_part(FILE *f, enum part part, const struct cf__bench *b, const struct cf__bench_test *k) {
     if (!strcmp(b->output, "json"))
-        return part == HEAD ? head_json(f, b) : part == TEST ? test_json(f, b, k) : fputs("\n]}\n", f) < 0 ? -1 : 0;
+        return part == HEAD ? head_json(f, b) : part == TEST ? test_json(f, b, k) : fputs("]}\n", f) < 0 ? -1 : 0;
     if (!strcmp(b->output, "jsonl")) return part == TEST ? test_jsonl(f, b, k) : 0;
     if (!strcmp(b->output, "csv")) {
         if (part == HEAD) head_csv(f);
