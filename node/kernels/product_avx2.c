@@ -1,9 +1,14 @@
 /* The products and the rounding of activations with AVX2 and FMA: the 16 rows of a tile are two halves of 8 lanes.
  *
  * vpmaddubsw adds pairs in 16 bits and saturates, which must never happen: weights below 64 are taken as they are
- * stored (4 or more products of Q4, Q5 fit; 2 of Q6), the dot then begins at -offset times the sum of the activations;
- * Q8_0 takes |w| times q with the sign of w (128 * 127 * 2 fits). Activations lie in -127..127. Weights of a block are
- * loaded once for up to 4 activation rows: there are 16 registers.
+ * stored, and as many of its results are added in 16 bits as fit (8 for Q4, 4 for Q5, 2 for Q6). Q8_0 would need a sign
+ * moved from weight to activation and fits one result only: there both are widened to 16 bits beforehand, for vpmaddwd.
+ * Where weights are stored with an offset, the dot starts at -offset times the sum of the activations.
+ *
+ * Up to 16 activation rows go together. A block is unpacked once for all of them into the first cache, from where 4
+ * rows at a time share each vector; what the rows contribute is made ready for a panel of 8 blocks at a time, since it
+ * is then taken by broadcast load, which costs no arithmetic port. The functions below are written once for all types
+ * and specialised by inlining.
  */
 #if defined(__x86_64__)
 
@@ -14,7 +19,7 @@
 
 #define INLINE static inline __attribute__((always_inline))
 
-enum { ROWS = 4 };
+enum { ROWS = 16, PANEL = 8, GROUP = 4 };
 /* Bytes from a load to its prefetch into the second and the first cache: see unpack_avx512.h. */
 enum { FAR = 8192, NEAR = 1024 };
 enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
@@ -47,22 +52,9 @@ INLINE void fetch_ahead(const struct cf__cursor *k, struct shape shape) {
         fetch_line(k->block + at);
 }
 
-INLINE __m256i load(const void *at) {
-    return _mm256_loadu_si256(at);
-}
-
 /* Rows 8 * half .. of vector v. */
 INLINE __m256i load_vector(const void *vectors, int v, int half) {
-    return load((const uint8_t *)vectors + 64 * v + 32 * half);
-}
-
-INLINE void load_nibbles(const uint8_t *low, int half, __m256i w[8]) {
-    const __m256i mask = _mm256_set1_epi8(15);
-    for (int g = 0; g < 4; g++) {
-        __m256i v = load_vector(low, g, half);
-        w[g] = _mm256_and_si256(v, mask);
-        w[g + 4] = _mm256_and_si256(_mm256_srli_epi16(v, 4), mask);
-    }
+    return _mm256_loadu_si256((const void *)((const uint8_t *)vectors + 64 * v + 32 * half));
 }
 
 /* w | (v shifted left by `left` bits & mask) */
@@ -71,26 +63,40 @@ INLINE __m256i merge(__m256i w, __m256i v, int left, __m256i mask) {
     return _mm256_or_si256(w, _mm256_and_si256(moved, mask));
 }
 
-/* The 32 columns of a block as 8 vectors of 4 columns of 8 rows: signed for Q8_0, else unsigned. */
-INLINE void load_weights(enum kind kind, const uint8_t *block, int half, __m256i w[8]) {
+/* A block of 32 columns, unpacked. */
+struct unpacked {
+    __m256i w[16][2];           /* [vector][half]: 4 columns each as unsigned bytes (8 vectors); Q8_0: see widened */
+    __m256 scale[2][2], min[2]; /* [half of the columns, Q6_K only][half], [half] */
+};
+
+/* A vector of 4 columns as two of 2 columns in 16 bits: vector g holds columns 0 and 2, vector g + 8 columns 1 and 3.
+ */
+INLINE __m256i even_bytes(__m256i v) {
+    return _mm256_and_si256(v, _mm256_set1_epi16(255));
+}
+
+INLINE void unpack_weights(enum kind kind, const uint8_t *block, int half, __m256i w[16][2]) {
     if (kind == Q8_0) {
-        for (int g = 0; g < 8; g++)
-            w[g] = _mm256_xor_si256(load_vector(block, g, half), _mm256_set1_epi8(-128));
+        for (int g = 0; g < 8; g++) {
+            __m256i v = load_vector(block, g, half);
+            w[g][half] = even_bytes(v);
+            w[g + 8][half] = _mm256_srli_epi16(v, 8);
+        }
         return;
     }
-    load_nibbles(block, half, w);
-    if (kind == Q5_K) {
-        __m256i high = load_vector(((const struct cf__block_q5_k *)block)->high, 0, half);
-        const __m256i mask = _mm256_set1_epi8(0x10);
-        for (int g = 0; g < 8; g++)
-            w[g] = merge(w[g], high, 4 - g, mask);
-    }
-    if (kind == Q6_K) {
-        const struct cf__block_q6_k *b = (const void *)block;
-        __m256i high[2] = {load_vector(b->high, 0, half), load_vector(b->high, 1, half)};
-        const __m256i mask = _mm256_set1_epi8(0x30);
-        for (int g = 0; g < 8; g++)
-            w[g] = merge(w[g], high[g / 4], 4 - g % 4 * 2, mask);
+    const __m256i low = _mm256_set1_epi8(15), bit4 = _mm256_set1_epi8(0x10), bits45 = _mm256_set1_epi8(0x30);
+    __m256i high[2];
+    if (kind == Q5_K) high[0] = high[1] = load_vector(((const struct cf__block_q5_k *)block)->high, 0, half);
+    if (kind == Q6_K)
+        for (int h = 0; h < 2; h++)
+            high[h] = load_vector(((const struct cf__block_q6_k *)block)->high, h, half);
+#pragma GCC unroll 8
+    for (int g = 0; g < 8; g++) {
+        __m256i v = load_vector(block, g % 4, half);
+        v = _mm256_and_si256(g < 4 ? v : _mm256_srli_epi16(v, 4), low);
+        if (kind == Q5_K) v = merge(v, high[0], 4 - g, bit4);
+        if (kind == Q6_K) v = merge(v, high[g / 4], 4 - g % 4 * 2, bits45);
+        w[g][half] = v;
     }
 }
 
@@ -104,133 +110,200 @@ INLINE __m256 load_i8(const int8_t *b, int half) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(b + 8 * half))));
 }
 
-/* Scales of a block by lane: two for Q6_K, else scale[0] only. */
-struct scales {
-    __m256 scale[2], min;
-};
+INLINE bool has_min(enum kind kind) {
+    return kind == Q4_K || kind == Q5_K;
+}
 
-INLINE struct scales load_scales(enum kind kind, const uint8_t *head, uint32_t column, int half) {
-    struct scales s;
+INLINE void unpack_scales(enum kind kind, const uint8_t *head, uint32_t column, int half, struct unpacked *to) {
     if (kind == Q8_0 || kind == Q4_0) {
-        s.scale[0] = load_f16(((const struct cf__head_pair *)(const void *)head)->d[column / 32 % 2], half);
-        s.scale[1] = s.min = s.scale[0];
+        to->scale[0][half] = load_f16(((const struct cf__head_pair *)(const void *)head)->d[column / 32 % 2], half);
     } else if (kind == Q6_K) {
         const struct cf__head_q6_k *h = (const void *)head;
         __m256 d = load_f16(h->d, half);
-        s.scale[0] = _mm256_mul_ps(d, load_i8(h->scale[column % 256 / 16], half));
-        s.scale[1] = _mm256_mul_ps(d, load_i8(h->scale[column % 256 / 16 + 1], half));
-        s.min = d;
+        for (uint32_t c = 0; c < 2; c++)
+            to->scale[c][half] = _mm256_mul_ps(d, load_i8(h->scale[column % 256 / 16 + c], half));
     } else {
         const struct cf__head_k *h = (const void *)head;
-        s.scale[0] = _mm256_mul_ps(load_f16(h->d, half), load_u8(h->scale[column % 256 / 32], half));
-        s.scale[1] = s.scale[0];
-        s.min = _mm256_mul_ps(load_f16(h->dmin, half), load_u8(h->min[column % 256 / 32], half));
+        to->scale[0][half] = _mm256_mul_ps(load_f16(h->d, half), load_u8(h->scale[column % 256 / 32], half));
+        to->min[half] = _mm256_mul_ps(load_f16(h->dmin, half), load_u8(h->min[column % 256 / 32], half));
     }
-    return s;
 }
 
-/* 16-bit sums of pairs of products of 4 columns. */
-INLINE __m256i pairs(enum kind kind, __m256i w, const int8_t *q) {
-    int32_t four;
-    memcpy(&four, q, 4);
-    __m256i x = _mm256_set1_epi32(four);
-    if (kind == Q8_0) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-    return _mm256_maddubs_epi16(w, x);
+INLINE void unpack(enum kind kind, const struct cf__cursor *k, struct unpacked *to) {
+    for (int half = 0; half < 2; half++) {
+        unpack_weights(kind, k->block, half, to->w);
+        unpack_scales(kind, k->head, k->column, half, to);
+    }
 }
 
-INLINE __m256i widen(__m256i pairs16) {
-    return _mm256_madd_epi16(pairs16, _mm256_set1_epi16(1));
-}
+/* The activation rows over a panel of blocks. */
+struct panel {
+    int32_t x[ROWS][PANEL][16];    /* what vector v of the weights is multiplied with: q, 4 or (Q8_0) 2 columns */
+    int32_t start[2][ROWS][PANEL]; /* of the dot of each block (Q6_K: of each half of one) */
+    float d[ROWS][PANEL];
+    float sum_x[ROWS][PANEL]; /* d * sum(q), for types with a minimum */
+};
 
-/* The dot product of 16 columns (4 vectors) without its offset. */
-INLINE __m256i dot16(enum kind kind, const __m256i w[4], const int8_t *q) {
-    __m256i a = pairs(kind, w[0], q), b = pairs(kind, w[1], q + 4);
-    __m256i c = pairs(kind, w[2], q + 8), d = pairs(kind, w[3], q + 12);
-    if (kind == Q8_0)
-        return _mm256_add_epi32(_mm256_add_epi32(widen(a), widen(b)), _mm256_add_epi32(widen(c), widen(d)));
-    __m256i ab = _mm256_add_epi16(a, b), cd = _mm256_add_epi16(c, d);
-    if (kind == Q6_K) return _mm256_add_epi32(widen(ab), widen(cd));
-    return widen(_mm256_add_epi16(ab, cd));
-}
-
-/* One block of one activation row, scaled into acc. */
-INLINE __m256 add_block(
-    enum kind kind, const __m256i w[8], struct scales s, const int8_t *q, float d, const int16_t *sum, __m256 acc) {
-    __m256i dot[2] = {dot16(kind, w, q), dot16(kind, w + 4, q + 16)};
-    __m256 scale_x = _mm256_set1_ps(d);
+/* n_blocks of row i from q, d, sum on. */
+INLINE void prepare(enum kind kind, struct panel *to, uint32_t i, const int8_t *q, const float *d, const int16_t *sum,
+    uint32_t n_blocks) {
+    for (uint32_t b = 0; b < n_blocks; b++) {
+        __m256i v = load_vector(q + 32 * b, 0, 0), *x = (void *)to->x[i][b];
+        if (kind == Q8_0) {
+            _mm256_store_si256(x, _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8));
+            _mm256_store_si256(x + 1, _mm256_srai_epi16(v, 8));
+        } else {
+            _mm256_store_si256(x, v);
+        }
+    }
+    const __m256i eight = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i blocks = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n_blocks), eight);
+    const __m256i sums = _mm256_maskload_epi32((const void *)sum, blocks); /* two of 16 columns for each block */
+    const __m256 scale = _mm256_maskload_ps(d, blocks);
+    __m256i *start[2] = {(void *)to->start[0][i], (void *)to->start[1][i]};
+    _mm256_store_ps(to->d[i], scale);
+    if (kind == Q8_0) _mm256_store_si256(start[0], _mm256_madd_epi16(sums, _mm256_set1_epi16(-128)));
+    if (kind == Q4_0) _mm256_store_si256(start[0], _mm256_madd_epi16(sums, _mm256_set1_epi16(-8)));
     if (kind == Q6_K) {
-        dot[0] = _mm256_add_epi32(dot[0], _mm256_set1_epi32(-32 * sum[0]));
-        dot[1] = _mm256_add_epi32(dot[1], _mm256_set1_epi32(-32 * sum[1]));
-        acc = _mm256_fmadd_ps(_mm256_mul_ps(s.scale[0], scale_x), _mm256_cvtepi32_ps(dot[0]), acc);
-        return _mm256_fmadd_ps(_mm256_mul_ps(s.scale[1], scale_x), _mm256_cvtepi32_ps(dot[1]), acc);
+        _mm256_store_si256(start[0], _mm256_madd_epi16(sums, _mm256_set1_epi32(-32 & 0xffff)));
+        _mm256_store_si256(start[1], _mm256_madd_epi16(sums, _mm256_set1_epi32((int)0xffe00000)));
     }
-    __m256i total = _mm256_add_epi32(dot[0], dot[1]);
-    if (kind == Q4_0) total = _mm256_add_epi32(total, _mm256_set1_epi32(-8 * (sum[0] + sum[1])));
-    acc = _mm256_fmadd_ps(_mm256_mul_ps(s.scale[0], scale_x), _mm256_cvtepi32_ps(total), acc);
-    if (kind == Q4_K || kind == Q5_K) {
-        __m256 sum_x = _mm256_mul_ps(scale_x, _mm256_set1_ps((float)(sum[0] + sum[1])));
-        acc = _mm256_fnmadd_ps(s.min, sum_x, acc);
+    if (has_min(kind)) {
+        __m256 whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
+        _mm256_store_ps(to->sum_x[i], _mm256_mul_ps(scale, whole));
     }
-    return acc;
 }
 
-INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum kind kind) {
+INLINE __m256i broadcast32(const int32_t *at) {
+    return _mm256_set1_epi32(*at);
+}
+
+/* Else GCC reorders the additions of integers, and spills what waits to be added. */
+INLINE __m256i keep(__m256i v) {
+    __asm__("" : "+x"(v));
+    return v;
+}
+
+/* dot[i][half] += vectors [v0, v1) of a block times row i0 + i. */
+INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked *u, const int v0, const int v1,
+    const struct panel *p, uint32_t i0, uint32_t b, __m256i dot[][2]) {
+    __m256i sum[GROUP][2]; /* in 16 bits; Q8_0: not used */
+#pragma GCC unroll 16
+    for (int v = v0; v < v1; v++) {
+        const __m256i w[2] = {_mm256_load_si256(&u->w[v][0]), _mm256_load_si256(&u->w[v][1])};
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < n; i++) {
+            const __m256i x = broadcast32(&p->x[i0 + i][b][v]);
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++)
+                if (kind == Q8_0) {
+                    dot[i][half] = keep(_mm256_add_epi32(dot[i][half], _mm256_madd_epi16(w[half], x)));
+                } else {
+                    __m256i pairs = _mm256_maddubs_epi16(w[half], x);
+                    sum[i][half] = keep(v == v0 ? pairs : _mm256_add_epi16(sum[i][half], pairs));
+                }
+        }
+    }
+    if (kind == Q8_0) return;
+#pragma GCC unroll 4
+    for (uint32_t i = 0; i < n; i++)
+#pragma GCC unroll 2
+        for (int half = 0; half < 2; half++)
+            dot[i][half] = _mm256_add_epi32(dot[i][half], _mm256_madd_epi16(sum[i][half], _mm256_set1_epi16(1)));
+}
+
+/* One block of rows i0 .. i0 + n, n <= GROUP, scaled and added to y. */
+INLINE void add_block(enum kind kind, const uint32_t n, const struct unpacked *u, const struct panel *p, uint32_t i0,
+    uint32_t b, float y[ROWS][CF_TILE]) {
+    const int vectors = kind == Q8_0 ? 16 : 8, parts = kind == Q6_K ? 2 : 1;
+    const int fit = kind == Q5_K ? 4 : kind == Q6_K ? 2 : vectors; /* in 16 bits */
+#pragma GCC unroll 2
+    for (int part = 0; part < parts; part++) {
+        __m256i dot[GROUP][2];
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < n; i++)
+            dot[i][0] = dot[i][1] = has_min(kind) ? _mm256_setzero_si256() : broadcast32(&p->start[part][i0 + i][b]);
+        const int v0 = part * vectors / parts, v1 = v0 + vectors / parts;
+#pragma GCC unroll 4
+        for (int v = v0; v < v1; v += fit)
+            add_vectors(kind, n, u, v, v + fit, p, i0, b, dot);
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < n; i++)
+#pragma GCC unroll 2
+            for (int half = 0; half < 2; half++) {
+                float *to = y[i0 + i] + 8 * half;
+                const __m256 both = _mm256_mul_ps(u->scale[part][half], _mm256_set1_ps(p->d[i0 + i][b]));
+                __m256 acc = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(dot[i][half]), _mm256_load_ps(to));
+                if (has_min(kind)) acc = _mm256_fnmadd_ps(u->min[half], _mm256_set1_ps(p->sum_x[i0 + i][b]), acc);
+                _mm256_store_ps(to, acc);
+            }
+    }
+}
+
+INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const enum kind kind) {
     const struct shape shape = shape_of(kind);
     struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, shape.super, shape.head_bytes, shape.block_bytes);
-    const int8_t *q = cf__row_q(p, i0);
-    const float *d = cf__row_d(p, i0);
-    const int16_t *sum = cf__row_sum(p, i0);
-    const size_t stride = p->x->q_stride;
-    __m256 acc[2][ROWS], zero = _mm256_setzero_ps();
-    for (uint32_t i = 0; i < n; i++)
-        acc[0][i] = acc[1][i] = zero;
-    while (k.column < p->c1) {
-        if (i0 == 0) fetch_ahead(&k, shape);
-        for (int half = 0; half < 2; half++) {
-            __m256i w[8];
-            load_weights(kind, k.block, half, w);
-            struct scales s = load_scales(kind, k.head, k.column, half);
-#pragma GCC unroll 4
-            for (uint32_t i = 0; i < n; i++)
-                acc[half][i] =
-                    add_block(kind, w, s, q + i * stride, d[i * (stride / 32)], sum + i * (stride / 16), acc[half][i]);
+    struct unpacked u;
+    _Alignas(64) struct panel panel;
+    _Alignas(64) float y[ROWS][CF_TILE];
+    memset(y, 0, n * sizeof *y);
+    for (uint32_t done = 0; k.column < p->c1;) {
+        const uint32_t left = (p->c1 - k.column) / CF_BLOCK, n_blocks = left < PANEL ? left : PANEL;
+        for (uint32_t i = 0; i < n; i++)
+            prepare(kind, &panel, i, cf__row_q(p, i0 + i) + 32 * done, cf__row_d(p, i0 + i) + done,
+                cf__row_sum(p, i0 + i) + 2 * done, n_blocks);
+        for (uint32_t b = 0; b < n_blocks; b++) {
+            if (i0 == 0) fetch_ahead(&k, shape);
+            unpack(kind, &k, &u);
+            uint32_t i = 0;
+            for (; i + GROUP <= n; i += GROUP)
+                add_block(kind, GROUP, &u, &panel, i, b, y);
+            switch (n - i) {
+            case 1: add_block(kind, 1, &u, &panel, i, b, y); break;
+            case 2: add_block(kind, 2, &u, &panel, i, b, y); break;
+            case 3: add_block(kind, 3, &u, &panel, i, b, y); break;
+            default: break;
+            }
+            cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
         }
-        q += 32;
-        d += 1;
-        sum += 2;
-        cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
+        done += n_blocks;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        _mm256_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[0][i]);
-        _mm256_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE + 8, acc[1][i]);
-    }
+    memcpy(p->y + (size_t)i0 * CF_TILE, y, n * sizeof *y);
+}
+
+/* Up to 16 rows at a time, as even as can be in whole groups. */
+INLINE void quantised(const struct cf_product *p, const enum kind kind) {
+    const uint32_t passes = (p->n + ROWS - 1) / ROWS, each = passes ? (p->n + passes - 1) / passes : 0;
+    const uint32_t most = (each + GROUP - 1) / GROUP * GROUP;
+    for (uint32_t i0 = 0; i0 < p->n; i0 += most)
+        quantised_rows(p, i0, p->n - i0 < most ? p->n - i0 : most, kind);
+}
+
+void cf__product_q8_0_avx2(const struct cf_product *p) {
+    quantised(p, Q8_0);
+}
+void cf__product_q4_0_avx2(const struct cf_product *p) {
+    quantised(p, Q4_0);
+}
+void cf__product_q4_k_avx2(const struct cf_product *p) {
+    quantised(p, Q4_K);
+}
+void cf__product_q5_k_avx2(const struct cf_product *p) {
+    quantised(p, Q5_K);
+}
+void cf__product_q6_k_avx2(const struct cf_product *p) {
+    quantised(p, Q6_K);
 }
 
 /* Calls `rows(p, i0, count, kind)` with a constant count for up to 4 rows at a time. */
 #define BY_ROWS(rows, p, kind)                                                                                         \
-    for (uint32_t i0 = 0; i0 < (p)->n; i0 += ROWS)                                                                     \
+    for (uint32_t i0 = 0; i0 < (p)->n; i0 += GROUP)                                                                    \
         switch ((p)->n - i0) {                                                                                         \
         case 1: rows(p, i0, 1, kind); break;                                                                           \
         case 2: rows(p, i0, 2, kind); break;                                                                           \
         case 3: rows(p, i0, 3, kind); break;                                                                           \
-        default: rows(p, i0, 4, kind); break;                                                                          \
+        default: rows(p, i0, GROUP, kind); break;                                                                      \
         }
-
-void cf__product_q8_0_avx2(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q8_0)
-}
-void cf__product_q4_0_avx2(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q4_0)
-}
-void cf__product_q4_k_avx2(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q4_K)
-}
-void cf__product_q5_k_avx2(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q5_K)
-}
-void cf__product_q6_k_avx2(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q6_K)
-}
 
 enum float_kind { F32, F16, BF16 };
 
@@ -246,7 +319,7 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
     const char *tile = cf__float_column(p, bytes / CF_TILE);
     const float *x = cf__row_f(p, i0);
     const size_t stride = p->x->f_stride;
-    __m256 acc[2][ROWS], zero = _mm256_setzero_ps();
+    __m256 acc[2][GROUP], zero = _mm256_setzero_ps();
     for (uint32_t i = 0; i < n; i++)
         acc[0][i] = acc[1][i] = zero;
     for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
