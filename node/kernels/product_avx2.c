@@ -273,6 +273,10 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, uint32_t n, 
 
 /* Up to 16 rows at a time, as even as can be in whole groups. */
 INLINE void quantised(const struct cf_product *p, const enum kind kind) {
+    if (p->n == 1) { /* a constant: the block in hand stays in registers */
+        quantised_rows(p, 0, 1, kind);
+        return;
+    }
     const uint32_t passes = (p->n + ROWS - 1) / ROWS, each = passes ? (p->n + passes - 1) / passes : 0;
     const uint32_t most = (each + GROUP - 1) / GROUP * GROUP;
     for (uint32_t i0 = 0; i0 < p->n; i0 += most)
