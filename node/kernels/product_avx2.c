@@ -190,7 +190,7 @@ INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked 
     __m256i sum[GROUP][2]; /* in 16 bits; Q8_0: not used */
 #pragma GCC unroll 16
     for (int v = v0; v < v1; v++) {
-        const __m256i w[2] = {_mm256_load_si256(&u->w[v][0]), _mm256_load_si256(&u->w[v][1])};
+        const __m256i w[2] = {keep(_mm256_load_si256(&u->w[v][0])), keep(_mm256_load_si256(&u->w[v][1]))};
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++) {
             const __m256i x = broadcast32(&p->x[i0 + i][b][v]);
