@@ -108,7 +108,7 @@ static int list(struct job *j, struct cf_weights *w, struct cf_error *e) {
             if (!k->tile_bytes ? add_vector(j, k, t, e) : !j->l->zero && add_matrix(j, k, t, e)) return -1;
         }
     }
-    qsort(j->items, j->n_items, sizeof *j->items, compare);
+    if (j->n_items) qsort(j->items, j->n_items, sizeof *j->items, compare);
     return 0;
 }
 
