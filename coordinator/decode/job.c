@@ -291,6 +291,7 @@ static int run_layout(struct body *b, double start) {
     if (cf_engine_open(&j->engine, &o, e)) return -1;
     j->load_start = cf_now();
     int rc = first ? make_plan(j, e) : 0;
+    if (!rc) cf_terminal_progress(j->o->terminal, 0, "loading"); /* also of a load that ends before it is looked at */
     if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
     if (!rc && first) {
         j->load_seconds = cf_now() - start;

@@ -70,7 +70,8 @@ class Bench(unittest.TestCase):
             self.assertGreater(k["compute_s"], 0)
             self.assertGreaterEqual(k["exchange_s"], 0)
             self.assertGreaterEqual(k["wait_s"], 0)
-            self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.05)
+            # Half a second for what a busy machine does between the clocks of the ranks.
+            self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.5)
         self.assertGreater(t["roofline_share"], 0)
         if t["n_prompt"]:
             self.assertIsNone(t["read_gbps"])

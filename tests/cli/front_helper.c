@@ -60,10 +60,11 @@ static int status(struct rank *r) {
 
 /* Text until asked to stop, then some more. */
 static int until_interrupted(struct rank *r) {
-    for (int i = 0; !cf_interrupted(); i++) {
-        if (i % 10 == 0) say(r, "tick\n");
+    int i = 0;
+    do {
+        if (i++ % 10 == 0) say(r, "tick\n");
         usleep(10000);
-    }
+    } while (!cf_interrupted());
     say(r, "last words\n");
     return cf_interrupted();
 }

@@ -122,6 +122,14 @@ class Case(unittest.TestCase):
             text += got
         return text
 
+    def wait_for_line(self, p, pattern):
+        """Until stderr holds a line like that."""
+        text = b""
+        while not re.search(pattern.encode(), text, re.MULTILINE):
+            got = os.read(p.stderr.fileno(), 4096)
+            self.assertTrue(got, text)
+            text += got
+
     def fails(self, status, pattern, *words, **more):
         got, out, err = self.run_to_end(*words, **more)
         self.assertEqual(got, status, err)
