@@ -82,8 +82,9 @@ void cf_options_help(const struct cf_command *c, FILE *to) {
     fprintf(to, "usage: coffer %s %s\n\n", c->name, c->synopsis ? c->synopsis : "");
     wrap(to, c->summary, 0, 0);
     if (c->text && *c->text) fputc('\n', to), wrap(to, c->text, 0, 0);
-    if (c->options && c->options->name) fputs("\noptions:\n", to);
-    for (const struct cf_option *o = c->options; o && o->name; o++) {
+    const struct cf_option *o;
+    if (cf_option_at(c, 0, NULL)) fputs("\noptions:\n", to);
+    for (size_t i = 0; (o = cf_option_at(c, i, NULL)); i++) {
         char heading[160];
         int n = option_heading(heading, sizeof heading, o) + 2;
         fprintf(to, "  %s", heading);
@@ -144,7 +145,8 @@ static void man_command(FILE *to, const struct cf_command *c) {
     snprintf(usage, sizeof usage, "coffer %s %s", c->name, c->synopsis ? c->synopsis : "");
     man_example(to, usage);
     if (c->text && *c->text) fputs(".PP\n", to), roff(to, c->text);
-    for (const struct cf_option *o = c->options; o && o->name; o++) {
+    const struct cf_option *o;
+    for (size_t i = 0; (o = cf_option_at(c, i, NULL)); i++) {
         char heading[160];
         option_heading(heading, sizeof heading, o);
         fputs(".TP\n.B ", to);

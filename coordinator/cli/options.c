@@ -24,12 +24,24 @@ struct cf__getopt {
     char shorts[2 * MAX_OPTIONS + 8];
 };
 
+const struct cf_option *cf_option_at(const struct cf_command *c, size_t i, size_t *offset) {
+    static const struct cf_shared_options none = {0};
+    const struct cf_shared_options *next = c->shared ? c->shared : &none;
+    for (struct cf_shared_options part = {c->options, 0}; part.options; part = *next++)
+        for (const struct cf_option *o = part.options; o->name; o++) {
+            if (i--) continue;
+            if (offset) *offset = part.offset + o->offset;
+            return o;
+        }
+    return NULL;
+}
+
 static int fill_getopt(struct cf__getopt *g, const struct cf_command *c, struct cf_error *e) {
     size_t n_long = 0, n_short = 0;
     bool has_h = false;
     g->shorts[n_short++] = ':'; /* a missing argument is ':' and not '?' */
-    for (int i = 0; c->options[i].name; i++) {
-        const struct cf_option *o = &c->options[i];
+    const struct cf_option *o;
+    for (int i = 0; (o = cf_option_at(c, (size_t)i, NULL)); i++) {
         if (i >= MAX_OPTIONS) return cf_fail(e, CF_ERR_USAGE, "the option table of %s is too long", c->name);
         int has_arg = o->kind == CF_OPT_FLAG || o->kind == CF_OPT_NO_FLAG ? no_argument : required_argument;
         g->longs[n_long++] = (struct option){o->name, has_arg, NULL, FIRST_LONG + i};
@@ -47,9 +59,11 @@ static int fill_getopt(struct cf__getopt *g, const struct cf_command *c, struct 
     return 0;
 }
 
-static const struct cf_option *find_option(const struct cf_command *c, int value) {
-    if (value >= FIRST_LONG && value < FIRST_LONG + MAX_OPTIONS) return &c->options[value - FIRST_LONG];
-    for (const struct cf_option *o = c->options; o->name; o++)
+static const struct cf_option *find_option(const struct cf_command *c, int value, size_t *offset) {
+    if (value >= FIRST_LONG && value < FIRST_LONG + MAX_OPTIONS)
+        return cf_option_at(c, (size_t)(value - FIRST_LONG), offset);
+    const struct cf_option *o;
+    for (size_t i = 0; (o = cf_option_at(c, i, offset)); i++)
         if (o->letter && o->letter == value) return o;
     return NULL;
 }
@@ -82,8 +96,7 @@ static int store_real(const struct cf_option *o, const char *text, void *to, str
     return 0;
 }
 
-static int store(const struct cf_option *o, const char *text, void *config, struct cf_error *e) {
-    void *to = (char *)config + o->offset;
+static int store(const struct cf_option *o, const char *text, void *to, struct cf_error *e) {
     switch (o->kind) {
     case CF_OPT_FLAG: *(bool *)to = true; return 0;
     case CF_OPT_NO_FLAG: *(bool *)to = false; return 0;
@@ -96,7 +109,7 @@ static int store(const struct cf_option *o, const char *text, void *config, stru
 
 /* getopt said '?': unknown, ambiguous, or a value for an option that takes none. */
 static int refuse(const struct cf_command *c, const char *word, int known, struct cf_error *e) {
-    const struct cf_option *o = find_option(c, known);
+    const struct cf_option *o = find_option(c, known, NULL);
     if (known == HELP || known == VERSION)
         return cf_fail(e, CF_ERR_USAGE, "option --%s takes no value", known == HELP ? "help" : "version");
     if (o && strchr(word, '=')) return cf_fail(e, CF_ERR_USAGE, "option --%s takes no value", o->name);
@@ -104,7 +117,7 @@ static int refuse(const struct cf_command *c, const char *word, int known, struc
     size_t length = strcspn(name, "=");
     const char *found[2] = {NULL, NULL};
     int n = 0;
-    for (o = c->options; o->name && n < 2; o++)
+    for (size_t i = 0; n < 2 && (o = cf_option_at(c, i, NULL)); i++)
         if (length && !strncmp(o->name, name, length)) found[n++] = o->name;
     if (n == 2) return cf_fail(e, CF_ERR_USAGE, "option %s is ambiguous: --%s or --%s?", word, found[0], found[1]);
     return cf_fail(e, CF_ERR_USAGE, "unknown option %s", word);
@@ -125,10 +138,11 @@ static int parse(const struct cf_command *c, int argc, char **argv, void *config
         int value = getopt_long_only(argc, argv, g.shorts, g.longs, NULL);
         if (value == -1) return 0;
         const char *word = optind > 0 && optind <= argc ? argv[optind - 1] : "";
-        const struct cf_option *o = find_option(c, value);
+        size_t offset = 0;
+        const struct cf_option *o = find_option(c, value, &offset);
         if (value == '?') return refuse(c, word, optopt, e);
         if (value == ':') {
-            o = find_option(c, optopt);
+            o = find_option(c, optopt, NULL);
             return cf_fail(e, CF_ERR_USAGE, "option %s needs %s", word, o && o->arg ? o->arg : "a value");
         }
         if (value == HELP || (value == 'h' && !o)) {
@@ -139,7 +153,7 @@ static int parse(const struct cf_command *c, int argc, char **argv, void *config
             cf_help_version(stdout);
             return 1;
         }
-        if (store(o, optarg, config, e)) return -1;
+        if (store(o, optarg, (char *)config + offset, e)) return -1;
     }
 }
 

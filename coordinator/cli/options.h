@@ -27,6 +27,12 @@ struct cf_option {
     const char *alias; /* further long name, or NULL */
 };
 
+/* Rows that several commands have, and where their struct lies in the command's config. */
+struct cf_shared_options {
+    const struct cf_option *options; /* NULL ends the list */
+    size_t offset;
+};
+
 struct cf_command {
     const char *name;
     const char *synopsis; /* behind the name: "-m FILE [-p TEXT]" */
@@ -38,7 +44,12 @@ struct cf_command {
     void (*defaults)(void *config);
     /* argv: what remains after the options. Returns the exit status. */
     int (*run)(void *config, int argc, char **argv);
+    const struct cf_shared_options *shared; /* or NULL; they follow `options` everywhere */
 };
+
+/* Row i of a command: its own ones, then the shared ones. NULL behind the last. *offset, unless NULL: where in the
+ * command's config the value of the row lies. */
+const struct cf_option *cf_option_at(const struct cf_command *c, size_t i, size_t *offset);
 
 /* Parses argv[1..] into config (after defaults). Returns 0; 1 if --help was printed; -1 on a usage error that names the
  * option. *rest is the index of the first operand. */

@@ -9,13 +9,14 @@
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/placement.h"
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *layout, *map, *numa, *exchange, *output;
-    int64_t threads, ranks, stages, ubatch, ctx_size, repetitions, micro_batches;
-    double timeout;
-    bool warm_up, huge, direct, verbose, no_exchange;
+    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *output;
+    int64_t threads, ranks, repetitions;
+    bool warm_up, no_exchange;
+    struct cf_placement place;
 };
 
 static void defaults(void *config) {
@@ -24,11 +25,8 @@ static void defaults(void *config) {
         .sequences = "1",
         .depths = "0",
         .output = "md",
-        .numa = "default",
-        .exchange = "auto",
-        .ubatch = 512,
+        .place = cf__placement_defaults(),
         .repetitions = 5,
-        .timeout = 60,
         .warm_up = true};
 }
 
@@ -53,7 +51,7 @@ static const struct cf_option options[] = {
     {"no-warmup", 0, CF_OPT_NO_FLAG, AT(warm_up), NULL,
         "no unmeasured run before each test (a whole prompt, or 4 tokens)", 0, 0, NULL},
     {"output", 'o', CF_OPT_STRING, AT(output), "FORMAT", "md, csv, json or jsonl (default md)", 0, 0, NULL},
-    {"layout", 0, CF_OPT_STRING, AT(layout), "LIST",
+    {"layout", 0, CF_OPT_STRING, AT(place.layout), "LIST",
         "tensor, layers, hybrid or domain, or several one after the other (default tensor on one host, hybrid on "
         "several)",
         0, 0, NULL},
@@ -61,36 +59,14 @@ static const struct cf_option options[] = {
         "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
         4096, NULL},
-    {"stages", 0, CF_OPT_INT, AT(stages), "N",
-        "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
-    {"map", 0, CF_OPT_STRING, AT(map), "LIST",
-        "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
-    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
-    {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
-        "most batches in flight, which a prompt and the sequences of a decode test are split into (default one per "
-        "stage in "
-        "layouts layers and hybrid, at most 8; domain 2; tensor 1)",
-        0, 64, "flight"},
-    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default what the tests need)", 0, 1 << 24,
-        NULL},
-    {"exchange", 0, CF_OPT_STRING, AT(exchange), "WAY",
-        "between ranks of one host: window (shared memory), messages, or auto: window where /dev/shm has room (default "
-        "auto)",
-        0, 0, NULL},
-    {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
-        0, 0, NULL},
-    {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
-    {"direct", 0, CF_OPT_FLAG, AT(direct), NULL,
-        "read the weights past the page cache (O_DIRECT): no copy of them stays there", 0, 0, "direct-io"},
-    {"dio", 0, CF_OPT_FLAG, AT(direct), NULL, "the same, as llama.cpp abbreviates it", 0, 0, NULL},
-    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
-        "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+    {"ctx-size", 'c', CF_OPT_INT, AT(place.ctx_size), "N", "context in tokens (default what the tests need)", 0,
+        1 << 24, NULL},
     {"no-exchange", 0, CF_OPT_FLAG, AT(no_exchange), NULL,
         "every test once more without the exchange between ranks, to see what it costs; those figures are no results",
         0, 0, NULL},
-    {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
     {0},
 };
+static const struct cf_shared_options shared[] = {{cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
 
 static int read_list(
     struct cf__bench_list *l, const char *option, const char *text, long least, long most, struct cf_error *e) {
@@ -120,48 +96,29 @@ static uint32_t largest(const struct cf__bench_list *l) {
     return most;
 }
 
-static int check_layouts(struct cf__bench *b, const char *names, struct cf_error *e) {
-    b->n_layouts = 1;
-    for (const char *s = names; s; b->n_layouts++) {
-        size_t n = strcspn(s, ",");
-        char name[32];
-        snprintf(name, sizeof name, "%.*s", (int)n, s);
-        if (n >= sizeof name || cf_layout_by_name(name) < 0)
-            return cf_fail(e, CF_ERR_USAGE, "--layout %.40s is unknown; known: tensor, layers, hybrid, domain", name);
-        if (!s[n]) return 0;
-        s += n + 1;
-    }
-    return 0;
-}
-
 static int check_words(const struct config *c, struct cf_error *e) {
-    int node[CF_DOMAINS];
     if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
     if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json") && strcmp(c->output, "jsonl"))
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);
-    if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
-        return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
-    if (cf_exchange_by_name(c->exchange) < 0)
-        return cf_fail(e, CF_ERR_USAGE, "--exchange %s is unknown; known: auto, window, messages", c->exchange);
-    return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
+    return 0;
 }
 
 /* Lists and what follows from them. */
 static int fill(struct cf__bench *b, const struct config *c, struct cf_error *e) {
-    const long most = 1 << 24, most_sequences = c->ubatch < 1024 ? (long)c->ubatch : 1024;
+    const long most = 1 << 24, most_sequences = c->place.ubatch < 1024 ? (long)c->place.ubatch : 1024;
     if (read_list(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
         read_list(&b->generates, "n-gen", c->generates, 0, most, e) ||
         read_list(&b->sequences, "sequences", c->sequences, 1, most_sequences, e) ||
-        read_list(&b->depths, "n-depth", c->depths, 0, most, e) || check_layouts(b, c->layout, e))
+        read_list(&b->depths, "n-depth", c->depths, 0, most, e) || cf__placement_check(&c->place, &b->n_layouts, e))
         return -1;
     uint32_t p = largest(&b->prompts), n = largest(&b->generates);
     if (!p && !n) return cf_fail(e, CF_ERR_USAGE, "nothing to measure: -p and -n are 0");
     b->n_ctx = largest(&b->depths) + (p > n ? p : n);
     if (b->n_ctx > most) return cf_fail(e, CF_ERR_USAGE, "the tests need a context of %u tokens: too many", b->n_ctx);
-    if (c->ctx_size && c->ctx_size < b->n_ctx)
+    if (c->place.ctx_size && c->place.ctx_size < b->n_ctx)
         return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is less than the %u that the tests need",
-            (long long)c->ctx_size, b->n_ctx);
-    if (c->ctx_size) b->n_ctx = (uint32_t)c->ctx_size;
+            (long long)c->place.ctx_size, b->n_ctx);
+    if (c->place.ctx_size) b->n_ctx = (uint32_t)c->place.ctx_size;
     b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
     b->repetitions = (uint32_t)c->repetitions, b->warm_up = c->warm_up;
     b->no_exchange = c->no_exchange;
@@ -181,24 +138,14 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .prepare = check_model,
         .model = b->model,
         .open = b->model ? NULL : cf__bench_open,
-        .layout = c->layout,
-        .map = c->map,
-        .numa = c->numa,
-        .exchange = c->exchange,
-        .stages = c->stages,
-        .ctx_size = b->n_ctx,
-        .ubatch = c->ubatch,
-        .micro_batches = c->micro_batches,
+        .place = c->place,
         .threads = c->threads,
         .n_seqs = largest(&b->sequences),
         .n_want = largest(&b->sequences),
-        .huge = c->huge,
-        .direct = c->direct,
-        .verbose = c->verbose,
         .measure = true,
         .no_exchange_too = c->no_exchange,
-        .timeout = c->timeout,
         .terminal = b->terminal};
+    o.place.ctx_size = b->n_ctx;
     int rc = cf_job_run(&o, cf__bench_tests, b, e);
     struct cf_error unused;
     if (b->n_ranks && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
@@ -212,10 +159,10 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
 
 /* In front of ranks, or as one. */
 static int launch_or_run(const struct config *c, struct cf__bench *b, struct cf_error *e) {
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->map};
+    struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
     int status = cf_launch(&launch, e);
     if (status >= 0) {
-        if (e->code && cf_terminal_speaks()) fprintf(stderr, "coffer bench: %s\n", e->text);
+        if (e->code) cf__command_failed(&cf_command_bench, e);
         return status;
     }
     enum cf_terminal_role role = cf_terminal_role();
@@ -233,10 +180,7 @@ static int command(void *config, int argc, char **argv) {
     cf_terminal_open(&terminal, cf_terminal_role(), cf_terminal_speaks());
     if (!e.code && !check_words(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
         cf__bench_model(&b, cf_transport_launched(), &e);
-    if (e.code) {
-        if (cf_terminal_speaks()) fprintf(stderr, "coffer bench: %s\n", e.text);
-        return cf_exit_status(&e);
-    }
+    if (e.code) return cf__command_failed(&cf_command_bench, &e);
     int status = launch_or_run(c, &b, &e);
     cf__bench_free(&b);
     return status;
@@ -269,6 +213,7 @@ const struct cf_command cf_command_bench = {
     .example = "coffer bench -m model.gguf -p 512 -n 128 -b 1,2,4,8,16\n"
                "coffer bench --synthetic llama-1b:q4_k_m --ranks 2 --layout tensor,layers -o csv",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = command,

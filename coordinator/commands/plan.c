@@ -6,16 +6,17 @@
 
 #include "coordinator/cli/terminal.h"
 #include "coordinator/commands/commands.h"
-#include "coordinator/decode/job.h"
+#include "coordinator/commands/placement.h"
 
 struct config {
-    const char *model, *layout, *map;
-    int64_t ranks, hosts, stages, ctx_size, ubatch, micro_batches, threads, memory;
+    const char *model;
+    int64_t ranks, hosts, threads, memory;
     double bandwidth;
+    struct cf_placement place;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.ranks = 1, .hosts = 1, .ubatch = 512};
+    *(struct config *)config = (struct config){.ranks = 1, .hosts = 1, .place = cf__placement_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -24,18 +25,6 @@ static const struct cf_option options[] = {
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N", "number of ranks (default 1)", 1, 4096, NULL},
     {"hosts", 0, CF_OPT_INT, AT(hosts), "N", "hosts that the ranks are spread over, in contiguous runs (default 1)", 1,
         4096, NULL},
-    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME",
-        "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
-    {"stages", 0, CF_OPT_INT, AT(stages), "N", "stages of layout hybrid", 0, 4096, NULL},
-    {"map", 0, CF_OPT_STRING, AT(map), "LIST",
-        "NUMA node of each domain (layout domain); rank i is taken to sit on node i", 0, 0, NULL},
-    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0,
-        1 << 24, NULL},
-    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
-    {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
-        "most batches in flight (default one per stage in "
-        "layouts layers and hybrid, at most 8; domain 2; tensor 1)",
-        0, 64, NULL},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default this machine's cores)", 0, 4096, NULL},
     {"memory", 0, CF_OPT_INT, AT(memory), "MIB", "free memory of each rank in MiB (default a share of this machine's)",
         0, 1e9, NULL},
@@ -45,6 +34,7 @@ static const struct cf_option options[] = {
         0, 1e6, NULL},
     {0},
 };
+static const struct cf_shared_options shared[] = {{cf__layout_options, AT(place)}, {cf__split_options, AT(place)}, {0}};
 
 /* Ranks like shares of this machine's nodes. */
 static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf_error *e) {
@@ -57,7 +47,7 @@ static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf
         struct cf_rank_info *r = &ranks[i];
         r->host_index = (int)(i / per_host);
         snprintf(r->host, sizeof r->host, "host%d", r->host_index);
-        r->node = c->map ? (int)local : (int)m.nodes[node].os_index;
+        r->node = c->place.map ? (int)local : (int)m.nodes[node].os_index;
         r->threads = c->threads                        ? (uint32_t)c->threads
                      : m.nodes[node].n_cores / sharers ? m.nodes[node].n_cores / sharers
                                                        : 1;
@@ -72,27 +62,28 @@ static int plan(const struct config *c, struct cf_error *e) {
     struct cf_gguf *g = NULL;
     struct cf_model m;
     struct cf_plan_wish w = {.layout = -1,
-        .stages = (uint32_t)c->stages,
+        .stages = (uint32_t)c->place.stages,
         .n_seqs = 1,
         .n_want = 1,
-        .n_rows = (uint32_t)c->ubatch,
-        .micro_batches = (uint32_t)c->micro_batches,
+        .n_rows = (uint32_t)c->place.ubatch,
+        .micro_batches = (uint32_t)c->place.micro_batches,
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (c->hosts > c->ranks)
         return cf_fail(
             e, CF_ERR_USAGE, "--hosts %lld is more than --ranks %lld", (long long)c->hosts, (long long)c->ranks);
-    if (c->layout && (w.layout = cf_layout_by_name(c->layout)) < 0)
-        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->layout);
-    if (c->map && cf_domain_map_parse(c->map, w.map, e)) return -1;
-    if (c->map && !c->layout) w.layout = CF_LAYOUT_DOMAIN;
+    if (c->place.layout && (w.layout = cf_layout_by_name(c->place.layout)) < 0)
+        return cf_fail(
+            e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->place.layout);
+    if (c->place.map && cf_domain_map_parse(c->place.map, w.map, e)) return -1;
+    if (c->place.map && !c->place.layout) w.layout = CF_LAYOUT_DOMAIN;
     if (cf_gguf_open(&g, c->model, e)) return -1;
     if (cf_model_open(&m, g, e)) {
         cf_gguf_close(g);
         return -1;
     }
-    w.n_ctx = c->ctx_size > 0 ? (uint32_t)c->ctx_size : m.n_ctx_train < 4096 ? m.n_ctx_train : 4096;
+    w.n_ctx = c->place.ctx_size > 0 ? (uint32_t)c->place.ctx_size : m.n_ctx_train < 4096 ? m.n_ctx_train : 4096;
     struct cf_rank_info *ranks = calloc((size_t)c->ranks, sizeof *ranks);
     struct cf_plan p = {0};
     char note[512] = "";
@@ -123,13 +114,16 @@ const struct cf_command cf_command_plan = {
     .name = "plan",
     .synopsis = "-m FILE --ranks N [--hosts N] [--layout NAME] ...",
     .summary = "show which rank would hold what, without MPI and without loading",
-    .text = "Prints the placement table that `coffer run` would use on so many ranks: the rows of the plan (domain, "
-            "layers, "
-            "slices), what each rank holds, and how much of the weights is replicated. The planner proves that the "
-            "rows cover "
-            "the model, and fails, saying by how much, if a rank's part does not fit its free memory.",
+    .text =
+        "Prints the placement table that `coffer run` would use on so many ranks: the rows of the plan (domain, "
+        "layers, "
+        "slices), what each rank holds, and how much of the weights is replicated. The planner proves that the "
+        "rows cover "
+        "the model, and fails, saying by how much, if a rank's part does not fit its free memory. For --map, rank i "
+        "is taken to sit on node i.",
     .example = "coffer plan -m model.gguf --ranks 4 --layout hybrid --hosts 2",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = command,

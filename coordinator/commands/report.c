@@ -45,5 +45,5 @@ void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct
             j->ranks[r].host, j->ranks[r].node, counts[r].compute, counts[r].exchange, counts[r].wait,
             (double)counts[r].resident / (1024.0 * 1024.0), (double)counts[r].peak / (1024.0 * 1024.0));
     }
-    if (!j->o->verbose) cf_job_say_loading(j);
+    if (!j->o->place.verbose) cf_job_say_loading(j);
 }

@@ -8,25 +8,22 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/placement.h"
 #include "coordinator/commands/report.h"
 #include "coordinator/decode/generate.h"
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *prompt, *file, *prompt_ids, *layout, *map, *numa, *exchange, *dump;
-    int64_t predict, ctx_size, threads, stages, ubatch, micro_batches, ranks, logprobs;
-    double timeout;
-    bool ignore_eos, json, echo, stats, huge, direct, special, verbose;
+    const char *model, *prompt, *file, *prompt_ids, *dump;
+    int64_t predict, threads, ranks, logprobs;
+    bool ignore_eos, json, echo, stats, special;
+    struct cf_placement place;
     struct cf_sampler_params sampler;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.predict = -1,
-        .ubatch = 512,
-        .timeout = 60,
-        .numa = "default",
-        .exchange = "auto",
-        .sampler = cf_sampler_defaults()};
+    *(struct config *)config =
+        (struct config){.predict = -1, .place = cf__placement_defaults(), .sampler = cf_sampler_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -38,23 +35,10 @@ static const struct cf_option options[] = {
         NULL},
     {"predict", 'n', CF_OPT_INT, AT(predict), "N",
         "tokens to generate; -1 until the end or the context is full (default -1)", -1, 1e9, "n-predict"},
-    {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0,
-        1 << 24, NULL},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
         4096, NULL},
-    {"layout", 0, CF_OPT_STRING, AT(layout), "NAME",
-        "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
-    {"stages", 0, CF_OPT_INT, AT(stages), "N",
-        "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
-    {"map", 0, CF_OPT_STRING, AT(map), "LIST",
-        "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
         "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
-    {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
-    {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
-        "most chunks of a prompt in flight (default one per stage in "
-        "layouts layers and hybrid, at most 8; domain 2; tensor 1)",
-        0, 64, NULL},
     {"seed", 's', CF_OPT_INT, AT(sampler.seed), "N", "seed of the sampler; -1 random (default -1)", -1, 9e15, NULL},
     {"temp", 0, CF_OPT_REAL, AT(sampler.temp), "T", "temperature; 0 takes the best token (default 0.8)", 0, 1e6,
         "temperature"},
@@ -78,21 +62,10 @@ static const struct cf_option options[] = {
     {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE",
         "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
     {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
-    {"exchange", 0, CF_OPT_STRING, AT(exchange), "WAY",
-        "between ranks of one host: window (shared memory), messages, or auto: window where /dev/shm has room (default "
-        "auto)",
-        0, 0, NULL},
-    {"numa", 0, CF_OPT_STRING, AT(numa), "POLICY", "default, strict (fail when memory does not lie on the node) or off",
-        0, 0, NULL},
-    {"huge", 0, CF_OPT_FLAG, AT(huge), NULL, "huge pages: the hugetlb pool, then transparent ones", 0, 0, NULL},
-    {"direct", 0, CF_OPT_FLAG, AT(direct), NULL,
-        "read the weights past the page cache (O_DIRECT): no copy of them stays there", 0, 0, "direct-io"},
-    {"dio", 0, CF_OPT_FLAG, AT(direct), NULL, "the same, as llama.cpp abbreviates it", 0, 0, NULL},
-    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
-        "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
-    {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
     {0},
 };
+static const struct cf_shared_options shared[] = {
+    {cf__layout_options, AT(place)}, {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
 
 struct run {
     const struct config *c;
@@ -228,14 +201,7 @@ static int check_config(const struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->prompt && !c->file && !c->prompt_ids)
         return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
-    if (c->layout && cf_layout_by_name(c->layout) < 0)
-        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->layout);
-    if (strcmp(c->numa, "default") && strcmp(c->numa, "strict") && strcmp(c->numa, "off"))
-        return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", c->numa);
-    if (cf_exchange_by_name(c->exchange) < 0)
-        return cf_fail(e, CF_ERR_USAGE, "--exchange %s is unknown; known: auto, window, messages", c->exchange);
-    int node[CF_DOMAINS];
-    return c->map ? cf_domain_map_parse(c->map, node, e) : 0;
+    return cf__placement_check(&c->place, NULL, e);
 }
 
 static int command(void *config, int argc, char **argv) {
@@ -243,14 +209,11 @@ static int command(void *config, int argc, char **argv) {
     struct cf_error e = {0};
     struct run r = {.c = c};
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
-    if (e.code || check_config(c, &e)) {
-        if (cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
-        return 2;
-    }
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->map};
+    if (e.code || check_config(c, &e)) return cf__command_failed(&cf_command_run, &e);
+    struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
     int status = cf_launch(&launch, &e);
     if (status >= 0) {
-        if (e.code && cf_terminal_speaks()) fprintf(stderr, "coffer run: %s\n", e.text);
+        if (e.code) cf__command_failed(&cf_command_run, &e);
         return status;
     }
     /* Before the ranks meet: whoever types the prompt may take longer than --timeout. */
@@ -265,21 +228,10 @@ static int command(void *config, int argc, char **argv) {
     struct cf_job_options o = {.command = "run",
         .prepare = prompt_to_ids,
         .model = c->model,
-        .layout = c->layout,
-        .map = c->map,
-        .numa = c->numa,
-        .exchange = c->exchange,
-        .stages = c->stages,
-        .ctx_size = c->ctx_size,
-        .ubatch = c->ubatch,
-        .micro_batches = c->micro_batches,
+        .place = c->place,
         .threads = c->threads,
         .n_seqs = 1,
         .n_want = 1,
-        .huge = c->huge,
-        .direct = c->direct,
-        .verbose = c->verbose,
-        .timeout = c->timeout,
         .terminal = &r.terminal};
     int rc = cf_job_run(&o, work, &r, &e);
     status = rc ? cf_exit_status(&e) : r.status;
@@ -306,6 +258,7 @@ const struct cf_command cf_command_run = {
     .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"
                "mpirun -n 4 coffer run -m model.gguf -p \"Once upon a time\" -n 64 --layout tensor",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = command,

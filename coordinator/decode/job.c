@@ -74,13 +74,13 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (cf_model_open(&j->model, j->gguf, e)) return -1;
     j->model_open = true;
     struct cf_error why;
-    if (j->o->direct && cf_gguf_direct(j->gguf, &why))
+    if (j->o->place.direct && cf_gguf_direct(j->gguf, &why))
         snprintf(j->note, sizeof j->note, "--direct is not possible, the page cache is used: %.400s", why.text);
     j->kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     if (!j->kernels) return unknown_isa(e);
-    if (j->o->ctx_size > (int64_t)1 << 24)
-        return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->ctx_size);
-    j->n_ctx = j->o->ctx_size > 0            ? (uint32_t)j->o->ctx_size
+    if (j->o->place.ctx_size > (int64_t)1 << 24)
+        return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is out of range", (long long)j->o->place.ctx_size);
+    j->n_ctx = j->o->place.ctx_size > 0      ? (uint32_t)j->o->place.ctx_size
                : j->model.n_ctx_train < 4096 ? j->model.n_ctx_train
                                              : 4096;
     if (cf_transport_rank(j->transport) != 0) return 0;
@@ -111,7 +111,7 @@ static int take_seat(struct cf_job *j, const Cf__Verdict *all, struct cf_error *
     int local = cf_transport_local_size(t), nodes[CF_DOMAINS], n = 0, at = 0;
     uint64_t *hashes = calloc((size_t)local, sizeof *hashes);
     int *wanted = calloc((size_t)local, sizeof *wanted);
-    int rc = mapped_nodes(j->o->map, nodes, &n, e);
+    int rc = mapped_nodes(j->o->place.map, nodes, &n, e);
     if (!hashes || !wanted) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
     for (int r = 0; !rc && r < cf_transport_size(t); r++) {
         if (cf_transport_host_of(t, r) != cf_transport_host_of(t, cf_transport_rank(t))) continue;
@@ -189,18 +189,18 @@ static int report(struct cf_job *j, struct cf_error *e) {
 
 static int make_plan(struct cf_job *j, struct cf_error *e) {
     struct cf_plan_wish w = {.layout = -1,
-        .stages = (uint32_t)j->o->stages,
-        .micro_batches = (uint32_t)j->o->micro_batches,
+        .stages = (uint32_t)j->o->place.stages,
+        .micro_batches = (uint32_t)j->o->place.micro_batches,
         .n_ctx = j->n_ctx,
         .n_seqs = j->o->n_seqs,
-        .n_rows = (uint32_t)j->o->ubatch,
+        .n_rows = (uint32_t)j->o->place.ubatch,
         .n_want = j->o->n_want,
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (j->layout[0] && (w.layout = cf_layout_by_name(j->layout)) < 0)
         return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", j->layout);
-    if (j->o->map) {
-        if (cf_domain_map_parse(j->o->map, w.map, e)) return -1;
+    if (j->o->place.map) {
+        if (cf_domain_map_parse(j->o->place.map, w.map, e)) return -1;
         if (!j->layout[0]) w.layout = CF_LAYOUT_DOMAIN;
     }
     const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hook: see tests/ranks */
@@ -212,7 +212,7 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
         cf_terminal_note(j->o->terminal, "coffer: %s", line);
     double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, CF_HOP_LOCAL, CF_HOP_REMOTE);
     j->predicted = step > 0 ? 1.0 / step : 0;
-    if (j->o->verbose && j->o->terminal->is_rank0)
+    if (j->o->place.verbose && j->o->terminal->is_rank0)
         return cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);
     return 0;
 }
@@ -251,15 +251,17 @@ static void say_audit(struct cf_job *j) {
             j->ranks[r].host, j->ranks[r].node, (double)k->bytes / (1024.0 * 1024.0 * 1024.0),
             100.0 * (double)k->local / pages, 100.0 * (double)k->huge / pages, window, k->note[0] ? "; " : "", k->note);
     }
-    if (j->o->verbose) cf_job_say_loading(j);
+    if (j->o->place.verbose) cf_job_say_loading(j);
 }
 
 static enum cf_numa_policy numa_policy(const struct cf_job *j) {
-    return !strcmp(j->o->numa, "strict") ? CF_NUMA_STRICT : !strcmp(j->o->numa, "off") ? CF_NUMA_OFF : CF_NUMA_DEFAULT;
+    return !strcmp(j->o->place.numa, "strict") ? CF_NUMA_STRICT
+           : !strcmp(j->o->place.numa, "off")  ? CF_NUMA_OFF
+                                               : CF_NUMA_DEFAULT;
 }
 
 static enum cf_exchange_way exchange_way(const struct cf_job *j) {
-    return j->o->exchange ? (enum cf_exchange_way)cf_exchange_by_name(j->o->exchange) : CF_EXCHANGE_AUTO;
+    return j->o->place.exchange ? (enum cf_exchange_way)cf_exchange_by_name(j->o->place.exchange) : CF_EXCHANGE_AUTO;
 }
 
 struct body {
@@ -281,7 +283,7 @@ static int run_layout(struct body *b, double start) {
         .kernels = j->kernels,
         .node = (int)j->machine.nodes[j->seat.node].os_index,
         .policy = numa_policy(j),
-        .huge = j->o->huge,
+        .huge = j->o->place.huge,
         .note = j->note,
         .exchange = exchange_way(j),
         .no_exchange = j->no_exchange,
@@ -319,7 +321,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     }
     if (report(j, b->e)) return -1;
     double start = b->start;
-    const char *names = j->o->layout ? j->o->layout : "";
+    const char *names = j->o->place.layout ? j->o->place.layout : "";
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
@@ -369,7 +371,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     void *ctx, struct cf_error *e) {
     struct cf_job j = {.o = o};
     struct body b = {&j, work, ctx, e, cf_now()};
-    struct cf_transport_options to = {.timeout = o->timeout};
+    struct cf_transport_options to = {.timeout = o->place.timeout};
     if (cf_transport_open(&j.transport, &to, e)) {
         say_failure(&j, e);
         return -1;

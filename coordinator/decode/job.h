@@ -18,6 +18,24 @@ struct cf_job;
 
 enum { CF_LINK_SIZES = 3 }; /* of messages that measure.h sends */
 
+/* Where and how a model runs, as the command line says it: the options that commands share (commands/placement.h). */
+struct cf_placement {
+    /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
+     */
+    const char *layout;
+    const char *map;       /* domain=node,... or NULL */
+    int64_t stages;        /* 0: default */
+    int64_t ctx_size;      /* 0: the model's, at most 4096 */
+    int64_t ubatch;        /* most rows of a batch */
+    int64_t micro_batches; /* most batches in flight; 0: what the layout wants */
+    const char *numa;      /* "default", "strict", "off" */
+    const char *exchange;  /* "auto" (also NULL), "window", "messages" */
+    double timeout;
+    bool huge;
+    bool direct; /* read the weights past the page cache */
+    bool verbose;
+};
+
 struct cf_job_options {
     const char *command; /* whose name error messages begin with: "run" */
     /* May be NULL. Rank 0, before anything is loaded: looks at the input (model, tokenizer and n_ctx of the job are
@@ -26,24 +44,12 @@ struct cf_job_options {
     const char *model; /* path */
     /* May be NULL. Opens the model on every rank in place of `model`: one without a file. ctx is that of the work. */
     int (*open)(struct cf_gguf **g, void *ctx, struct cf_error *e);
-    /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
-     */
-    const char *layout;
-    const char *map;      /* domain=node,... or NULL */
-    const char *numa;     /* "default", "strict", "off" */
-    const char *exchange; /* "auto" (also NULL), "window", "messages" */
+    struct cf_placement place;
     /* Works once more for each layout, with every rank going on without the others (cf_engine_options). */
     bool no_exchange_too;
-    int64_t stages;        /* 0: default */
-    int64_t ctx_size;      /* 0: the model's, at most 4096 */
-    int64_t ubatch;        /* most rows of a batch */
-    int64_t micro_batches; /* most batches in flight; 0: what the layout wants */
-    int64_t threads;       /* 0: the rank's share of physical cores */
+    int64_t threads; /* 0: the rank's share of physical cores */
     uint32_t n_seqs, n_want;
-    bool huge, verbose;
-    bool direct;  /* read the weights past the page cache */
     bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
-    double timeout;
     struct cf_terminal *terminal;
 };
 

@@ -345,16 +345,16 @@ int main(int argc, char **argv) {
     struct cf_terminal terminal;
     struct test t = {.random = 7, .is_short = argc > 6};
     struct cf_job_options o = {.model = argv[1],
-        .layout = argv[2],
-        .numa = "default",
-        .stages = atoi(argv[3]),
+        .place = {.layout = argv[2],
+            .numa = "default",
+            .stages = atoi(argv[3]),
+            .micro_batches = atoi(argv[5]),
+            .ctx_size = N_CTX,
+            .ubatch = N_ROWS,
+            .timeout = 60},
         .threads = atoi(argv[4]),
-        .micro_batches = atoi(argv[5]),
-        .ctx_size = N_CTX,
-        .ubatch = N_ROWS,
         .n_seqs = N_SEQS,
         .n_want = N_WANT,
-        .timeout = 60,
         .terminal = &terminal,
         .command = "sequences"};
     struct cf_error e = {0};

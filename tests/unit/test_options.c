@@ -16,6 +16,10 @@ struct config {
     int64_t n, batch, seed;
     double temp;
     const char *model;
+    struct more {
+        int64_t rooms;
+        bool open;
+    } first, second;
 };
 
 static const struct cf_option options[] = {
@@ -29,6 +33,18 @@ static const struct cf_option options[] = {
     {"no-color", 0, CF_OPT_NO_FLAG, offsetof(struct config, color), NULL, "plain", 0, 0, NULL},
     {0},
 };
+
+/* Rows that other commands have too. */
+static const struct cf_option more[] = {
+    {"rooms", 'r', CF_OPT_INT, offsetof(struct more, rooms), "N", "shared rooms", 0, 9, NULL},
+    {0},
+};
+static const struct cf_option most[] = {
+    {"open", 0, CF_OPT_FLAG, offsetof(struct more, open), NULL, "shared doors", 0, 0, NULL},
+    {0},
+};
+static const struct cf_shared_options shared[] = {
+    {more, offsetof(struct config, first)}, {most, offsetof(struct config, second)}, {0}};
 
 static int last_argc;
 static char last_operand[64];
@@ -44,7 +60,7 @@ static int run(void *config, int argc, char **argv) {
 }
 
 static const struct cf_command command = {"try", "-m FILE [FILE]", "tries things", "Long text.\n\nSecond.\n  kept line",
-    "coffer try -m x\n", options, sizeof(struct config), defaults, run};
+    "coffer try -m x\n", options, sizeof(struct config), defaults, run, shared};
 static const struct cf_command *const commands[] = {&command, NULL};
 
 static int parse(struct config *c, struct cf_error *e, int *rest, const char *const *words) {
@@ -81,6 +97,11 @@ static void test_values(void **state) {
     assert_true(c.temp == 1);
     assert_false(c.color);
     assert_true(c.seed == INT64_MIN);
+    assert_int_equal(PARSE("--rooms", "4", "--open"), 0);
+    assert_int_equal(c.first.rooms, 4);
+    assert_true(c.second.open && !c.first.open && !c.second.rooms);
+    assert_int_equal(PARSE("-r", "7", "-n", "2"), 0);
+    assert_true(c.first.rooms == 7 && c.n == 2);
 }
 
 static void test_operands(void **state) {
@@ -103,6 +124,7 @@ static void test_errors(void **state) {
     } cases[] = {
         {{"--what"}, "unknown option --what (see 'coffer try --help')"},
         {{"-z"}, "unknown option -z (see"},
+        {{"-r", "10"}, "option --rooms: 10 is out of range (0 to 9)"},
         {{"--what=1"}, "unknown option --what=1 (see"},
         {{"--model"}, "option --model needs FILE"},
         {{"-n"}, "option -n needs N"},
@@ -168,6 +190,8 @@ static void test_help(void **state) {
         strstr(help, "usage: coffer try -m FILE [FILE]\n\ntries things\n\nLong text.\n\nSecond.\n  kept line\n"));
     assert_non_null(strstr(help, "\n  -m, --model FILE        the model\n"));
     assert_non_null(strstr(help, "\n  -n, --predict, --n-predict N\n                          tokens to make; -1:"));
+    assert_non_null(strstr(help, "\n      --no-color          plain\n  -r, --rooms N           shared rooms\n"));
+    assert_non_null(strstr(man, ".B \\-\\-open\nshared doors\n"));
     assert_non_null(strstr(man, ".TP\n.B \\-m, \\-\\-model FILE\nthe model\n"));
     free(help);
     free(man);
