@@ -29,7 +29,7 @@ INLINE struct shape shape_of(enum kind kind) {
 
 /* Bytes from a load to its prefetch, into the second-level cache and into the first: the hardware's own stream stops at
  * every 4 KiB, and the first level has too few requests in flight to cover the way to memory. */
-enum { FAR = 8192, NEAR = 1024 };
+enum { FAR = 12288, NEAR = 4096 };
 
 INLINE void fetch_line(const void *at) {
     _mm_prefetch((const char *)at + FAR, _MM_HINT_T1);
