@@ -21,7 +21,7 @@
 
 enum { ROWS = 16, PANEL = 8, GROUP = 4 };
 /* Bytes from a load to its prefetch into the second and the first cache: see unpack_avx512.h. */
-enum { FAR = 8192, NEAR = 1024 };
+enum { FAR = 12288, NEAR = 4096 };
 enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
 
 struct shape {
