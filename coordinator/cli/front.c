@@ -27,6 +27,7 @@ enum {
 };
 
 struct front {
+    const struct cf_front_options *o;
     struct cf_launcher_process launcher;
     int signals;      /* signalfd */
     bool running;     /* the launcher is */
@@ -90,9 +91,16 @@ static void on_signals(struct front *f) {
     }
 }
 
+static ssize_t pass_text(const struct front *f) {
+    const char *bytes = f->pending + f->at;
+    size_t n = f->n - f->at;
+    if (!f->o->text) return write(STDOUT_FILENO, bytes, n);
+    return f->o->text(f->o->ctx, bytes, n) ? -1 : (ssize_t)n;
+}
+
 static void write_text(struct front *f) {
     cf_bar_clear(&f->lines.bar);
-    ssize_t done = write(STDOUT_FILENO, f->pending + f->at, f->n - f->at);
+    ssize_t done = pass_text(f);
     if (done < 0 && (errno == EINTR || errno == EAGAIN)) return;
     if (done >= 0) {
         f->at += (size_t)done;
@@ -102,7 +110,7 @@ static void write_text(struct front *f) {
         if (errno == EPIPE) {
             stop(f, READER_GONE);
         } else if (!f->ended_by) {
-            fprintf(stderr, "coffer: cannot write to standard output: %s\n", strerror(errno));
+            if (!f->o->text) fprintf(stderr, "coffer: cannot write to standard output: %s\n", strerror(errno));
             stop(f, 1);
         }
     }
@@ -216,8 +224,9 @@ static void choose_signals(sigset_t *set) {
 }
 
 int cf_front_launch(const struct cf_front_options *o, struct cf_error *e) {
-    struct front f = {.running = true, .both_on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO)};
+    struct front f = {.o = o, .running = true};
     sigset_t mine, before;
+    f.both_on_terminal = !o->text && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
     fill_standard_descriptors();
     cf_launcher_open(&f.lines);
     choose_signals(&mine);

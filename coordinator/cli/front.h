@@ -8,6 +8,7 @@
 #define COFFER_COORDINATOR_CLI_FRONT_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "proto/error.h"
 
@@ -17,6 +18,10 @@ struct cf_front_options {
     char **argv;
     const char *mpirun; /* with options if need be, parted by spaces; NULL: $COFFER_MPIRUN, else "mpirun" */
     bool oversubscribe; /* more ranks than mpirun sees slots */
+    /* Takes the text in place of stdout, in pieces of any size; NULL: stdout. Returns -1 to end the run: with errno
+     * EPIPE as one whose reader is gone, else with status 1, and the caller knows why. */
+    int (*text)(void *ctx, const char *bytes, size_t n);
+    void *ctx;
 };
 
 /* Runs `mpirun -n RANKS ... /proc/self/exe argv...` to its end. Returns the exit status: what rank 0 reported; 130

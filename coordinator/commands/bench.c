@@ -13,8 +13,8 @@
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *output;
-    int64_t threads, ranks, repetitions;
+    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *pairs, *threads, *ranks, *output;
+    int64_t repetitions;
     bool warm_up, no_exchange;
     struct cf_placement place;
 };
@@ -24,6 +24,8 @@ static void defaults(void *config) {
         .generates = "128",
         .sequences = "1",
         .depths = "0",
+        .threads = "0",
+        .ranks = "0",
         .output = "md",
         .place = cf__placement_defaults(),
         .repetitions = 5,
@@ -42,6 +44,8 @@ static const struct cf_option options[] = {
         0, NULL},
     {"n-gen", 'n', CF_OPT_STRING, AT(generates), "LIST",
         "tokens per sequence of the decode tests; 0 none (default 128)", 0, 0, NULL},
+    {"pg", 0, CF_OPT_STRING, AT(pairs), "P,G[,P,G...]",
+        "tests of a prompt and the tokens generated behind it, in one time (default none)", 0, 0, NULL},
     {"sequences", 'b', CF_OPT_STRING, AT(sequences), "LIST",
         "sequences that decode at once, at most 1024 and --ubatch-size (default 1)", 0, 0, NULL},
     {"n-depth", 'd', CF_OPT_STRING, AT(depths), "LIST", "positions in the cache before a test begins (default 0)", 0, 0,
@@ -55,10 +59,13 @@ static const struct cf_option options[] = {
         "tensor, layers, hybrid or domain, or several one after the other (default tensor on one host, hybrid on "
         "several)",
         0, 0, NULL},
-    {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
-        "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
-    {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
-        4096, NULL},
+    {"ranks", 0, CF_OPT_STRING, AT(ranks), "LIST",
+        "without mpirun: start so many ranks here, or several numbers of them one after the other (default one per "
+        "NUMA node with cores)",
+        0, 0, NULL},
+    {"threads", 't', CF_OPT_STRING, AT(threads), "LIST",
+        "threads per rank, or several numbers one after the other (default the rank's share of physical cores)", 0, 0,
+        NULL},
     {"ctx-size", 'c', CF_OPT_INT, AT(place.ctx_size), "N", "context in tokens (default what the tests need)", 0,
         1 << 24, NULL},
     {"no-exchange", 0, CF_OPT_FLAG, AT(no_exchange), NULL,
@@ -89,6 +96,13 @@ static int read_list(
     }
 }
 
+/* Of one sequence: a prompt, and what is generated behind it. */
+static int read_pairs(struct cf__bench *b, const char *text, long most, struct cf_error *e) {
+    if (!text) return 0;
+    if (read_list(&b->pairs, "pg", text, 1, most, e)) return -1;
+    return b->pairs.n % 2 ? cf_fail(e, CF_ERR_USAGE, "option --pg: %s is no list of pairs, 512,128 is one", text) : 0;
+}
+
 static uint32_t largest(const struct cf__bench_list *l) {
     uint32_t most = 0;
     for (uint32_t i = 0; i < l->n; i++)
@@ -109,11 +123,20 @@ static int fill(struct cf__bench *b, const struct config *c, struct cf_error *e)
     if (read_list(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
         read_list(&b->generates, "n-gen", c->generates, 0, most, e) ||
         read_list(&b->sequences, "sequences", c->sequences, 1, most_sequences, e) ||
-        read_list(&b->depths, "n-depth", c->depths, 0, most, e) || cf__placement_check(&c->place, &b->n_layouts, e))
+        read_list(&b->depths, "n-depth", c->depths, 0, most, e) || cf__placement_check(&c->place, true, e))
         return -1;
-    uint32_t p = largest(&b->prompts), n = largest(&b->generates);
-    if (!p && !n) return cf_fail(e, CF_ERR_USAGE, "nothing to measure: -p and -n are 0");
+    if (read_pairs(b, c->pairs, most, e) || read_list(&b->threads, "threads", c->threads, 0, 4096, e) ||
+        read_list(&b->ranks, "ranks", c->ranks, 0, 1024, e))
+        return -1;
+    if (b->ranks.n > 1 && cf_transport_launched())
+        return cf_fail(e, CF_ERR_USAGE,
+            "--ranks %s: the launcher has chosen the number of ranks; several take turns only without one", c->ranks);
+    uint32_t p = largest(&b->prompts), n = largest(&b->generates), both = 0;
+    for (uint32_t i = 0; i < b->pairs.n; i += 2)
+        if (b->pairs.v[i] + b->pairs.v[i + 1] > both) both = b->pairs.v[i] + b->pairs.v[i + 1];
+    if (!p && !n && !both) return cf_fail(e, CF_ERR_USAGE, "nothing to measure: -p and -n are 0");
     b->n_ctx = largest(&b->depths) + (p > n ? p : n);
+    if (largest(&b->depths) + both > b->n_ctx) b->n_ctx = largest(&b->depths) + both;
     if (b->n_ctx > most) return cf_fail(e, CF_ERR_USAGE, "the tests need a context of %u tokens: too many", b->n_ctx);
     if (c->place.ctx_size && c->place.ctx_size < b->n_ctx)
         return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is less than the %u that the tests need",
@@ -139,7 +162,8 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .model = b->model,
         .open = b->model ? NULL : cf__bench_open,
         .place = c->place,
-        .threads = c->threads,
+        .threads = b->threads.v,
+        .n_threads = b->threads.n,
         .n_seqs = largest(&b->sequences),
         .n_want = largest(&b->sequences),
         .measure = true,
@@ -148,7 +172,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
     o.place.ctx_size = b->n_ctx;
     int rc = cf_job_run(&o, cf__bench_tests, b, e);
     struct cf_error unused;
-    if (b->n_ranks && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
+    if (b->begun && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
         cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
         b->status = cf_exit_status(e);
     }
@@ -159,8 +183,8 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
 
 /* In front of ranks, or as one. */
 static int launch_or_run(const struct config *c, struct cf__bench *b, struct cf_error *e) {
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
-    int status = cf_launch(&launch, e);
+    struct cf_launch launch = {.ranks = b->ranks.v[0], .map = c->place.map};
+    int status = b->ranks.n > 1 ? cf__bench_front(b, c->place.map, e) : cf_launch(&launch, e);
     if (status >= 0) {
         if (e->code) cf__command_failed(&cf_command_bench, e);
         return status;
@@ -188,11 +212,13 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_bench = {
     .name = "bench",
-    .synopsis = "-m FILE [-p 512] [-n 128] [-b 1,2,4] [--layout LIST] [--ranks N] [-r 5] [-o md|csv|json|jsonl] ...",
+    .synopsis =
+        "-m FILE [-p 512] [-n 128] [-b 1,2,4] [-t 1,2] [--ranks 1,2] [--layout LIST] [-r 5] [-o md|csv|json|jsonl] ...",
     .summary = "measure prefill and decode speed, beside what the memory can do",
     .text =
         "Measures like llama-bench: ppN is the prefill of N random tokens, tgN the decoding of N tokens, tgN x B the "
-        "same with B sequences at once, @ dD behind D positions in the cache. Each figure is the median of the "
+        "same with B sequences at once, ppP+tgG (-pg) the one and then the other in one time, @ dD behind D positions "
+        "in the cache. Each figure is the median of the "
         "repetitions, with the least and the most beside it; a sampler and texts take no part.\n\n"
         "Before the tests every rank measures the read bandwidth of its node with all its threads: the best of five "
         "passes through the larger of 2 GiB and four last-level caches, but never more than half of the free memory. "
@@ -207,11 +233,14 @@ const struct cf_command cf_command_bench = {
         "With --no-exchange each layout is loaded and measured a second time, and every rank goes on with zeros for "
         "what the others should have sent. Such lines are marked \"no exchange: not a result\"; what lies between them "
         "and the others is what the exchange and waiting for it cost.\n\n"
+        "Lists of --ranks, --threads and --layout are gone through in this order, the right one fastest, and what the "
+        "machine can do is measured anew for each number of ranks and threads. Under a launcher there is one number of "
+        "ranks.\n\n"
         "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "
         "flight (--micro-batches), and so are the chunks of a prompt, which then shrink to 64 rows if need be.\n\n"
         "--synthetic needs no download and no disk: every rank makes the weights that it holds, in its memory.",
     .example = "coffer bench -m model.gguf -p 512 -n 128 -b 1,2,4,8,16\n"
-               "coffer bench --synthetic llama-1b:q4_k_m --ranks 2 --layout tensor,layers -o csv",
+               "coffer bench --synthetic llama-1b:q4_k_m --ranks 1,2 -t 1,2 --layout tensor,layers -o csv",
     .options = options,
     .shared = shared,
     .config_size = sizeof(struct config),

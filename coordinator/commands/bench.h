@@ -1,5 +1,6 @@
 /* Private to `coffer bench`: the command line (bench.c), the model that --synthetic makes (bench_model.c), the tests
- * (bench_tests.c), what the hardware would allow them (bench_limit.c) and what is printed of them (bench_print.c). */
+ * (bench_tests.c), what the hardware would allow them (bench_limit.c), what is printed of them (bench_print.c), and the
+ * process in front of several numbers of ranks (bench_front.c). */
 #ifndef COFFER_COORDINATOR_COMMANDS_BENCH_H
 #define COFFER_COORDINATOR_COMMANDS_BENCH_H
 
@@ -12,17 +13,29 @@ struct cf__bench_list {
     uint32_t n, v[CF__BENCH_VALUES];
 };
 
-/* One line of the result: prompt tokens of one sequence, or generated ones of `sequences`, behind `depth` positions. */
+/* A rank of a test: what it can do, and where its first thread's time went, in seconds per repetition. */
+struct cf__bench_rank {
+    char host[64];
+    int node;
+    uint32_t threads;
+    double bandwidth;            /* bytes/s */
+    double links[CF_LINK_SIZES]; /* one-way seconds to rank 0; rank 0: 0 */
+    double compute, exchange, wait;
+};
+
+/* One line of the result, with all that belongs to it: prompt tokens of one sequence, generated ones of `sequences`, or
+ * both of one, behind `depth` positions. */
 struct cf__bench_test {
     char layout[16];
     bool no_exchange;                      /* no result: the run without exchange between ranks */
-    uint32_t prompt, generate;             /* one of them is 0 */
+    uint32_t prompt, generate;             /* one of them may be 0 */
     uint32_t depth, sequences, batches;    /* batches: in flight at once */
     uint32_t n;                            /* repetitions */
     double seconds[CF__BENCH_REPETITIONS]; /* ascending */
     uint64_t bytes_read;                   /* weights and cache, all ranks, per repetition */
-    double limit;                 /* seconds that the measured rates would allow, see bench_limit.c; 0 unknown */
-    struct cf_rank_counts *ranks; /* [n_ranks] compute, exchange, wait per repetition; owned */
+    double limit; /* seconds that the measured rates would allow, see bench_limit.c; 0 unknown */
+    uint32_t n_ranks;
+    struct cf__bench_rank *ranks; /* [n_ranks] owned */
 };
 
 struct cf__synth_tensors;
@@ -30,21 +43,21 @@ struct cf__synth_tensors;
 struct cf__bench {
     /* As asked for: */
     const char *model, *synthetic, *output;
-    struct cf__bench_list prompts, generates, sequences, depths;
+    struct cf__bench_list prompts, generates, pairs, sequences, depths, threads,
+        ranks;        /* pairs: prompt, generate, ... */
     bool no_exchange; /* every test once more without the exchange */
     uint32_t repetitions;
     bool warm_up;
     uint32_t n_layers, n_embd; /* of --synthetic: what the file must have; 0: anything */
-    uint32_t n_layouts;
+    uint32_t n_ctx;
     struct cf_terminal *terminal;
 
-    /* Found on rank 0: */
+    /* Found on rank 0, or read from its lines: */
+    bool begun;                   /* the head is printed */
     struct cf__bench_test *tests; /* [n_tests] owned */
-    uint32_t n_tests, n_ranks, n_ctx;
-    struct cf_rank_info *ranks;     /* [n_ranks] owned */
-    double (*links)[CF_LINK_SIZES]; /* [n_ranks] owned */
+    uint32_t n_tests;
     uint64_t model_bytes;
-    const char *isa;
+    char isa[16];
     double row_seconds, head_seconds;  /* at the measured rates, per prompt token and per row of logits; 0 unknown */
     struct cf__synth_tensors *weights; /* of a model without a file; owned */
     int status;                        /* 130 after Ctrl-C: the tests that are there are whole */
@@ -62,11 +75,20 @@ void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k);
 
 /* Work of a job (job.h): all tests under the job's layout. ctx: struct cf__bench. */
 int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e);
-uint32_t cf__bench_tests_per_layout(const struct cf__bench *b);
+
+/* Room for one more test of n_ranks ranks behind tests[n_tests - 1]; it counts once n_tests does. NULL: no memory. */
+struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, struct cf_error *e);
+
+/* Several numbers of ranks: starts ranks for each, one after the other, reads their JSON lines, and prints what they
+ * say as one result. Returns the exit status. Text of *e: what is left to say. */
+int cf__bench_front(struct cf__bench *b, const char *map, struct cf_error *e);
+
+/* Of the repetitions, seconds. */
+double cf__bench_median(const struct cf__bench_test *k);
 
 /* To stdout, as it comes: what stands above all tests, each test, and what stands below (also after a failure, so that
  * JSON is whole). */
-int cf__bench_print_head(const struct cf__bench *b, struct cf_error *e);
+int cf__bench_print_head(struct cf__bench *b, struct cf_error *e);
 int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test *k, struct cf_error *e);
 int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e);
 void cf__bench_free(struct cf__bench *b);

@@ -20,8 +20,9 @@ void cf__bench_limits(struct cf__bench *b, const struct cf_job *j) {
 
 void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k) {
     double bandwidth = 0;
-    for (uint32_t r = 0; r < b->n_ranks; r++)
-        bandwidth += b->ranks[r].bandwidth;
+    for (uint32_t r = 0; r < k->n_ranks; r++)
+        bandwidth += k->ranks[r].bandwidth;
+    if (k->prompt && k->generate) return; /* two bounds in one time */
     if (k->prompt && b->row_seconds > 0)
         k->limit = k->prompt * b->row_seconds + b->head_seconds;
     else if (k->generate && bandwidth > 0)

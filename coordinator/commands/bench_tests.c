@@ -23,13 +23,13 @@ struct tests {
     uint32_t done, all; /* repetitions, for the bar */
 };
 
-uint32_t cf__bench_tests_per_layout(const struct cf__bench *b) {
+static uint32_t tests_per_layout(const struct cf__bench *b) {
     uint32_t prompts = 0, generates = 0;
     for (uint32_t i = 0; i < b->prompts.n; i++)
         prompts += b->prompts.v[i] > 0;
     for (uint32_t i = 0; i < b->generates.n; i++)
         generates += b->generates.v[i] > 0;
-    return b->depths.n * (prompts + generates * b->sequences.n);
+    return b->depths.n * (prompts + generates * b->sequences.n + b->pairs.n / 2);
 }
 
 /* Any token but those that end a text. */
@@ -87,19 +87,21 @@ static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t 
 
 /* n tokens of every sequence. The sequences are dealt to the batches in flight; each batch goes round by itself. */
 static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, struct cf_error *e) {
+    uint32_t batches = k->batches < k->sequences ? k->batches : k->sequences;
     for (uint32_t i = 0; i <= n; i++)
-        for (uint32_t g = 0; g < k->batches; g++) {
+        for (uint32_t g = 0; g < batches; g++) {
             uint32_t first, last;
-            cf_split_share(k->sequences, k->batches, g, &first, &last);
+            cf_split_share(k->sequences, batches, g, &first, &last);
             if (i > 0 && take(t, t->ids[g], e)) return -1;
-            struct rows r = {last - first, first, k->depth + i, true, last - first};
+            struct rows r = {last - first, first, k->depth + k->prompt + i, true, last - first};
             if (i < n && submit(t, &r, &t->ids[g], e)) return -1;
         }
     return 0;
 }
 
 static int run_once(struct tests *t, const struct cf__bench_test *k, uint32_t generate, struct cf_error *e) {
-    return k->prompt ? prefill(t, 0, k->depth, k->depth + k->prompt, e) : decode(t, k, generate, e);
+    if (k->prompt && prefill(t, 0, k->depth, k->depth + k->prompt, e)) return -1;
+    return generate ? decode(t, k, generate, e) : 0;
 }
 
 /* Back to the depth. Asking for counters behind it means that every rank has done so. */
@@ -110,7 +112,7 @@ static int rewind_all(struct tests *t, const struct cf__bench_test *k, uint32_t 
 }
 
 static void add_counts(struct tests *t, struct cf__bench_test *k) {
-    for (uint32_t r = 0; r < t->b->n_ranks; r++) {
+    for (uint32_t r = 0; r < k->n_ranks; r++) {
         const struct cf_rank_counts *x = &t->before[r], *y = &t->after[r];
         k->ranks[r].compute += y->compute - x->compute;
         k->ranks[r].exchange += y->exchange - x->exchange;
@@ -125,10 +127,10 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-static void settle(struct cf__bench_test *k, uint32_t n_ranks) {
+static void settle(struct cf__bench_test *k) {
     qsort(k->seconds, k->n, sizeof *k->seconds, compare);
     k->bytes_read /= k->n;
-    for (uint32_t r = 0; r < n_ranks; r++)
+    for (uint32_t r = 0; r < k->n_ranks; r++)
         k->ranks[r].compute /= k->n, k->ranks[r].exchange /= k->n, k->ranks[r].wait /= k->n;
 }
 
@@ -149,26 +151,48 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
         add_counts(t, k);
         cf_terminal_progress(t->b->terminal, (double)++t->done / (double)t->all, "measuring");
     }
-    settle(k, t->b->n_ranks);
+    settle(k);
     cf__bench_limit(t->b, k);
     return cf__bench_print_test(t->b, k, e);
+}
+
+struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, struct cf_error *e) {
+    struct cf__bench_test *more = realloc(b->tests, (b->n_tests + 1) * sizeof *more);
+    if (more) b->tests = more;
+    struct cf__bench_rank *ranks = calloc(n_ranks, sizeof *ranks);
+    if (more && ranks) {
+        more[b->n_tests] = (struct cf__bench_test){.n_ranks = n_ranks, .ranks = ranks};
+        return &more[b->n_tests];
+    }
+    free(ranks);
+    cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    return NULL;
+}
+
+/* What was measured of the ranks before the tests. */
+static void describe_ranks(struct cf__bench_test *k, const struct cf_job *j) {
+    for (uint32_t r = 0; r < k->n_ranks; r++) {
+        const struct cf_rank_info *from = &j->ranks[r];
+        struct cf__bench_rank *to = &k->ranks[r];
+        snprintf(to->host, sizeof to->host, "%s", from->host);
+        to->node = from->node, to->threads = from->threads, to->bandwidth = from->bandwidth;
+        if (j->links && r) memcpy(to->links, j->links[r], sizeof to->links);
+    }
 }
 
 static int test(
     struct tests *t, uint32_t depth, uint32_t prompt, uint32_t generate, uint32_t sequences, struct cf_error *e) {
     struct cf__bench *b = t->b;
-    struct cf__bench_test *k = &b->tests[b->n_tests];
     const struct cf_plan *p = &t->job->plan;
+    struct cf__bench_test *k = cf__bench_test_new(b, t->job->n_ranks, e);
+    if (!k) return -1;
     uint32_t chunks = prompt ? (prompt - 1) / cf_split_prompt(p, prompt) + 1 : 0;
-    *k = (struct cf__bench_test){.prompt = prompt,
-        .generate = generate,
-        .depth = depth,
-        .sequences = sequences,
-        .batches = cf_split_sequences(p, prompt ? chunks : sequences)};
+    k->prompt = prompt, k->generate = generate, k->depth = depth, k->sequences = sequences;
+    k->batches = cf_split_sequences(p, prompt ? chunks : sequences);
     k->no_exchange = t->job->no_exchange;
     snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
-    k->ranks = calloc(b->n_ranks, sizeof *k->ranks);
-    int rc = k->ranks ? repeat(t, k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    describe_ranks(k, t->job);
+    int rc = repeat(t, k, e);
     if (rc)
         free(k->ranks);
     else
@@ -185,6 +209,8 @@ static int all_tests(struct tests *t, struct cf_error *e) {
         for (uint32_t i = 0; i < b->generates.n; i++)
             for (uint32_t s = 0; !rc && b->generates.v[i] && s < b->sequences.n; s++)
                 rc = test(t, b->depths.v[d], 0, b->generates.v[i], b->sequences.v[s], e);
+        for (uint32_t i = 0; !rc && i < b->pairs.n; i += 2)
+            rc = test(t, b->depths.v[d], b->pairs.v[i], b->pairs.v[i + 1], 1, e);
     }
     cf_terminal_progress(b->terminal, 1.0, "measuring");
     return rc < 0 ? -1 : 0;
@@ -192,17 +218,12 @@ static int all_tests(struct tests *t, struct cf_error *e) {
 
 /* What the job knows and the tables want, before the job is gone. */
 static int remember(struct cf__bench *b, struct cf_job *j, struct cf_error *e) {
-    if (b->tests) return 0;
     uint64_t hash;
-    b->n_ranks = j->n_ranks, b->n_ctx = j->n_ctx, b->isa = j->kernels->isa;
-    cf_gguf_identity(j->gguf, &b->model_bytes, &hash);
-    b->ranks = calloc(j->n_ranks, sizeof *b->ranks), b->links = calloc(j->n_ranks, sizeof *b->links);
-    b->tests =
-        calloc((b->no_exchange ? 2 : 1) * (size_t)b->n_layouts * cf__bench_tests_per_layout(b), sizeof *b->tests);
-    if (!b->ranks || !b->links || !b->tests) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
-    memcpy(b->ranks, j->ranks, j->n_ranks * sizeof *b->ranks);
-    if (j->links) memcpy(b->links, j->links, j->n_ranks * sizeof *b->links);
     cf__bench_limits(b, j);
+    if (b->begun) return 0;
+    b->n_ctx = j->n_ctx;
+    snprintf(b->isa, sizeof b->isa, "%s", j->kernels->isa);
+    cf_gguf_identity(j->gguf, &b->model_bytes, &hash);
     return cf__bench_print_head(b, e);
 }
 
@@ -210,7 +231,7 @@ int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
     struct tests t = {.b = ctx, .job = j, .random = 1};
     uint32_t n_rows = j->plan.n_rows;
     if (t.b->status) return 0;
-    t.all = t.b->repetitions * cf__bench_tests_per_layout(t.b);
+    t.all = t.b->repetitions * tests_per_layout(t.b);
     t.rows = calloc(n_rows, 3 * sizeof *t.rows), t.want = calloc(n_rows, sizeof *t.want);
     t.ids = calloc(j->plan.n_flight, sizeof *t.ids);
     t.before = calloc(j->n_ranks, sizeof *t.before), t.after = calloc(j->n_ranks, sizeof *t.after);
@@ -229,7 +250,5 @@ void cf__bench_free(struct cf__bench *b) {
     for (uint32_t i = 0; i < b->n_tests; i++)
         free(b->tests[i].ranks);
     free(b->tests);
-    free(b->ranks);
-    free(b->links);
     cf__synth_tensors_free(b->weights);
 }

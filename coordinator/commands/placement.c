@@ -48,10 +48,9 @@ struct cf_placement cf__placement_defaults(void) {
     return (struct cf_placement){.ubatch = 512, .numa = "default", .exchange = "auto", .timeout = 60};
 }
 
-static int check_layouts(const char *names, uint32_t *n_layouts, struct cf_error *e) {
-    uint32_t n = 1;
-    for (const char *s = names; s; n++) {
-        size_t length = n_layouts ? strcspn(s, ",") : strlen(s);
+static int check_layouts(const char *names, bool several, struct cf_error *e) {
+    for (const char *s = names; s;) {
+        size_t length = several ? strcspn(s, ",") : strlen(s);
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)length, s);
         if (length >= sizeof name || cf_layout_by_name(name) < 0)
@@ -59,13 +58,12 @@ static int check_layouts(const char *names, uint32_t *n_layouts, struct cf_error
         if (!s[length]) break;
         s += length + 1;
     }
-    if (n_layouts) *n_layouts = n;
     return 0;
 }
 
-int cf__placement_check(const struct cf_placement *p, uint32_t *n_layouts, struct cf_error *e) {
+int cf__placement_check(const struct cf_placement *p, bool several, struct cf_error *e) {
     int node[CF_DOMAINS];
-    if (check_layouts(p->layout, n_layouts, e)) return -1;
+    if (check_layouts(p->layout, several, e)) return -1;
     if (strcmp(p->numa, "default") && strcmp(p->numa, "strict") && strcmp(p->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", p->numa);
     if (cf_exchange_by_name(p->exchange) < 0)

@@ -201,7 +201,7 @@ static int check_config(const struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->prompt && !c->file && !c->prompt_ids)
         return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
-    return cf__placement_check(&c->place, NULL, e);
+    return cf__placement_check(&c->place, false, e);
 }
 
 static int command(void *config, int argc, char **argv) {
@@ -225,11 +225,13 @@ static int command(void *config, int argc, char **argv) {
     enum cf_terminal_role role = cf_terminal_role();
     cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
     cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
+    uint32_t threads = (uint32_t)c->threads;
     struct cf_job_options o = {.command = "run",
         .prepare = prompt_to_ids,
         .model = c->model,
         .place = c->place,
-        .threads = c->threads,
+        .threads = &threads,
+        .n_threads = 1,
         .n_seqs = 1,
         .n_want = 1,
         .terminal = &r.terminal};

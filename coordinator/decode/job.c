@@ -335,8 +335,8 @@ static int team_body(struct cf_team *team, void *ctx) {
     }
 }
 
-static int start_team(struct cf_job *j, struct body *b, struct cf_error *e) {
-    uint32_t share = j->seat.n_cores, threads = j->o->threads > 0 ? (uint32_t)j->o->threads : share;
+static int run_team(struct cf_job *j, struct body *b, uint32_t asked, struct cf_error *e) {
+    uint32_t share = j->seat.n_cores, threads = asked ? asked : share;
     if (threads > share)
         cf_terminal_note(j->o->terminal,
             "coffer: -t %u is more than this rank's share of %u cores: threads will wait for each other", threads,
@@ -348,6 +348,15 @@ static int start_team(struct cf_job *j, struct body *b, struct cf_error *e) {
     cf_transport_sleep_at_once(j->transport, crowded);
     struct cf_team_options o = {threads, j->seat.cores, j->seat.n_cores, crowded};
     return cf_team_run(&o, team_body, b, e);
+}
+
+static int run_teams(struct cf_job *j, struct body *b, struct cf_error *e) {
+    for (uint32_t i = 0; i < j->o->n_threads; i++) {
+        if (run_team(j, b, j->o->threads[i], e)) return -1;
+        b->start = cf_now();
+        j->machine.widened = false; /* said once */
+    }
+    return 0;
 }
 
 static void close_job(struct cf_job *j) {
@@ -388,7 +397,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     rc = hello(&j, &h, &mine, &all, e);
     if (!rc) rc = take_seat(&j, all, e);
     if (all) cf__verdict__free_unpacked(all, NULL);
-    if (!rc) rc = start_team(&j, &b, e);
+    if (!rc) rc = run_teams(&j, &b, e);
     if (rc) {
         cf_transport_fail(j.transport, e);
         say_failure(&j, e);

@@ -47,7 +47,9 @@ struct cf_job_options {
     struct cf_placement place;
     /* Works once more for each layout, with every rank going on without the others (cf_engine_options). */
     bool no_exchange_too;
-    int64_t threads; /* 0: the rank's share of physical cores */
+    /* Per rank; 0: its share of physical cores. Several: measure, plan, load, work once for each, in order. */
+    const uint32_t *threads;
+    uint32_t n_threads;
     uint32_t n_seqs, n_want;
     bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
     struct cf_terminal *terminal;

@@ -12,6 +12,8 @@ const size_t cf_link_sizes[CF_LINK_SIZES] = {8, 16 << 10, 1 << 20};
 static const int link_rounds[CF_LINK_SIZES] = {200, 100, 20};
 
 static size_t buffer_bytes(const struct cf_job *j) {
+    const char *mib = getenv("COFFER_TEST_READ_MIB"); /* test hook: tests of all but the figure need not wait for it */
+    if (mib && atoi(mib) > 0) return (size_t)atoi(mib) << 20;
     uint64_t want = (uint64_t)2 << 30, half;
     if (want < 4 * j->machine.llc_bytes) want = 4 * j->machine.llc_bytes;
     half = j->machine.nodes[j->seat.node].memory_free / 2 / (j->seat.sharers ? j->seat.sharers : 1);
@@ -93,7 +95,7 @@ int cf_measure_products(struct cf_job *j, struct cf_error *e) {
 int cf_measure_links(struct cf_job *j, struct cf_error *e) {
     int rank = cf_transport_rank(j->transport), size = cf_transport_size(j->transport);
     double mine[CF_LINK_SIZES];
-    if (rank == 0) {
+    if (rank == 0 && !j->links) {
         j->links = calloc((size_t)size, sizeof *j->links);
         if (!j->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     }

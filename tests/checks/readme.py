@@ -62,7 +62,7 @@ def check_links(text, root):
 def run_blocks(text, coffer):
     blocks = [m.group(3) for m in BLOCK.finditer(text) if m.group(1) == "sh" and m.group(2).strip() == "run"]
     environment = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1",
-                       OMPI_MCA_rmaps_base_oversubscribe="1")
+                       OMPI_MCA_rmaps_base_oversubscribe="1", COFFER_TEST_READ_MIB="16")
     found = []
     with tempfile.TemporaryDirectory() as folder:
         os.mkdir(os.path.join(folder, "build"))

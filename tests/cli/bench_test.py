@@ -16,7 +16,8 @@ import unittest
 coffer = os.path.abspath(sys.argv.pop(1))
 drop = ("OMPI_COMM", "PMIX_", "PMI_", "SLURM_", "COFFER_")
 env = {k: v for k, v in os.environ.items() if not k.startswith(drop)}
-env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", ASAN_OPTIONS="detect_leaks=0")
+env.update(OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1", ASAN_OPTIONS="detect_leaks=0",
+           COFFER_TEST_READ_MIB="16")
 
 
 class Bench(unittest.TestCase):
@@ -50,38 +51,68 @@ class Bench(unittest.TestCase):
                 got = [(t["layout"], t["n_prompt"], t["n_gen"], t["depth"], t["sequences"]) for t in r["tests"]]
                 self.assertEqual(got, want)
                 self.assertEqual(r["n_ctx"], 135)
-                self.assertEqual([k["rank"] for k in r["ranks"]], list(range(ranks)))
-                for k in r["ranks"]:
-                    self.assertGreater(k["bandwidth_gbps"], 0)
-                    self.assertEqual([x["bytes"] for x in k["link_to_rank_0"]], [8, 16384, 1 << 20] if k["rank"] else [])
-                    self.assertTrue(all(x["seconds"] > 0 for x in k["link_to_rank_0"]))
                 for t in r["tests"]:
-                    self.check(r, t, ranks)
+                    self.check(t, ranks)
 
-    def check(self, r, t, ranks):
-        tokens = t["n_prompt"] or t["n_gen"] * t["sequences"]
+    def check(self, t, ranks):
+        tokens = t["n_prompt"] + t["n_gen"] * t["sequences"]
         s = t["seconds"]
         self.assertEqual(len(s), 3)
         self.assertEqual(s, sorted(s))
         for name, seconds in (("tps_min", s[2]), ("tps_median", s[1]), ("tps_max", s[0])):
             self.assertAlmostEqual(t[name] * seconds / tokens, 1, places=5)
-        self.assertEqual(len(t["ranks"]), ranks)
+        self.assertEqual([k["rank"] for k in t["ranks"]], list(range(ranks)))
+        self.assertEqual((t["n_ranks"], t["n_threads"]), (ranks, t["ranks"][0]["threads"]))
         for k in t["ranks"]:
+            self.assertGreater(k["bandwidth_gbps"], 0)
+            self.assertEqual([x["bytes"] for x in k["link_to_rank_0"]], [8, 16384, 1 << 20] if k["rank"] else [])
+            self.assertTrue(all(x["seconds"] > 0 for x in k["link_to_rank_0"]))
             self.assertGreater(k["compute_s"], 0)
             self.assertGreaterEqual(k["exchange_s"], 0)
             self.assertGreaterEqual(k["wait_s"], 0)
             # Half a second for what a busy machine does between the clocks of the ranks.
             self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.5)
-        self.assertGreater(t["roofline_share"], 0)
         if t["n_prompt"]:
             self.assertIsNone(t["read_gbps"])
+        if t["n_prompt"] and t["n_gen"]:
+            self.assertIsNone(t["roofline_share"])
         else:
-            bandwidth = sum(k["bandwidth_gbps"] for k in r["ranks"])
+            self.assertGreater(t["roofline_share"], 0)
+        if not t["n_prompt"]:
+            bandwidth = sum(k["bandwidth_gbps"] for k in t["ranks"])
             self.assertGreater(t["read_gbps"], 0)
             self.assertAlmostEqual(t["roofline_share"] * bandwidth / t["read_gbps"], 1, places=5)
         most = {"tensor": 1, "layers": ranks, "domain": min(ranks, 2)}[t["layout"]]
         units = -(-t["n_prompt"] // 32) or t["sequences"]
         self.assertEqual(t["batches"], min(most, units))
+
+    LISTS = ("-p", "20", "-n", "3", "-b", "2", "-pg", "40,5,3,2", "-d", "0,65", "-r", "3", "-ub", "32", "-t", "1,2", "--layout", "tensor,layers")
+
+    def test_lists(self):
+        """Numbers of ranks, threads, layouts and depths; one run of its own for each number of ranks, one result."""
+        r = json.loads(self.bench(*self.LISTS, "--ranks", "1,2", "-o", "json"))
+        self.assertEqual(r["n_ctx"], 110)
+        got = [(t["n_ranks"], t["n_threads"], t["layout"], t["test"]) for t in r["tests"]]
+        self.assertEqual(got, [(ranks, threads, layout, test + depth) for ranks in (1, 2) for threads in (1, 2)
+                               for layout in ("tensor", "layers") for depth in ("", " @ d65")
+                               for test in ("pp20", "tg3 x 2", "pp40+tg5", "pp3+tg2")])
+        for t in r["tests"]:
+            self.check(t, t["n_ranks"])
+
+    def test_lists_in_every_form(self):
+        words = ("-p", "9", "-n", "3", "-pg", "4,2", "-r", "1", "-t", "2,1", "--ranks", "2,1")
+        lines = self.bench(*words, "-o", "jsonl").splitlines()
+        want = [("2", "2"), ("2", "1"), ("1", "2"), ("1", "1")]
+        self.assertEqual([(str(t["n_ranks"]), str(t["n_threads"])) for t in (json.loads(line)["test"] for line in lines)],
+                         [w for w in want for _ in range(3)])
+        rows = list(csv.DictReader(io.StringIO(self.bench(*words, "-o", "csv"))))
+        self.assertEqual([(x["ranks"], x["threads"], x["test"]) for x in rows],
+                         [(*w, test) for w in want for test in ("pp9", "tg3", "pp4+tg2")])
+        self.assertEqual([x["rank_wait_s"].count(";") for x in rows], 6 * [1] + 6 * [0])
+        tables = [[line for line in t.splitlines() if line.startswith("|")] for t in self.bench(*words).split("\n\n")[1:]]
+        self.assertEqual([len(t) for t in tables], [2 + 12, 2 + 6, 2 + 18])
+        for t in tables:
+            self.assertEqual(len({line.count("|") for line in t}), 1)
 
     def test_micro_batches(self):
         r = json.loads(self.bench("-p", "300", "-n", "3", "-b", "1,4", "-r", "1", "--ranks", "2", "--layout", "layers,tensor",
@@ -127,7 +158,7 @@ class Bench(unittest.TestCase):
     def test_markdown(self):
         out = self.bench("-p", "8", "-n", "2", "-b", "1,2", "-r", "1", "--ranks", "2", "--no-warmup")
         tables = [[line for line in t.splitlines() if line.startswith("|")] for t in out.split("\n\n")[1:]]
-        self.assertEqual([len(t) for t in tables], [2 + 2, 2 + 3, 2 + 6])
+        self.assertEqual([len(t) for t in tables], [2 + 3, 2 + 2, 2 + 6])
         for t in tables:
             self.assertEqual(len({line.count("|") for line in t}), 1)
         self.assertRegex(out, r"\| tg2 x 2 \| [1-9][0-9.]* \|")
@@ -143,7 +174,7 @@ class Bench(unittest.TestCase):
 
     def test_lines_come_as_tests_end(self):
         """A reader of the first line stops the bench: what is printed by then is whole."""
-        for ranks, forms in (("1", ("md", "csv", "json")), ("2", ("json",))):
+        for ranks, forms in (("1", ("md", "csv", "json")), ("2", ("json",)), ("1,2", ("json",))):
             for form in forms:
                 with self.subTest(ranks=ranks, form=form):
                     p = subprocess.Popen([coffer, "bench", "-m", self.model, "-p", "0", "-n", "1,500", "-r", "100", "--ranks", ranks, "-o",
@@ -182,7 +213,7 @@ class Bench(unittest.TestCase):
             r = json.loads(self.bench("--synthetic", "llama-15m:q4_0", "-p", "4", "-n", "2", "-r", "1", "--ranks", ranks, "-o", "json",
                                       model=False))
             self.assertEqual(r["model"], "llama-15m:q4_0")
-            self.assertEqual(len(r["ranks"]), int(ranks))
+            self.assertEqual([t["n_ranks"] for t in r["tests"]], 2 * [int(ranks)])
         kept = os.path.join(self.dir, "kept.gguf")
         words = ("--synthetic", "llama-15m", "-m", kept, "-p", "4", "-n", "0", "-r", "1", "--ranks", "1")
         self.bench(*words, model=False)
@@ -201,22 +232,28 @@ class Bench(unittest.TestCase):
                             (["-p", "0", "-n", "0"], "nothing to measure"), (["-o", "xml"], "md, csv, json, jsonl"), (["-r", "0"], "out of range"),
                             (["-c", "5"], "--ctx-size 5 is less than"), (["--layout", "tensor,foo"], "--layout foo is unknown"),
                             (["--layout", "tensor,"], "unknown"), (["--synthetic", "llama-9b"], "llama-9b"), (["--synthetic", "llama-1b:q9"], "q9"),
-                            (["--map", "left=x"], "left"), (["word"], "unexpected argument"), (["--numa", "x"], "--numa x")):
+                            (["-t", "1,x"], "not a list"), (["-t", "5000"], "out of range"), (["-pg", "5"], "no list of pairs"),
+                            (["-pg", "5,0"], "out of range"), (["--map", "left=x"], "left"), (["word"], "unexpected argument"), (["--numa", "x"], "--numa x")):
             for ranks in ("1", "2"):
                 with self.subTest(words=words, ranks=ranks):
                     said = self.bench(*words, "--ranks", ranks, status=2)
                     self.assertRegex(said, says)
                     self.assertEqual(len(said.splitlines()), 1, said)
+        self.assertRegex(self.bench("--ranks", "1,x", status=2), "not a list")
+        self.assertRegex(self.bench("--ranks", "1,1025", status=2), "out of range")
         self.assertRegex(self.bench(status=2, model=False), "no model")
         self.assertRegex(self.bench("-m", "/nowhere.gguf", status=1, model=False), re.escape("/nowhere.gguf"))
 
     def test_own_launcher(self):
         """One line of rank 0 for all; --synthetic needs no file, and makes none here."""
         head = ["mpirun", "--oversubscribe", "-n", "2", coffer, "bench"]
-        p = subprocess.run([*head, "-m", self.model, "-p", "4", "-n", "2", "-r", "1", "-o", "json"], env=env, capture_output=True, text=True,
+        p = subprocess.run([*head, "-m", self.model, "-p", "4", "-n", "2", "-r", "1", "-t", "1,2", "-o", "json"], env=env, capture_output=True, text=True,
                            timeout=200)
         self.assertEqual(p.returncode, 0, p.stderr)
-        self.assertEqual(len(json.loads(p.stdout)["ranks"]), 2)
+        self.assertEqual([(t["n_ranks"], t["n_threads"]) for t in json.loads(p.stdout)["tests"]], [(2, 1), (2, 1), (2, 2), (2, 2)])
+        p = subprocess.run([*head, "-m", self.model, "--ranks", "1,2"], env=env, capture_output=True, text=True, timeout=200)
+        self.assertNotEqual(p.returncode, 0)
+        self.assertEqual(p.stderr.count("--ranks 1,2: the launcher has chosen"), 1, p.stderr)
         words = [*head, "--synthetic", "llama-15m", "-p", "4", "-n", "2", "-r", "1", "-o", "json"]
         p = subprocess.run(words, env=env, capture_output=True, text=True, timeout=200)
         self.assertEqual(p.returncode, 0, p.stderr)

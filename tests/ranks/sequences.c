@@ -343,6 +343,7 @@ static int work(struct cf_job *job, void *ctx, struct cf_error *e) {
 int main(int argc, char **argv) {
     if (argc < 6) return 2;
     struct cf_terminal terminal;
+    uint32_t threads = (uint32_t)atoi(argv[4]);
     struct test t = {.random = 7, .is_short = argc > 6};
     struct cf_job_options o = {.model = argv[1],
         .place = {.layout = argv[2],
@@ -352,7 +353,8 @@ int main(int argc, char **argv) {
             .ctx_size = N_CTX,
             .ubatch = N_ROWS,
             .timeout = 60},
-        .threads = atoi(argv[4]),
+        .threads = &threads,
+        .n_threads = 1,
         .n_seqs = N_SEQS,
         .n_want = N_WANT,
         .terminal = &terminal,
