@@ -17,7 +17,14 @@ uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles, size_t tile_bytes, 
 /* y[n][16] of tile `tile` of w, all columns, rows [row0, row0 + n). */
 void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t tile, const struct cf_rows *x,
     uint32_t row0, uint32_t n, float *y) {
-    struct cf_product p = {w->tiles + tile * w->tile_bytes, w->c0, w->c0, w->c1, x, row0, n, y};
+    struct cf_product p = {.tile = w->tiles + tile * w->tile_bytes,
+        .tile_c0 = w->c0,
+        .c0 = w->c0,
+        .c1 = w->c1,
+        .x = x,
+        .row0 = row0,
+        .n = n,
+        .y = y};
     g->o.kernels->product[w->type->id](&p);
 }
 

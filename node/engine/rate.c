@@ -44,7 +44,14 @@ static void multiply(struct cf_team *team, uint32_t thread, void *ctx) {
     }
     for (uint32_t i = 0; i < b->rounds; i++) {
         for (uint32_t t = 0; t < TILES; t++) {
-            struct cf_product p = {tiles + t * b->tile_bytes, 0, 0, COLUMNS, &rows, 0, ROWS, (float *)(void *)y};
+            struct cf_product p = {.tile = tiles + t * b->tile_bytes,
+                .tile_c0 = 0,
+                .c0 = 0,
+                .c1 = COLUMNS,
+                .x = &rows,
+                .row0 = 0,
+                .n = ROWS,
+                .y = (float *)(void *)y};
             b->kernels->product[b->type->id](&p);
         }
         cf_team_breathe(team, thread);

@@ -25,7 +25,9 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
     const struct cf_route *r = j->route;
     struct cf_rows x = cf__rows_of(a, w->c0, w->c1);
     float *y = cf__scratch_of(g, thread);
-    uint32_t first, last, chunk0 = r->own[0].first, chunk1 = r->own[r->n_own - 1].last;
+    uint32_t first, last, chunk0 = r->own[0].first, chunk1 = r->own[r->n_own - 1].last, cut[CF_MAX_CHUNKS + 1];
+    for (uint32_t k = chunk0; k <= chunk1; k++)
+        cut[k - chunk0] = cf_axis_cut(axis, k);
     while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w), w->tile_bytes, j->n_rows), &first, &last)) {
         for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
             uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
@@ -33,15 +35,20 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
                 cf_team_breathe(team, thread);
                 uint32_t lanes = w->rows - tile * CF_TILE < CF_TILE ? w->rows - tile * CF_TILE : CF_TILE;
                 const char *base = w->tiles + tile * w->tile_bytes;
-                for (uint32_t k = chunk0; k < chunk1; k++) {
-                    uint32_t c0 = cf_axis_cut(axis, k), c1 = cf_axis_cut(axis, k + 1);
-                    struct cf_product p = {base + w->type->tile_bytes(w->c0, c0), w->c0, c0, c1, &x, row, n,
-                        y + (size_t)(k - chunk0) * n * CF_TILE};
-                    g->o.kernels->product[w->type->id](&p);
-                }
+                cf_product_run(g->o.kernels, w->type,
+                    &(struct cf_product){.tile = base + w->type->tile_bytes(w->c0, cut[0]),
+                        .tile_c0 = w->c0,
+                        .c0 = cut[0],
+                        .c1 = cut[chunk1 - chunk0],
+                        .x = &x,
+                        .row0 = row,
+                        .n = n,
+                        .y = y,
+                        .cut = cut,
+                        .n_chunks = chunk1 - chunk0});
                 for (uint32_t v = 0; v < r->n_own; v++) {
                     float *top = y + (size_t)(r->own[v].first - chunk0) * n * CF_TILE;
-                    cf_tree_sum(
+                    g->o.kernels->tree_sum(
                         top, (size_t)(r->own[v].last - r->own[v].first), (size_t)n * CF_TILE, (size_t)n * CF_TILE);
                     for (uint32_t i = 0; i < n; i++)
                         memcpy(sum_place(j, v, row + i, tile * CF_TILE), top + i * CF_TILE, lanes * sizeof(float));

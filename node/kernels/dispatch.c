@@ -20,8 +20,8 @@
 #include "node/kernels/vector.h"
 
 /* Of which instruction set the quantised products are, all other products, the functions that are worth lanes, and the
- * rest. */
-#define TABLE_OF(isa_, quantised_, products_, lanes_, rest_)                                                           \
+ * rest; whether the quantised products take several chunks. */
+#define TABLE_OF(isa_, quantised_, products_, lanes_, rest_, chunks_)                                                  \
     {                                                                                                                  \
         .isa = #isa_,                                                                                                  \
         .product = {[CF_TYPE_F32] = cf__product_f32_##products_,                                                       \
@@ -32,13 +32,18 @@
             [CF_TYPE_Q4_K] = cf__product_q4_k_##quantised_,                                                            \
             [CF_TYPE_Q5_K] = cf__product_q5_k_##quantised_,                                                            \
             [CF_TYPE_Q6_K] = cf__product_q6_k_##quantised_},                                                           \
+        .by_chunks = {[CF_TYPE_Q8_0] = (chunks_),                                                                      \
+            [CF_TYPE_Q4_0] = (chunks_),                                                                                \
+            [CF_TYPE_Q4_K] = (chunks_),                                                                                \
+            [CF_TYPE_Q5_K] = (chunks_),                                                                                \
+            [CF_TYPE_Q6_K] = (chunks_)},                                                                               \
         .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##lanes_, .silu_mul = cf__silu_mul_##lanes_,    \
-        .attend_page = cf__attend_page_##lanes_, .add = cf__add_##rest_, .rope = cf__rope_##rest_,                     \
-        .attend_merge = cf__attend_merge_##rest_, .attend_finish = cf__attend_finish_##rest_,                          \
-        .to_f16 = cf__to_f16_##rest_                                                                                   \
+        .attend_page = cf__attend_page_##lanes_, .tree_sum = cf__tree_sum_##rest_, .add = cf__add_##rest_,             \
+        .rope = cf__rope_##rest_, .attend_merge = cf__attend_merge_##rest_,                                            \
+        .attend_finish = cf__attend_finish_##rest_, .to_f16 = cf__to_f16_##rest_                                       \
     }
-#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_)
-#define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar)
+#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_, false)
+#define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar, false)
 
 /* From the slowest to the best. */
 static const struct cf_kernels tables[] = {
@@ -47,11 +52,11 @@ static const struct cf_kernels tables[] = {
     TABLE_128(sse41),
     TABLE_128(avx),
     TABLE(avx2),
-    TABLE(avx512),
-    TABLE_OF(amx, amx, avx512, avx512, avx512),
+    TABLE_OF(avx512, avx512, avx512, avx512, avx512, true),
+    TABLE_OF(amx, amx, avx512, avx512, avx512, true),
 #elif defined(__aarch64__)
     TABLE_128(neon),
-    TABLE_OF(neon_dot, neon_dot, neon, neon, scalar),
+    TABLE_OF(neon_dot, neon_dot, neon, neon, scalar, false),
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
     TABLE_128(vsx),
 #endif
@@ -153,4 +158,26 @@ const struct cf_kernels *cf_kernels_choose(const char *isa_or_null) {
     for (size_t i = 0; i < n; i++)
         if (strcmp(all[i]->isa, isa) == 0) return all[i];
     return NULL;
+}
+
+void cf__each_chunk(const struct cf_product *p, const struct cf_type *type, cf_product_fn fn) {
+    const char *tile = (const char *)p->tile - type->tile_bytes(p->tile_c0, p->c0);
+    for (uint32_t k = 0; k < p->n_chunks; k++) {
+        struct cf_product one = {.tile = tile + type->tile_bytes(p->tile_c0, p->cut[k]),
+            .tile_c0 = p->tile_c0,
+            .c0 = p->cut[k],
+            .c1 = p->cut[k + 1],
+            .x = p->x,
+            .row0 = p->row0,
+            .n = p->n,
+            .y = p->y + (size_t)k * p->n * CF_TILE};
+        fn(&one);
+    }
+}
+
+void cf_product_run(const struct cf_kernels *k, const struct cf_type *type, const struct cf_product *p) {
+    if (p->n_chunks == 0 || k->by_chunks[type->id])
+        k->product[type->id](p);
+    else
+        cf__each_chunk(p, type, k->product[type->id]);
 }

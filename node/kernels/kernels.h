@@ -38,6 +38,12 @@ struct cf_product {
     const struct cf_rows *x;
     uint32_t row0, n;
     float *y; /* [n][16] */
+
+    /* Several chunks in one walk: y[k][i][lane] is the product of columns [cut[k], cut[k + 1]), none empty, with
+     * cut[0] = c0 and cut[n_chunks] = c1. 0: [c0, c1) is one. Only cf_product_run() takes more than one for any table.
+     */
+    const uint32_t *cut;
+    uint32_t n_chunks;
 };
 typedef void (*cf_product_fn)(const struct cf_product *p);
 
@@ -63,6 +69,7 @@ struct cf_attention_page {
 struct cf_kernels {
     const char *isa;                      /* "scalar", "avx2", ...: what COFFER_ISA says */
     cf_product_fn product[CF_TYPE_LIMIT]; /* by type id; NULL where the type is not supported */
+    bool by_chunks[CF_TYPE_LIMIT];        /* whether that product takes several chunks */
 
     /* Rounds x[n] (n a multiple of 32) to q[n], d[n/32], sum[n/16] as DESIGN.md says: d = absmax/127, q =
      * rint(x * (127/absmax)), absmax < 2^-100 gives zeros. Returns 0, or -1 if x holds a non-finite value. */
@@ -77,6 +84,10 @@ struct cf_kernels {
 
     /* y += x */
     void (*add)(float *y, const float *x, size_t n);
+
+    /* v[0] = the tree over v[0..n-1], vectors of `width` elements that lie `stride` elements apart: n vectors are the
+     * sum of the first floor(n / 2) plus the sum of the rest. The others are destroyed. */
+    void (*tree_sum)(float *v, size_t n, size_t stride, size_t width);
 
     /* Rotates n_dims/2 pairs in place: NORM (neox = false) pairs (2i, 2i+1), NEOX pairs (i, i + n_dims/2):
      * (a*c - b*s, a*s + b*c), two products and one sum each, no fma. cs[2i] = cos, cs[2i+1] = sin. */
@@ -102,9 +113,8 @@ const struct cf_kernels *cf_kernels_choose(const char *isa_or_null);
 /* All tables that can run here, scalar first. Returns how many. */
 size_t cf_kernels_all(const struct cf_kernels *out[8]);
 
-/* Adds a fixed binary tree over v[0..n): halves by floor. width floats each, vector i at v + i * stride. The result
- * lies in v[0] afterwards; the others are destroyed. */
-void cf_tree_sum(float *v, size_t n, size_t stride, size_t width);
+/* Any product with this machine's table `k`, in as many calls as its function wants; p->tile at column c0. */
+void cf_product_run(const struct cf_kernels *k, const struct cf_type *type, const struct cf_product *p);
 
 /* Our own functions: the same bits on every machine (only + - * / sqrt fma). Relative error below 2 ulp in their type.
  */

@@ -52,6 +52,9 @@ static inline const char *cf__float_column(const struct cf_product *p, uint32_t 
     return (const char *)p->tile - ((exact + 63) / 64 * 64 - exact);
 }
 
+/* Chunk after chunk, for a product that knows only one. */
+void cf__each_chunk(const struct cf_product *p, const struct cf_type *type, cf_product_fn fn);
+
 /* Below this an activation block is rounded to zeros. */
 #define CF__TINY 0x1p-100f
 

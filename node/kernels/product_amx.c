@@ -223,6 +223,10 @@ static uint32_t rows_per_group(uint32_t n) {
 }
 
 INLINE void by_passes(const struct cf_product *p, const enum kind kind, cf_product_fn few) {
+    if (p->n < LEAST_ROWS) {
+        few(p);
+        return;
+    }
     const uint32_t passes = (p->n + PASS - 1) / PASS, most = passes ? (p->n + passes - 1) / passes : 0;
     for (uint32_t i0 = 0; i0 < p->n; i0 += most) {
         const uint32_t n = p->n - i0 < most ? p->n - i0 : most;
@@ -240,20 +244,39 @@ INLINE void by_passes(const struct cf_product *p, const enum kind kind, cf_produ
     }
 }
 
+static bool takes_chunks(const struct cf_product *p) {
+    return p->n_chunks == 0 || p->n < LEAST_ROWS; /* few rows: the AVX-512 function walks through all chunks */
+}
+
 void cf__product_q8_0_amx(const struct cf_product *p) {
-    by_passes(p, Q8_0, cf__product_q8_0_avx512);
+    if (takes_chunks(p))
+        by_passes(p, Q8_0, cf__product_q8_0_avx512);
+    else
+        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q8_0), cf__product_q8_0_amx);
 }
 void cf__product_q4_0_amx(const struct cf_product *p) {
-    by_passes(p, Q4_0, cf__product_q4_0_avx512);
+    if (takes_chunks(p))
+        by_passes(p, Q4_0, cf__product_q4_0_avx512);
+    else
+        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q4_0), cf__product_q4_0_amx);
 }
 void cf__product_q4_k_amx(const struct cf_product *p) {
-    by_passes(p, Q4_K, cf__product_q4_k_avx512);
+    if (takes_chunks(p))
+        by_passes(p, Q4_K, cf__product_q4_k_avx512);
+    else
+        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q4_K), cf__product_q4_k_amx);
 }
 void cf__product_q5_k_amx(const struct cf_product *p) {
-    by_passes(p, Q5_K, cf__product_q5_k_avx512);
+    if (takes_chunks(p))
+        by_passes(p, Q5_K, cf__product_q5_k_avx512);
+    else
+        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q5_K), cf__product_q5_k_amx);
 }
 void cf__product_q6_k_amx(const struct cf_product *p) {
-    by_passes(p, Q6_K, cf__product_q6_k_avx512);
+    if (takes_chunks(p))
+        by_passes(p, Q6_K, cf__product_q6_k_avx512);
+    else
+        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q6_K), cf__product_q6_k_amx);
 }
 
 #endif

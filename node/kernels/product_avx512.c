@@ -144,6 +144,9 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
     __asm__("" : "+r"(q.one), "+r"(q.three)); /* else GCC keeps a pointer for each row, most of them in memory */
     _Alignas(64) struct panel panel[ROWS];
     _Alignas(64) float y[ROWS][CF_TILE];
+    const uint32_t whole[] = {p->c0, p->c1};
+    const uint32_t *end = (p->n_chunks ? p->cut : whole) + 1; /* of the chunk at hand */
+    float *out = p->y + (size_t)i0 * CF_TILE;
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < n; i++)
         _mm512_store_ps(y[i], _mm512_setzero_ps());
@@ -158,13 +161,19 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
             for (uint32_t i = 0; i < n; i += 4)
                 q.at[i / 4] += CF_BLOCK;
             cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
+            if (k.column == *end) {
+#pragma GCC unroll 16
+                for (uint32_t i = 0; i < n; i++) {
+                    _mm512_storeu_ps(out + i * CF_TILE, _mm512_load_ps(y[i]));
+                    _mm512_store_ps(y[i], _mm512_setzero_ps());
+                }
+                out += (size_t)p->n * CF_TILE;
+                end++;
+            }
         }
         d += n_blocks;
         sum += 2 * n_blocks;
     }
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < n; i++)
-        _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, _mm512_load_ps(y[i]));
 }
 
 /* Calls `rows(p, i0, count, kind)` with a constant count for up to at_once (at most 16) rows at a time, as even as can

@@ -68,7 +68,14 @@ static void fill_rows(struct data *t) {
 }
 
 static void multiply(struct data *t, cf_product_fn fn, int tile, uint32_t row0, uint32_t n, int to) {
-    struct cf_product p = {t->tiles[tile], 0, 0, COLUMNS, &t->x, row0, n, t->y[to][0]};
+    struct cf_product p = {.tile = t->tiles[tile],
+        .tile_c0 = 0,
+        .c0 = 0,
+        .c1 = COLUMNS,
+        .x = &t->x,
+        .row0 = row0,
+        .n = n,
+        .y = t->y[to][0]};
     fn(&p);
 }
 

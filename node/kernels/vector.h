@@ -16,6 +16,7 @@
 
 #define CF__VECTOR_FUNCTIONS(isa)                                                                                      \
     CF__LANE_FUNCTIONS(isa)                                                                                            \
+    void cf__tree_sum_##isa(float *v, size_t n, size_t stride, size_t width);                                          \
     void cf__add_##isa(float *y, const float *x, size_t n);                                                            \
     void cf__rope_##isa(float *x, const float *cs, size_t n_dims, bool neox);                                          \
     void cf__attend_merge_##isa(                                                                                       \

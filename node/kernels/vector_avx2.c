@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "node/kernels/lanes_avx2.h"
+#include "node/kernels/tree.h"
 
 void cf__rms_norm_avx2(float *y, const float *x, const float *w, size_t n, float eps) {
     __m256 low = _mm256_setzero_ps(), high = _mm256_setzero_ps();
@@ -35,6 +36,10 @@ void cf__silu_mul_avx2(float *y, const float *g, const float *u, size_t n) {
         a = _mm256_div_ps(a, _mm256_add_ps(one, e));
         _mm256_maskstore_ps(y + i, m, _mm256_mul_ps(a, _mm256_maskload_ps(u + i, m)));
     }
+}
+
+void cf__tree_sum_avx2(float *v, size_t n, size_t stride, size_t width) {
+    cf__tree_sum(v, n, stride, width);
 }
 
 void cf__add_avx2(float *y, const float *x, size_t n) {

@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "node/kernels/lanes_avx512.h"
+#include "node/kernels/tree.h"
 
 void cf__rms_norm_avx512(float *y, const float *x, const float *w, size_t n, float eps) {
     __m512 lanes = _mm512_setzero_ps();
@@ -32,6 +33,10 @@ void cf__silu_mul_avx512(float *y, const float *g, const float *u, size_t n) {
         a = _mm512_div_ps(a, _mm512_add_ps(one, e));
         _mm512_mask_storeu_ps(y + i, m, _mm512_mul_ps(a, _mm512_maskz_loadu_ps(m, u + i)));
     }
+}
+
+void cf__tree_sum_avx512(float *v, size_t n, size_t stride, size_t width) {
+    cf__tree_sum(v, n, stride, width);
 }
 
 void cf__add_avx512(float *y, const float *x, size_t n) {

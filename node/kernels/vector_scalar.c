@@ -4,6 +4,7 @@
 
 #include <math.h>
 
+#include "node/kernels/tree.h"
 #include "node/kernels/type.h"
 
 enum { LANES = 16 };
@@ -29,6 +30,10 @@ void cf__rms_norm_scalar(float *y, const float *x, const float *w, size_t n, flo
 void cf__silu_mul_scalar(float *y, const float *g, const float *u, size_t n) {
     for (size_t i = 0; i < n; i++)
         y[i] = g[i] / (1.0f + cf_expf(-g[i])) * u[i];
+}
+
+void cf__tree_sum_scalar(float *v, size_t n, size_t stride, size_t width) {
+    cf__tree_sum(v, n, stride, width);
 }
 
 void cf__add_scalar(float *y, const float *x, size_t n) {

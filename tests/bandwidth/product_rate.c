@@ -60,7 +60,8 @@ static void pack_tile(const struct cf_type *t, uint64_t *seed, char *tile) {
 static void multiply(const struct job *j, const char *tiles, size_t n_tiles, size_t tile_bytes, const struct cf_rows *x,
     uint32_t n, float *y) {
     for (size_t t = 0; t < n_tiles; t++) {
-        struct cf_product p = {tiles + t * tile_bytes, 0, 0, COLUMNS, x, 0, n, y};
+        struct cf_product p = {
+            .tile = tiles + t * tile_bytes, .tile_c0 = 0, .c0 = 0, .c1 = COLUMNS, .x = x, .row0 = 0, .n = n, .y = y};
         j->kernels->product[j->type->id](&p);
     }
 }

@@ -181,7 +181,11 @@ int main(void) {
         vectors(tables[k], x);
         attention(tables[k], x);
     }
-    cf_tree_sum(x, 24, 500, 500);
-    print("-", "tree", "", x, sizeof(float) * 500);
+    static float sums[sizeof x / sizeof x[0]];
+    for (size_t k = 0; k < n_tables; k++) {
+        memcpy(sums, x, sizeof x);
+        tables[k]->tree_sum(sums, 24, 500, 500);
+        print(tables[k]->isa, "tree", "", sums, sizeof(float) * 500);
+    }
     return 0;
 }

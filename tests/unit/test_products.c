@@ -273,6 +273,60 @@ static void check_product(const struct bench *b, uint32_t n_lanes, uint32_t t0, 
     free(got);
 }
 
+/* Chunks [first, last) of the 24 of a row in one run, each compared with the reference. */
+static void check_chunks(const struct bench *b, uint32_t first, uint32_t last, uint32_t n) {
+    const struct cf_type *t = b->type;
+    const struct cf_kernels *all[8];
+    size_t n_tables = all_tables(all);
+    const void *rows[CF_TILE];
+    uint32_t cut[25], n_chunks = last - first;
+    for (uint32_t k = first; k <= last; k++)
+        cut[k - first] = k * (WIDTH / t->cut) / 24 * t->cut;
+    for (uint32_t r = 0; r < CF_TILE; r++)
+        rows[r] = b->file + r * b->row_bytes;
+    uint8_t *tile = aligned_alloc(64, t->tile_bytes(0, WIDTH));
+    t->pack(tile, rows, 0, WIDTH);
+    struct cf_rows x = {.c1 = WIDTH, .q = b->q, .d = b->d, .sum = b->sum, .q_stride = WIDTH};
+    if (!t->quantised) x = (struct cf_rows){.c1 = WIDTH, .f = b->x, .f_stride = WIDTH};
+    size_t floats = (size_t)n_chunks * n * CF_TILE;
+    float *want = malloc(sizeof *want * floats), *got = malloc(sizeof *got * floats);
+    for (size_t i = 0; i < floats; i++) {
+        size_t k = i / CF_TILE / n;
+        want[i] = expected(b, i % CF_TILE, (uint32_t)(i / CF_TILE % n), cut[k], cut[k + 1]);
+    }
+    for (size_t k = 0; k < n_tables; k++) {
+        memset(got, 0xff, sizeof *got * floats);
+        cf_product_run(all[k], t,
+            &(struct cf_product){.tile = tile + t->tile_bytes(0, cut[0]),
+                .c0 = cut[0],
+                .c1 = cut[n_chunks],
+                .x = &x,
+                .n = n,
+                .y = got,
+                .cut = cut,
+                .n_chunks = n_chunks});
+        assert_same(got, want, floats, t->name, all[k]->isa);
+    }
+    free(tile);
+    free(want);
+    free(got);
+}
+
+static void test_chunks(void **state) {
+    (void)state;
+    static const uint32_t rows[] = {1, 2, 5, 7, 16, 17, 48};
+    for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
+        if (!cf_type_by_id(id)) continue;
+        struct bench b = bench_new(id);
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            check_chunks(&b, 0, 24, rows[i]);
+            uint32_t first = below(23);
+            check_chunks(&b, first, first + 1 + below(24 - first), rows[i]);
+        }
+        bench_free(&b);
+    }
+}
+
 static void test_products(void **state) {
     (void)state;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
@@ -374,17 +428,24 @@ static float tree(const float *v, size_t n, size_t stride) {
 
 static void test_tree_sum(void **state) {
     (void)state;
+    const struct cf_kernels *all[8];
+    size_t n_tables = cf_kernels_all(all);
     for (size_t n = 1; n <= 32; n++) {
         size_t width = 1 + below(700), stride = width + below(20);
         float *v = malloc(sizeof(float) * n * stride), *want = malloc(sizeof(float) * width);
+        float *sums = malloc(sizeof(float) * n * stride);
         for (size_t i = 0; i < n * stride; i++)
             v[i] = uniform();
         for (size_t i = 0; i < width; i++)
             want[i] = tree(v + i, n, stride);
-        cf_tree_sum(v, n, stride, width);
-        assert_same(v, want, width, "tree", "sum");
+        for (size_t k = 0; k < n_tables; k++) {
+            memcpy(sums, v, sizeof(float) * n * stride);
+            all[k]->tree_sum(sums, n, stride, width);
+            assert_same(sums, want, width, "tree", all[k]->isa);
+        }
         free(v);
         free(want);
+        free(sums);
     }
 }
 
@@ -413,6 +474,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_products),
         cmocka_unit_test(test_many_rows),
+        cmocka_unit_test(test_chunks),
         cmocka_unit_test(test_missing_rows),
         cmocka_unit_test(test_quantise),
         cmocka_unit_test(test_tree_sum),
