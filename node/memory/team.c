@@ -43,7 +43,7 @@ struct cf_team {
     void (*poll)(void *ctx);
     void *poll_ctx;
     double poll_interval, polled_at, looked_at;
-    bool polled; /* in this job */
+    bool polled;                    /* in this job */
     uint32_t calls, calls_per_look; /* of poll_at_times() since the last look at the clock */
     struct member members[];
 };
