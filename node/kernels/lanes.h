@@ -20,12 +20,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "node/kernels/isa.h"
 #include "node/kernels/tile.h"
-
-#define INLINE static inline __attribute__((always_inline))
-#define NAME__PASTE(function, isa) cf__##function##_##isa
-#define NAME__EXPAND(function, isa) NAME__PASTE(function, isa)
-#define NAME(function) NAME__EXPAND(function, ISA)
 
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
@@ -69,6 +65,9 @@ INLINE f32x4 where(i32x4 mask, f32x4 yes, f32x4 no) {
 /* A NaN in a stays, one in b is passed over. */
 INLINE f32x4 larger(f32x4 a, f32x4 b) {
     return where(b > a, b, a);
+}
+INLINE f32x4 smaller(f32x4 a, f32x4 b) {
+    return where(b < a, b, a);
 }
 
 /* Halves in the low bits of the lanes, where no instruction does it: the bits move to their place, which leaves the

@@ -1,48 +1,70 @@
-/* Lanes of AVX-512 that more than one file needs: a mask, exp, the sum of sixteen. Included only by files that are
- * compiled for it (*avx512*.c).
- */
+/* Sixteen lanes with AVX-512 (F, BW, VL, DQ; lanes_wide.h says what is defined here). */
 #ifndef COFFER_NODE_KERNELS_LANES_AVX512_H
 #define COFFER_NODE_KERNELS_LANES_AVX512_H
 
-#include <immintrin.h>
+#include "node/kernels/lanes_wide.h"
 
-#include "node/kernels/vector.h"
+typedef __m512 floats;
+typedef __mmask16 mask;
+enum { LANES = 16, HALVES_IN_PART = 1 };
 
-#define INLINE static inline __attribute__((always_inline))
-
-/* The first n lanes (all from 16 on). */
-INLINE __mmask16 first_lanes(size_t n) {
-    return (__mmask16)(n >= 16 ? 0xffffu : (1u << n) - 1);
+INLINE mask first_lanes(size_t n) {
+    return (mask)(n >= 16 ? 0xffffu : (1u << n) - 1);
+}
+INLINE floats all_f32(float x) {
+    return _mm512_set1_ps(x);
 }
 
-/* cf_expf in every lane. The operand order of min and max keeps NaN. */
-INLINE __m512 exp_lanes(__m512 x) {
-    x = _mm512_max_ps(_mm512_set1_ps(CF__EXPF_LEAST), x);
-    x = _mm512_min_ps(_mm512_set1_ps(CF__EXPF_MOST), x);
-    __m512 rint = _mm512_set1_ps(CF__EXPF_RINT);
-    __m512 n = _mm512_sub_ps(_mm512_fmadd_ps(x, _mm512_set1_ps(CF__EXPF_LOG2E), rint), rint);
-    __m512 r = _mm512_fnmadd_ps(n, _mm512_set1_ps(CF__EXPF_LN2_HI), x);
-    r = _mm512_fnmadd_ps(n, _mm512_set1_ps(CF__EXPF_LN2_LO), r);
-    __m512 p = _mm512_set1_ps(CF__EXPF_C6);
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(CF__EXPF_C5));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(CF__EXPF_C4));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(CF__EXPF_C3));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(CF__EXPF_C2));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(1.0f));
-    return _mm512_scalef_ps(p, n);
+INLINE floats load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+INLINE void store(float *p, floats v) {
+    _mm512_storeu_ps(p, v);
+}
+INLINE floats load_first(const float *p, mask m) {
+    return _mm512_maskz_loadu_ps(m, p);
+}
+INLINE void store_first(float *p, mask m, floats v) {
+    _mm512_mask_storeu_ps(p, m, v);
+}
+INLINE floats load_f16(const uint16_t *p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+INLINE floats load_first_f16(const uint16_t *p, mask m) {
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(m, p));
 }
 
-INLINE float exp_one(float x) {
-    return _mm512_cvtss_f32(exp_lanes(_mm512_set1_ps(x)));
+INLINE floats fma_f32(floats a, floats b, floats c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+INLINE floats fnma_f32(floats a, floats b, floats c) {
+    return _mm512_fnmadd_ps(a, b, c);
+}
+INLINE floats larger(floats a, floats b) {
+    return _mm512_max_ps(b, a);
+}
+INLINE floats smaller(floats a, floats b) {
+    return _mm512_min_ps(b, a);
+}
+INLINE floats larger_where(mask m, floats a, floats b) {
+    return _mm512_mask_max_ps(a, m, b, a);
+}
+INLINE floats add_where(mask m, floats a, floats b) {
+    return _mm512_mask_add_ps(a, m, a, b);
+}
+INLINE floats unless_equal(floats a, floats b, floats v) {
+    return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ), v);
 }
 
-/* Lanes l and l+8, +4, +2, +1. */
-INLINE float lane_sum(__m512 lanes) {
-    __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps(lanes, 1));
-    __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
-    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+INLINE floats times_power(floats v, floats shifted) {
+    return _mm512_scalef_ps(v, shifted - all_f32(CF__EXPF_RINT));
+}
+
+INLINE float largest_lane(floats v) {
+    return _mm512_reduce_max_ps(v);
+}
+INLINE float lane_sum(const floats v[1]) {
+    return sum_of_eight(_mm256_add_ps(_mm512_castps512_ps256(v[0]), _mm512_extractf32x8_ps(v[0], 1)));
 }
 
 #endif

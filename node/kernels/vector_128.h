@@ -22,25 +22,20 @@ INLINE void store_first(float *p, f32x4 v, size_t n) {
     memcpy(p, &v, n >= 4 ? sizeof v : n * sizeof *p);
 }
 
-/* cf_expf in every lane. */
-INLINE f32x4 exp_lanes(f32x4 x) {
-    const f32x4 least = all_f32(CF__EXPF_LEAST), most = all_f32(CF__EXPF_MOST), rint = all_f32(CF__EXPF_RINT);
-    x = where(least > x, least, x);
-    x = where(most < x, most, x);
-    f32x4 shifted = fma_f32(x, all_f32(CF__EXPF_LOG2E), rint);
-    f32x4 n = shifted - rint;
-    f32x4 r = fma_f32(-n, all_f32(CF__EXPF_LN2_HI), x);
-    r = fma_f32(-n, all_f32(CF__EXPF_LN2_LO), r);
-    f32x4 p = all_f32(CF__EXPF_C6);
-    p = fma_f32(p, r, all_f32(CF__EXPF_C5));
-    p = fma_f32(p, r, all_f32(CF__EXPF_C4));
-    p = fma_f32(p, r, all_f32(CF__EXPF_C3));
-    p = fma_f32(p, r, all_f32(CF__EXPF_C2));
-    p = fma_f32(p, r, all_f32(1.0f));
-    p = fma_f32(p, r, all_f32(1.0f));
-    i32x4 k = (i32x4)shifted - (i32x4)rint, half = k >> 1;
-    return p * (f32x4)((half + 127) << 23) * (f32x4)((k - half + 127) << 23);
+typedef f32x4 floats;
+
+INLINE floats fnma_f32(floats a, floats b, floats c) {
+    return fma_f32(-a, b, c);
 }
+
+/* v * 2^n in two factors, shifted: CF__EXPF_RINT + n. The first product is exact, so that a denormal result is rounded
+ * once. */
+INLINE floats times_power(floats v, floats shifted) {
+    i32x4 k = (i32x4)shifted - (i32x4)all_f32(CF__EXPF_RINT), half = k >> 1;
+    return v * (f32x4)((half + 127) << 23) * (f32x4)((k - half + 127) << 23);
+}
+
+#include "node/kernels/exp_lanes.h"
 
 /* Sixteen lanes in four vectors: l and l+8, +4, +2, +1. */
 INLINE float lane_sum(const f32x4 lane[4]) {
