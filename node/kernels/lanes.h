@@ -20,8 +20,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "node/kernels/isa.h"
-#include "node/kernels/tile.h"
+#include "node/kernels/kind.h"
 
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef int32_t i32x4 __attribute__((vector_size(16)));
@@ -29,8 +28,6 @@ typedef uint32_t u32x4 __attribute__((vector_size(16)));
 typedef uint16_t u16x8 __attribute__((vector_size(16)));
 typedef int8_t i8x16 __attribute__((vector_size(16)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
-
-enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
 
 INLINE f32x4 load_f32(const void *p) {
     f32x4 v;
@@ -72,12 +69,14 @@ INLINE f32x4 smaller(f32x4 a, f32x4 b) {
 
 /* Halves in the low bits of the lanes, where no instruction does it: the bits move to their place, which leaves the
  * exponent 112 too low. A denormal gets the leading one that it lacks, and 2^-14 is taken off again. */
-INLINE f32x4 from_f16_bits(i32x4 h) {
-    i32x4 a = (h & 0x7fff) << 13;
-    i32x4 denormal = a<0x400 << 13, special = a> 0x7bff << 13;
-    i32x4 moved = a + (112 << 23) + (denormal & 1 << 23) + (special & 112 << 23);
-    f32x4 magnitude = (f32x4)moved - (f32x4)(denormal & (i32x4)all_f32(0x1p-14f));
-    return (f32x4)((i32x4)magnitude | (h & 0x8000) << 16);
+INLINE void from_f16_bits(const i32x4 h[2], f32x4 out[2]) {
+    for (int v = 0; v < 2; v++) {
+        i32x4 a = (h[v] & 0x7fff) << 13;
+        i32x4 denormal = a<(0x400 << 13), special = a>(0x7bff << 13);
+        i32x4 moved = a + (112 << 23) + (denormal & 1 << 23) + (special & 112 << 23);
+        f32x4 magnitude = (f32x4)moved - (f32x4)(denormal & (i32x4)all_f32(0x1p-14f));
+        out[v] = (f32x4)((i32x4)magnitude | (h[v] & 0x8000) << 16);
+    }
 }
 
 #endif

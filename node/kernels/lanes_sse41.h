@@ -93,8 +93,7 @@ INLINE void widen_u8(const uint8_t b[16], i32x4 out[4]) {
 INLINE void from_f16(const uint16_t h[8], f32x4 out[2]) {
     i32x4 bits[2];
     widen_u16(h, bits);
-    out[0] = from_f16_bits(bits[0]);
-    out[1] = from_f16_bits(bits[1]);
+    from_f16_bits(bits, out);
 }
 
 /* pmaddubsw adds two products in 16 bits and saturates: weights below 64 are taken as they are stored, of Q8_0 |w|

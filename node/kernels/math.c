@@ -2,8 +2,8 @@
  *
  * libm differs between machines and versions; these do not, because they use only + - * / fma, which IEEE 754 rounds in
  * one way, and integer operations on the bits. The errors, measured by tests/unit/test_math.c, stay below 2 units in
- * the last place. cf_expf is written so that SIMD lanes can repeat it (exp_lanes.h); the double
- * functions serve the set-up of a model and need no speed.
+ * the last place. cf_expf is written so that SIMD lanes can repeat it (exp_lanes.h); the double functions serve the
+ * set-up of a model and need no speed.
  *
  * Doubles of twice the precision are unevaluated sums hi + lo, after T. J. Dekker, "A floating-point technique for
  * extending the available precision", Numer. Math. 18 (1971).

@@ -11,21 +11,6 @@
 
 enum { ROWS = 4, VECTORS = CF_TILE / 4, AHEAD = 2048 /* bytes from a load to its prefetch */ };
 
-struct shape {
-    uint32_t super, head_bytes, block_bytes;
-    uint8_t offset; /* stored weight - offset = weight */
-};
-
-INLINE struct shape shape_of(enum kind kind) {
-    switch (kind) {
-    case Q8_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q8_0), 128};
-    case Q4_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q4), 8};
-    case Q4_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q4), 0};
-    case Q5_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q5_k), 0};
-    default: return (struct shape){256, sizeof(struct cf__head_q6_k), sizeof(struct cf__block_q6_k), 32};
-    }
-}
-
 /* Rows 4v .. 4v + 3 of vector g. */
 INLINE u8x16 load_vector(const void *vectors, int g, int v) {
     return load_u8((const uint8_t *)vectors + 64 * g + 16 * v);
@@ -77,7 +62,7 @@ INLINE void tile_from_f16(const uint16_t h[CF_TILE], f32x4 out[VECTORS]) {
 }
 
 INLINE void scales_of_super(enum kind kind, const uint8_t *head, struct scales *s) {
-    if (kind == Q4_K || kind == Q5_K) {
+    if (has_min(kind)) {
         tile_from_f16(((const struct cf__head_k *)(const void *)head)->d, s->d);
         tile_from_f16(((const struct cf__head_k *)(const void *)head)->dmin, s->dmin);
     }
@@ -118,7 +103,7 @@ INLINE f32x4 add_block(enum kind kind, const u8x16 w[8], const struct scales *s,
     }
     int32_t total = sum[0] + sum[1];
     acc = fma_dot(s->scale[0][v] * scale_x, dot[0] + dot[1] - all_i32(offset * total), acc);
-    if (kind == Q4_K || kind == Q5_K) acc = fma_f32(-s->min[v], all_f32(d * (float)total), acc);
+    if (has_min(kind)) acc = fma_f32(-s->min[v], all_f32(d * (float)total), acc);
     return acc;
 }
 
@@ -184,8 +169,6 @@ void NAME(product_q6_k)(const struct cf_product *p) {
 }
 
 #ifndef QUANTISED_ONLY
-enum float_kind { F32, F16, BF16 };
-
 /* A column of 16 weights. */
 INLINE void load_floats(enum float_kind kind, const char *column, f32x4 w[VECTORS]) {
     if (kind == F16) {

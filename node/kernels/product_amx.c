@@ -93,9 +93,6 @@ struct ahead {
 INLINE uint32_t dots_per_block(enum kind kind) {
     return kind == Q6_K ? 2 : 1;
 }
-INLINE bool has_min(enum kind kind) {
-    return kind == Q4_K || kind == Q5_K;
-}
 
 /* Weights as signed bytes. */
 INLINE __m512i signed_weights(enum kind kind, __m512i w) {

@@ -14,43 +14,10 @@
 
 #include <immintrin.h>
 
+#include "node/kernels/fetch.h"
 #include "node/kernels/product.h"
-#include "node/kernels/tile.h"
-
-#define INLINE static inline __attribute__((always_inline))
 
 enum { ROWS = 16, PANEL = 8, GROUP = 4 };
-/* Bytes from a load to its prefetch into the second and the first cache: see unpack_avx512.h. */
-enum { FAR = 12288, NEAR = 4096 };
-enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
-
-struct shape {
-    uint32_t super, head_bytes, block_bytes;
-};
-
-INLINE struct shape shape_of(enum kind kind) {
-    switch (kind) {
-    case Q8_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q8_0)};
-    case Q4_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q4)};
-    case Q4_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q4)};
-    case Q5_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q5_k)};
-    default: return (struct shape){256, sizeof(struct cf__head_q6_k), sizeof(struct cf__block_q6_k)};
-    }
-}
-
-INLINE void fetch_line(const void *at) {
-    _mm_prefetch((const char *)at + FAR, _MM_HINT_T1);
-    _mm_prefetch((const char *)at + NEAR, _MM_HINT_T0);
-}
-
-/* As many bytes as the walk passes here: the block's, and the head's where the walk enters a super-block. */
-INLINE void fetch_ahead(const struct cf__cursor *k, struct shape shape) {
-    if (k->block == k->head + shape.head_bytes)
-        for (uint32_t at = 0; at < shape.head_bytes; at += 64)
-            fetch_line(k->head + at);
-    for (uint32_t at = 0; at < shape.block_bytes; at += 64)
-        fetch_line(k->block + at);
-}
 
 /* Rows 8 * half .. of vector v. */
 INLINE __m256i load_vector(const void *vectors, int v, int half) {
@@ -108,10 +75,6 @@ INLINE __m256 load_u8(const uint8_t *b, int half) {
 }
 INLINE __m256 load_i8(const int8_t *b, int half) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(b + 8 * half))));
-}
-
-INLINE bool has_min(enum kind kind) {
-    return kind == Q4_K || kind == Q5_K;
 }
 
 INLINE void unpack_scales(enum kind kind, const uint8_t *head, uint32_t column, int half, struct unpacked *to) {
@@ -308,8 +271,6 @@ void cf__product_q6_k_avx2(const struct cf_product *p) {
         case 3: rows(p, i0, 3, kind); break;                                                                           \
         default: rows(p, i0, GROUP, kind); break;                                                                      \
         }
-
-enum float_kind { F32, F16, BF16 };
 
 INLINE __m256 load_floats(enum float_kind kind, const char *column, int half) {
     if (kind == F32) return _mm256_loadu_ps((const float *)(const void *)(column + 32 * half));

@@ -29,10 +29,6 @@ struct panel {
     float sum_x[PANEL]; /* d * sum(q), for types with a minimum */
 };
 
-INLINE bool has_min(enum kind kind) {
-    return kind == Q4_K || kind == Q5_K;
-}
-
 INLINE void prepare(enum kind kind, struct panel *to, const float *d, const int16_t *sum, uint32_t n_blocks) {
     const __mmask16 blocks = (__mmask16)((1u << n_blocks) - 1);
     const __m512 scale = _mm512_maskz_loadu_ps(blocks, d);
@@ -176,6 +172,34 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
     }
 }
 
+INLINE __m512 load_floats(enum float_kind kind, const char *column) {
+    if (kind == F32) return _mm512_loadu_ps(column);
+    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)column);
+    if (kind == F16) return _mm512_cvtph_ps(h);
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum float_kind kind) {
+    const uint32_t bytes = kind == F32 ? 64 : 32, columns = p->c1 - p->c0;
+    const char *tile = cf__float_column(p, bytes / CF_TILE);
+    const float *x = cf__row_f(p, i0);
+    const size_t stride = p->x->f_stride;
+    __m512 acc[ROWS];
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < n; i++)
+        acc[i] = _mm512_setzero_ps();
+    for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
+        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
+        __m512 w = load_floats(kind, tile);
+#pragma GCC unroll 16
+        for (uint32_t i = 0; i < n; i++)
+            acc[i] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[i * stride]), acc[i]);
+    }
+#pragma GCC unroll 16
+    for (uint32_t i = 0; i < n; i++)
+        _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[i]);
+}
+
 /* Calls `rows(p, i0, count, kind)` with a constant count for up to at_once (at most 16) rows at a time, as even as can
  * be. */
 #define BY_ROWS(rows, p, kind, at_once)                                                                                \
@@ -214,36 +238,6 @@ void cf__product_q5_k_avx512(const struct cf_product *p) {
 }
 void cf__product_q6_k_avx512(const struct cf_product *p) {
     BY_ROWS(quantised_rows, p, Q6_K, ROWS)
-}
-
-enum float_kind { F32, F16, BF16 };
-
-INLINE __m512 load_floats(enum float_kind kind, const char *column) {
-    if (kind == F32) return _mm512_loadu_ps(column);
-    __m256i h = _mm256_loadu_si256((const __m256i *)(const void *)column);
-    if (kind == F16) return _mm512_cvtph_ps(h);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
-}
-
-INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum float_kind kind) {
-    const uint32_t bytes = kind == F32 ? 64 : 32, columns = p->c1 - p->c0;
-    const char *tile = cf__float_column(p, bytes / CF_TILE);
-    const float *x = cf__row_f(p, i0);
-    const size_t stride = p->x->f_stride;
-    __m512 acc[ROWS];
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < n; i++)
-        acc[i] = _mm512_setzero_ps();
-    for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
-        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
-        __m512 w = load_floats(kind, tile);
-#pragma GCC unroll 16
-        for (uint32_t i = 0; i < n; i++)
-            acc[i] = _mm512_fmadd_ps(w, _mm512_set1_ps(x[i * stride]), acc[i]);
-    }
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < n; i++)
-        _mm512_storeu_ps(p->y + (size_t)(i0 + i) * CF_TILE, acc[i]);
 }
 
 void cf__product_f32_avx512(const struct cf_product *p) {

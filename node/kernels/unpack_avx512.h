@@ -5,46 +5,7 @@
 #ifndef COFFER_NODE_KERNELS_UNPACK_AVX512_H
 #define COFFER_NODE_KERNELS_UNPACK_AVX512_H
 
-#include <immintrin.h>
-
-#include "node/kernels/tile.h"
-
-#define INLINE static inline __attribute__((always_inline))
-
-enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
-
-struct shape {
-    uint32_t super, head_bytes, block_bytes;
-};
-
-INLINE struct shape shape_of(enum kind kind) {
-    switch (kind) {
-    case Q8_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q8_0)};
-    case Q4_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q4)};
-    case Q4_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q4)};
-    case Q5_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q5_k)};
-    default: return (struct shape){256, sizeof(struct cf__head_q6_k), sizeof(struct cf__block_q6_k)};
-    }
-}
-
-/* Bytes from a load to its prefetch, into the second-level cache and into the first: the hardware's own stream stops at
- * every 4 KiB, and the first level has too few requests in flight to cover the way to memory. */
-enum { FAR = 12288, NEAR = 4096 };
-
-INLINE void fetch_line(const void *at) {
-    _mm_prefetch((const char *)at + FAR, _MM_HINT_T1);
-    _mm_prefetch((const char *)at + NEAR, _MM_HINT_T0);
-}
-
-/* Prefetches as many bytes as the walk passes here: the block's, and the head's where the walk enters a super-block.
- * A line left out would be missed each time, and one in nine costs a tenth of the bandwidth. */
-INLINE void fetch_ahead(const struct cf__cursor *k, struct shape shape) {
-    if (k->block == k->head + shape.head_bytes)
-        for (uint32_t at = 0; at < shape.head_bytes; at += 64)
-            fetch_line(k->head + at);
-    for (uint32_t at = 0; at < shape.block_bytes; at += 64)
-        fetch_line(k->block + at);
-}
+#include "node/kernels/fetch.h"
 
 INLINE void load_nibbles(const cf__vector *low, __m512i w[8]) {
     const __m512i mask = _mm512_set1_epi8(15);
