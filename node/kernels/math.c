@@ -11,33 +11,9 @@
 #include "node/kernels/kernels.h"
 
 #include <math.h>
-#include <string.h>
 
+#include "node/kernels/bits.h"
 #include "node/kernels/vector.h"
-
-static uint32_t bits_of_float(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static float float_of_bits(uint32_t u) {
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
-static uint64_t bits_of_double(double x) {
-    uint64_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
-static double double_of_bits(uint64_t u) {
-    double x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
 
 /* exp(x) = 2^n exp(r), n = rint(x / ln 2), |r| <= ln 2 / 2. */
 float cf_expf(float x) {
@@ -56,10 +32,10 @@ float cf_expf(float x) {
     p = fmaf(p, r, 1.0f);
     p = fmaf(p, r, 1.0f);
     /* Two factors: the first product is exact, so that a denormal result is rounded once, as scalef rounds it. */
-    int32_t k = (int32_t)(bits_of_float(shifted) - bits_of_float(CF__EXPF_RINT));
+    int32_t k = (int32_t)(cf__bits_of_float(shifted) - cf__bits_of_float(CF__EXPF_RINT));
     int32_t half = k >> 1;
-    float first = float_of_bits((uint32_t)(half + 127) << 23);
-    float second = float_of_bits((uint32_t)(k - half + 127) << 23);
+    float first = cf__float_of_bits((uint32_t)(half + 127) << 23);
+    float second = cf__float_of_bits((uint32_t)(k - half + 127) << 23);
     return p * first * second;
 }
 
@@ -109,8 +85,8 @@ static double exp_of(struct twofold x) {
         p = fma(p, r.hi, inverse_factorial[i]);
     p = 1 + (r.hi + fma(r.hi * r.hi, p, r.lo));
     int64_t k = (int64_t)n, half = k >> 1;
-    double first = double_of_bits((uint64_t)(half + 1023) << 52);
-    double second = double_of_bits((uint64_t)(k - half + 1023) << 52);
+    double first = cf__double_of_bits((uint64_t)(half + 1023) << 52);
+    double second = cf__double_of_bits((uint64_t)(k - half + 1023) << 52);
     return p * first * second;
 }
 
@@ -127,9 +103,9 @@ static struct twofold log_of(double x) {
         x *= 0x1p54;
         k = -54;
     }
-    uint64_t u = bits_of_double(x);
+    uint64_t u = cf__bits_of_double(x);
     k += (int64_t)(u >> 52) - 1023;
-    double m = double_of_bits((u & 0xfffffffffffffu) | 0x3ff0000000000000u);
+    double m = cf__double_of_bits((u & 0xfffffffffffffu) | 0x3ff0000000000000u);
     if (m > SQRT2) {
         m *= 0.5;
         k++;
@@ -171,7 +147,7 @@ static bool special_power(double base, double exponent, bool odd, bool integer, 
         *result = size == 1 ? 1 : (size > 1) == (exponent > 0) ? INFINITY : 0;
     } else if (base == 0 || base == INFINITY || base == -INFINITY) {
         double size = (base == 0) == (exponent > 0) ? 0 : INFINITY;
-        bool negative = bits_of_double(base) >> 63 != 0;
+        bool negative = cf__bits_of_double(base) >> 63 != 0;
         *result = negative && odd ? -size : size;
     } else if (base < 0 && !integer) {
         *result = NAN;

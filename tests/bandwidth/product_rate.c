@@ -7,13 +7,14 @@
  * The best of several passes counts. Run it by hand on a quiet machine; node/kernels/README.md says what to expect.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "node/kernels/kernels.h"
+#include "tests/bandwidth/pin.h"
+#include "tests/random.h"
 #include "transport/clock.h"
 
 enum { COLUMNS = 2048, MOST_ROWS = 48, PASSES = 7, HOT_BYTES = 768 << 10 };
@@ -26,16 +27,11 @@ struct job {
     pthread_barrier_t *gate;
     const struct cf_kernels *kernels;
     const struct cf_type *type;
-    int cpu;
+    int number;                     /* of the thread, and of its CPU */
     double sum_rate, stream_rate;   /* bytes/s of this thread */
     double block_seconds[N_COUNTS]; /* per block and row, from cache */
     uint64_t sum;
 };
-
-static uint32_t random32(uint64_t *seed) {
-    *seed = *seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*seed >> 32);
-}
 
 /* One packed tile of random weights with ordinary scales: random floats rounded to the type would need an encoder, so
  * raw blocks are drawn and their f16 scales replaced by small numbers. */
@@ -45,7 +41,7 @@ static void pack_tile(const struct cf_type *t, uint64_t *seed, char *tile) {
     const void *rows[CF_TILE];
     if (!file) abort();
     for (size_t i = 0; i < row_bytes * CF_TILE; i++)
-        file[i] = t->quantised || i % 2 == 0 ? (uint8_t)random32(seed) : 0x3c; /* floats: about 1, or 2^-7 */
+        file[i] = t->quantised || i % 2 == 0 ? (uint8_t)cf_random32(seed) : 0x3c; /* floats: about 1, or 2^-7 */
     for (size_t at = 0; t->quantised && at < row_bytes * CF_TILE; at += t->block_bytes) {
         const uint16_t scale = 0x2000; /* 2^-7 */
         memcpy(file + at + (t->id == CF_TYPE_Q6_K ? 208 : 0), &scale, 2);
@@ -85,11 +81,7 @@ static double meet(struct job *j) {
 
 static void *work(void *arg) {
     struct job *j = arg;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET((size_t)j->cpu, &set);
-    sched_setaffinity(0, sizeof set, &set);
-
+    cf_pin_to_nth_cpu(j->number);
     uint64_t seed = 1;
     size_t tile_bytes = j->type->tile_bytes(0, COLUMNS), n_tiles = stream_bytes / tile_bytes;
     size_t hot = HOT_BYTES / tile_bytes;
@@ -101,7 +93,7 @@ static void *work(void *arg) {
     if (tiles == MAP_FAILED || !x || !y || !q || !d || !sum) abort();
     madvise(tiles, stream_bytes, MADV_HUGEPAGE);
     for (size_t i = 0; i < MOST_ROWS * COLUMNS; i++)
-        x[i] = (float)(int32_t)random32(&seed) * 0x1p-31f;
+        x[i] = (float)(int32_t)cf_random32(&seed) * 0x1p-31f;
     j->kernels->quantise(x, MOST_ROWS * COLUMNS, q, d, sum);
     for (size_t t = 0; t < n_tiles; t++)
         if (t < 8)
@@ -134,19 +126,11 @@ static void *work(void *arg) {
     return NULL;
 }
 
-static int nth_cpu(int n) {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET((size_t)cpu, &set) && n-- == 0) return cpu;
-    return 0;
-}
-
 static void measure(const struct cf_kernels *kernels, const struct cf_type *type, int threads, struct job *jobs) {
     pthread_barrier_t gate;
     pthread_barrier_init(&gate, NULL, (unsigned)threads);
     for (int i = 0; i < threads; i++) {
-        jobs[i] = (struct job){.gate = &gate, .kernels = kernels, .type = type, .cpu = nth_cpu(i)};
+        jobs[i] = (struct job){.gate = &gate, .kernels = kernels, .type = type, .number = i};
         if (pthread_create(&jobs[i].thread, NULL, work, &jobs[i])) abort();
     }
     for (int i = 0; i < threads; i++)

@@ -6,13 +6,13 @@
  * `coffer bench`.
  */
 #include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
+#include "tests/bandwidth/pin.h"
 #include "transport/clock.h"
 
 enum { PASSES = 5, WAYS = 9, MOST_STREAMS = 4 };
@@ -24,8 +24,8 @@ struct share {
     pthread_t thread;
     pthread_barrier_t *gate;
     line *lines;
-    size_t n; /* a multiple of 4 * MOST_STREAMS */
-    int cpu;
+    size_t n;   /* a multiple of 4 * MOST_STREAMS */
+    int number; /* of the thread, and of its CPU */
     uint64_t sum;
     double seconds[WAYS][PASSES];
 };
@@ -63,10 +63,7 @@ static uint64_t add_up_way(int way, const line *p, size_t n) {
 
 static void *work(void *arg) {
     struct share *s = arg;
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET((size_t)s->cpu, &set);
-    sched_setaffinity(0, sizeof set, &set);
+    cf_pin_to_nth_cpu(s->number);
     memset(s->lines, 1, s->n * sizeof *s->lines);
     for (int i = 0; i < PASSES * WAYS; i++) {
         pthread_barrier_wait(s->gate);
@@ -76,15 +73,6 @@ static void *work(void *arg) {
         s->seconds[i % WAYS][i / WAYS] = cf_now() - start;
     }
     return NULL;
-}
-
-/* The nth CPU that this process may use. */
-static int nth_cpu(int n) {
-    cpu_set_t set;
-    sched_getaffinity(0, sizeof set, &set);
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
-        if (CPU_ISSET((size_t)cpu, &set) && n-- == 0) return cpu;
-    return 0;
 }
 
 int main(int argc, char **argv) {
@@ -100,7 +88,7 @@ int main(int argc, char **argv) {
     size_t unit = 4 * MOST_STREAMS, each = bytes / sizeof(line) / (size_t)threads / unit * unit;
     for (int i = 0; i < threads; i++) {
         line *lines = (line *)(void *)buf + (size_t)i * each;
-        shares[i] = (struct share){.gate = &gate, .lines = lines, .n = each, .cpu = nth_cpu(i)};
+        shares[i] = (struct share){.gate = &gate, .lines = lines, .n = each, .number = i};
         if (pthread_create(&shares[i].thread, NULL, work, &shares[i])) return 1;
     }
     uint64_t sum = 0;

@@ -11,14 +11,14 @@
 
 #include "node/kernels/kernels.h"
 #include "node/kernels/rope.h"
+#include "tests/random.h"
 
 enum { WIDTH = 768, ROWS = 11, N_MATH = 20000, PAGE = 64, D = 96 };
 
 static uint64_t seed = 1;
 
 static uint32_t random32(void) {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 32);
+    return cf_random32(&seed);
 }
 
 static float uniform(void) { /* within [-1, 1) */

@@ -15,6 +15,7 @@
 
 #include "coordinator/decode/job.h"
 #include "coordinator/decode/split.h"
+#include "tests/random.h"
 
 enum { N_CTX = 3072, N_SEQS = 6, N_ROWS = 512, N_WANT = 64, GENERATED = 33 };
 
@@ -40,8 +41,7 @@ struct rows {
 };
 
 static uint32_t draw(struct test *t, uint32_t below) {
-    t->random = t->random * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(t->random >> 33) % below;
+    return cf_random_below(&t->random, below);
 }
 
 static void add_row(struct rows *r, uint32_t sequence, uint32_t position, uint32_t token, bool want) {

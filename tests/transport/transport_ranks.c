@@ -11,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tests/random.h"
+
 /* ---- storm: random messages between all pairs ---- */
 
 enum { PATTERN = 4 << 20, MESSAGES = 400, RANKS_MOST = 16 };
@@ -27,11 +29,6 @@ struct storm {
     long refused, pieces;
 };
 
-static uint32_t draw(uint64_t *state, uint32_t below) {
-    *state = *state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(*state >> 33) % below;
-}
-
 static void complain(const struct storm *s, int from, const char *what) {
     fprintf(stderr, "rank %d from %d: %s\n", s->t->rank, from, what);
     _exit(9);
@@ -42,7 +39,7 @@ static int on_storm(
     struct storm *s = ctx;
     (void)e;
     if (s->finished[from]) return 1; // it is in its next storm already
-    if (draw(&s->random, 4) == 0) {
+    if (cf_random_below(&s->random, 4) == 0) {
         s->refused++;
         return 1;
     }
@@ -78,19 +75,20 @@ static int on_storm(
 }
 
 static uint32_t draw_size(uint64_t *random) {
-    switch (draw(random, 8)) {
+    switch (cf_random_below(random, 8)) {
     case 0: return 0;
-    case 1: return draw(random, 64);
-    case 2: return CF_SMALL - 200 + draw(random, 400);
-    case 3: return CF_PIECE - 5 + draw(random, 10);
-    case 4: return draw(random, 20) == 0 ? draw(random, PATTERN) : draw(random, 100000);
-    default: return draw(random, 16384);
+    case 1: return cf_random_below(random, 64);
+    case 2: return CF_SMALL - 200 + cf_random_below(random, 400);
+    case 3: return CF_PIECE - 5 + cf_random_below(random, 10);
+    case 4:
+        return cf_random_below(random, 20) == 0 ? cf_random_below(random, PATTERN) : cf_random_below(random, 100000);
+    default: return cf_random_below(random, 16384);
     }
 }
 
 static void post_batch(struct storm *s, int to, struct cf_error *e) {
     static const uint32_t rows_most = 4000;
-    uint32_t rows = draw(&s->random, rows_most), *list = calloc(rows_most * 3, sizeof *list);
+    uint32_t rows = cf_random_below(&s->random, rows_most), *list = calloc(rows_most * 3, sizeof *list);
     Cf__Batch batch = CF__BATCH__INIT;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     batch.id = s->sent[to];
@@ -114,20 +112,20 @@ static int storm(struct cf_transport *t, struct cf_error *e) {
         uint64_t random = (uint64_t)r + 1;
         s.pattern[r] = malloc(PATTERN * 2);
         for (size_t i = 0; i < PATTERN * 2; i++)
-            s.pattern[r][i] = (unsigned char)draw(&random, 256);
+            s.pattern[r][i] = (unsigned char)cf_random_below(&random, 256);
     }
     cf_transport_on_message(t, on_storm, &s);
     int pending = 0;
     for (int i = 0; i < MESSAGES; i++) {
-        int to = (int)draw(&s.random, (uint32_t)t->size);
-        if (draw(&s.random, 10) == 0) {
+        int to = (int)cf_random_below(&s.random, (uint32_t)t->size);
+        if (cf_random_below(&s.random, 10) == 0) {
             post_batch(&s, to, e);
         } else {
             Cf__Activation activation = CF__ACTIVATION__INIT;
             Cf__Envelope env = CF__ENVELOPE__INIT;
             activation.batch = s.sent[to];
             activation.columns = draw_size(&s.random);
-            activation.rows = draw(&s.random, PATTERN / 16) * 16;
+            activation.rows = cf_random_below(&s.random, PATTERN / 16) * 16;
             env.body_case = CF__ENVELOPE__BODY_ACTIVATION;
             env.activation = &activation;
             if (cf_post(t, to, &env, s.pattern[t->rank] + activation.rows, activation.columns, &pending, e))
@@ -136,7 +134,7 @@ static int storm(struct cf_transport *t, struct cf_error *e) {
         s.sent[to]++;
         for (int r = 0; r < t->size; r++)
             if (t->peers[r].unacked > CF_CREDITS || t->peers[r].owed > CF_CREDITS) complain(&s, r, "too many messages");
-        if (draw(&s.random, 3) == 0 && cf_progress(t, e) < 0) complain(&s, -1, e->text);
+        if (cf_random_below(&s.random, 3) == 0 && cf_progress(t, e) < 0) complain(&s, -1, e->text);
     }
     for (int r = 0; r < t->size; r++) {
         Cf__Progress progress = CF__PROGRESS__INIT;

@@ -13,16 +13,15 @@
 #include "node/kernels/type.h"
 #include "node/quant/encode.h"
 #include "node/quant/mix.h"
+#include "tests/random.h"
 
 enum { N = 64 * 256 };
 
 /* Nearly normal, spread 1: twelve uniform numbers less six. */
 static float normal(uint64_t *state) {
     float sum = -6;
-    for (int i = 0; i < 12; i++) {
-        *state = *state * 6364136223846793005u + 1442695040888963407u;
-        sum += (float)(*state >> 40) * 0x1p-24f;
-    }
+    for (int i = 0; i < 12; i++)
+        sum += (float)(cf_random(state) >> 40) * 0x1p-24f;
     return sum;
 }
 

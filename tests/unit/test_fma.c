@@ -10,28 +10,16 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "node/kernels/bits.h"
 #include "node/kernels/kernels.h"
+#include "tests/random.h"
 
 enum { ROWS = 4 };
 
 static uint64_t random_state = 88172645463325252u;
 
 static uint32_t next(void) {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
-}
-
-static float of_bits(uint32_t u) {
-    float f;
-    memcpy(&f, &u, sizeof f);
-    return f;
-}
-static uint32_t bits_of(float f) {
-    uint32_t u;
-    memcpy(&u, &f, sizeof u);
-    return u;
+    return (uint32_t)(cf_xorshift(&random_state) >> 32);
 }
 
 /* Sixteen triples a * b + c; c as the product w0 * x0, which the caller makes exact or lets underflow. */
@@ -53,7 +41,9 @@ static void check(const struct sums *s) {
         all[t]->product[CF_TYPE_F32](&(struct cf_product){.tile = s->w, .c1 = 2, .x = &x, .n = ROWS, .y = got[0]});
         for (int i = 0; i < ROWS; i++) {
             for (int l = 0; l < CF_TILE; l++) {
-                if (bits_of(got[i][l]) == bits_of(want[i][l]) || (isnan(got[i][l]) && isnan(want[i][l]))) continue;
+                if (cf__bits_of_float(got[i][l]) == cf__bits_of_float(want[i][l]) ||
+                    (isnan(got[i][l]) && isnan(want[i][l])))
+                    continue;
                 fail_msg("%s: %a * %a + (%a * %a) is %a, not %a", all[t]->isa, (double)s->w[1][l], (double)s->x[i][1],
                     (double)s->w[0][l], (double)s->x[i][0], (double)got[i][l], (double)want[i][l]);
             }
@@ -73,7 +63,7 @@ static float any_float(void) {
     case 5: u = (u & 0x80000000u) | (0x7f7fffffu - next() % 4); break;
     case 6: u = (u & 0x80000000u) | (0x00800000u + next() % 8 - 4); break;
     }
-    return of_bits(u);
+    return cf__float_of_bits(u);
 }
 
 static void any_bits(void **state) {
@@ -105,8 +95,8 @@ static void beside_the_middle(void **state) {
             s.x[i][0] = 1, s.x[i][1] = near_one() * 0x1p-24f;
         for (int l = 0; l < CF_TILE; l++) {
             uint32_t sign = next() & 0x80000000u;
-            s.w[0][l] = ldexpf(of_bits((127u << 23 | (next() & 0x7fffff)) ^ sign), size);
-            if (least) s.w[0][l] = of_bits((0x00800000u + next() % 16 - 8) ^ sign);
+            s.w[0][l] = ldexpf(cf__float_of_bits((127u << 23 | (next() & 0x7fffff)) ^ sign), size);
+            if (least) s.w[0][l] = cf__float_of_bits((0x00800000u + next() % 16 - 8) ^ sign);
             s.w[1][l] = ldexpf(next() % 2 ? near_one() : -near_one(), size);
         }
         check(&s);
@@ -148,13 +138,13 @@ static void below_the_normal_floats(void **state) {
         struct sums s;
         for (int i = 0; i < ROWS; i++) {
             s.x[i][0] = next() % 2 ? 1.0f : 0x1p-149f;
-            s.x[i][1] =
-                of_bits((127u - 126 + next() % 130) << 23 | (next() & 0x7fffff & (next() % 2 ? ~0u : 0x700000u)));
+            s.x[i][1] = cf__float_of_bits(
+                (127u - 126 + next() % 130) << 23 | (next() & 0x7fffff & (next() % 2 ? ~0u : 0x700000u)));
         }
         for (int l = 0; l < CF_TILE; l++) {
-            s.w[0][l] =
-                of_bits((next() & 0x80000000u) | (next() % 2 ? next() % 0x01000000u : 0x007ffffeu + next() % 4));
-            s.w[1][l] = of_bits(
+            s.w[0][l] = cf__float_of_bits(
+                (next() & 0x80000000u) | (next() % 2 ? next() % 0x01000000u : 0x007ffffeu + next() % 4));
+            s.w[1][l] = cf__float_of_bits(
                 (next() & 0x80000000u) | (next() % 60) << 23 | (next() & 0x7fffff & (next() % 2 ? ~0u : 0x700000u)));
             if (next() % 3 == 0) s.w[1][l] = ldexpf(next() % 2 ? 1.0f : -1.0f, -(int)(next() % 150));
         }

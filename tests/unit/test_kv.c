@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "small_model.h"
+#include "tests/random.h"
 
 enum { SEQS = 3, CTX = 200 }; /* 4 pages a sequence */
 
@@ -83,7 +84,7 @@ static void pages_come_and_go(void **state) {
     pages_are_sound(kv);
     uint64_t random = 3;
     for (int i = 0; i < 5000; i++) {
-        random = random * 6364136223846793005u + 1442695040888963407u;
+        cf_random(&random);
         uint32_t s = (uint32_t)(random >> 40) % SEQS, p = (uint32_t)(random >> 50) % CTX;
         if (random >> 63)
             cf_kv_truncate(kv, s, p);

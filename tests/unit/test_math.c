@@ -13,35 +13,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/kernels/bits.h"
 #include "node/kernels/kernels.h"
+#include "tests/random.h"
 
 static uint32_t thin(void) {
     const char *n = getenv("COFFER_TEST_THIN");
     return n && atoi(n) > 1 ? (uint32_t)atoi(n) : 1;
 }
 
-static uint64_t next(uint64_t *state) {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return *state;
-}
-
 /* Uniform within [low, high]. */
 static double within(uint64_t *state, double low, double high) {
-    return low + (high - low) * ((double)(next(state) >> 11) * 0x1p-53);
-}
-
-static float float_of(uint32_t u) {
-    float x;
-    memcpy(&x, &u, sizeof x);
-    return x;
-}
-
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
+    return low + (high - low) * ((double)(cf_xorshift(state) >> 11) * 0x1p-53);
 }
 
 /* Errors in units in the last place of the exact value; denormals have the unit of the least normal. */
@@ -77,7 +60,7 @@ static void expf_is_precise(void **state) {
     (void)state;
     double worst = 0;
     for (uint64_t u = 0; u < 0x100000000u; u += (uint64_t)997 * thin()) { /* every 997th float there is */
-        float x = float_of((uint32_t)u);
+        float x = cf__float_of_bits((uint32_t)u);
         worst = fmax(worst, ulps_float(cf_expf(x), exp((double)x)));
     }
     for (uint32_t i = 0; i < 2000000; i += thin()) {
@@ -91,8 +74,9 @@ static void expf_has_its_limits(void **state) {
     (void)state;
     assert_true(cf_expf(0) == 1 && cf_expf(-0.0f) == 1);
     assert_true(cf_expf(INFINITY) == INFINITY && cf_expf(89) == INFINITY && cf_expf(FLT_MAX) == INFINITY);
-    assert_true(bits_of(cf_expf(-INFINITY)) == 0 && bits_of(cf_expf(-104)) == 0 && bits_of(cf_expf(-FLT_MAX)) == 0);
-    assert_true(bits_of(cf_expf(-103.9f)) == 1); /* the least denormal */
+    assert_true(cf__bits_of_float(cf_expf(-INFINITY)) == 0 && cf__bits_of_float(cf_expf(-104)) == 0 &&
+                cf__bits_of_float(cf_expf(-FLT_MAX)) == 0);
+    assert_true(cf__bits_of_float(cf_expf(-103.9f)) == 1); /* the least denormal */
     assert_true(cf_expf(88.72f) < FLT_MAX);
     assert_true(isnan(cf_expf(NAN)) && isnan(cf_expf(-NAN)));
 }
@@ -101,12 +85,12 @@ static void tanhf_is_precise(void **state) {
     (void)state;
     double worst = 0;
     for (uint64_t u = 0; u < 0x100000000u; u += (uint64_t)1999 * thin()) {
-        float x = float_of((uint32_t)u);
+        float x = cf__float_of_bits((uint32_t)u);
         worst = fmax(worst, ulps_float(cf_tanhf(x), tanh((double)x)));
     }
     check("cf_tanhf", worst, 1);
     assert_true(cf_tanhf(INFINITY) == 1 && cf_tanhf(-INFINITY) == -1);
-    assert_true(bits_of(cf_tanhf(-0.0f)) == 0x80000000 && bits_of(cf_tanhf(0)) == 0);
+    assert_true(cf__bits_of_float(cf_tanhf(-0.0f)) == 0x80000000 && cf__bits_of_float(cf_tanhf(0)) == 0);
 }
 
 static void exp_is_precise(void **state) {
@@ -128,9 +112,7 @@ static void log_is_precise(void **state) {
     uint64_t random = 2;
     double worst = 0;
     for (uint32_t i = 0; i < 400000 / thin(); i++) {
-        uint64_t u = next(&random) >> 1;
-        double x;
-        memcpy(&x, &u, sizeof x);
+        double x = cf__double_of_bits(cf_xorshift(&random) >> 1);
         if (i % 4 == 0) x = within(&random, 0.5, 2);
         if (i % 4 == 1) x = 1 + within(&random, -0x1p-20, 0x1p-20);
         if (i % 4 == 2) x = within(&random, 0, 0x1p-1022);

@@ -15,6 +15,7 @@
 
 #include "node/kernels/kernels.h"
 #include "node/kernels/product.h"
+#include "tests/random.h"
 #include "tests/unit/amx_emulator.h"
 
 enum { WIDTH = 1280, MAX_ROWS = 144 };
@@ -42,8 +43,7 @@ static size_t all_tables(const struct cf_kernels *out[8]) {
 static uint64_t seed = 7;
 
 static uint32_t random32(void) {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 32);
+    return cf_random32(&seed);
 }
 static uint32_t below(uint32_t n) {
     return random32() % n;

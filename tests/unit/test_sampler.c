@@ -12,6 +12,7 @@
 
 #include "coordinator/decode/sampler.h"
 #include "coordinator/decode/select.h"
+#include "tests/random.h"
 
 enum { DRAWS = 20000 };
 
@@ -199,10 +200,8 @@ static void test_select(void **state) {
     static float x[5000];
     static struct cf_candidate heap[5000];
     uint64_t r = 1;
-    for (int i = 0; i < 5000; i++) {
-        r = r * 6364136223846793005u + 1442695040888963407u;
-        x[i] = (float)(r >> 54); /* many ties */
-    }
+    for (int i = 0; i < 5000; i++)
+        x[i] = (float)(cf_random(&r) >> 54); /* many ties */
     for (uint32_t k = 1; k <= 5000; k = k * 3 + 1) {
         cf_select(x, 5000, heap, k);
         struct cf_candidate last = {INFINITY, 0};

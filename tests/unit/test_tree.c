@@ -11,13 +11,13 @@
 #include <cmocka.h>
 
 #include "node/kernels/kernels.h"
+#include "tests/random.h"
 
 enum { WIDTH = 5 };
 
 static uint64_t random_state = 1;
 static uint32_t draw(uint32_t below) {
-    random_state = random_state * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(random_state >> 33) % below;
+    return cf_random_below(&random_state, below);
 }
 
 /* Wild magnitudes: 2^-40 .. 2^40, so that any other order of addition shows. */

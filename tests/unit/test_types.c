@@ -10,25 +10,14 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "node/kernels/bits.h"
 #include "node/kernels/type.h"
+#include "tests/random.h"
 
 static uint64_t seed = 1;
 
 static uint32_t random32(void) {
-    seed = seed * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)(seed >> 32);
-}
-
-static uint32_t bits_of(float f) {
-    uint32_t u;
-    memcpy(&u, &f, 4);
-    return u;
-}
-
-static float float_of(uint32_t u) {
-    float f;
-    memcpy(&f, &u, 4);
-    return f;
+    return cf_random32(&seed);
 }
 
 static void put16(uint8_t *p, uint16_t v) {
@@ -70,7 +59,7 @@ static void test_f16_to_f32(void **state) {
         uint16_t bits = (uint16_t)h;
         _Float16 half;
         memcpy(&half, &bits, 2);
-        assert_int_equal(bits_of(cf_f16_to_f32(bits)), bits_of((float)half));
+        assert_int_equal(cf__bits_of_float(cf_f16_to_f32(bits)), cf__bits_of_float((float)half));
     }
 }
 
@@ -85,16 +74,17 @@ static void test_f32_to_f16_by_compiler(void **state) {
     (void)state;
     /* Each half, the middle to its neighbour, and the floats beside both. */
     for (uint32_t h = 0; h < 0x10000; h++) {
-        uint32_t at = bits_of(cf_f16_to_f32((uint16_t)h)), next = bits_of(cf_f16_to_f32((uint16_t)(h ^ 1)));
+        uint32_t at = cf__bits_of_float(cf_f16_to_f32((uint16_t)h)),
+                 next = cf__bits_of_float(cf_f16_to_f32((uint16_t)(h ^ 1)));
         uint32_t places[2] = {at, at / 2 + next / 2};
         for (int i = 0; i < 2; i++)
             for (uint32_t step = 0; step < 3; step++) {
-                float f = float_of(places[i] + step - 1);
+                float f = cf__float_of_bits(places[i] + step - 1);
                 if (!isnan(f)) assert_int_equal(cf_f32_to_f16(f), f16_by_compiler(f));
             }
     }
     for (int i = 0; i < 2000000; i++) {
-        float f = float_of(random32());
+        float f = cf__float_of_bits(random32());
         if (!isnan(f)) assert_int_equal(cf_f32_to_f16(f), f16_by_compiler(f));
     }
 }
@@ -130,11 +120,11 @@ static void test_bf16(void **state) {
         float f = cf_bf16_to_f32((uint16_t)h);
         if (!isnan(f)) assert_int_equal(cf_f32_to_bf16(f), h);
     }
-    assert_int_equal(cf_f32_to_bf16(float_of(0x3f808000)), 0x3f80); /* halfway: to even */
-    assert_int_equal(cf_f32_to_bf16(float_of(0x3f818000)), 0x3f82);
-    assert_int_equal(cf_f32_to_bf16(float_of(0x3f808001)), 0x3f81);
-    assert_int_equal(cf_f32_to_bf16(float_of(0x7f7fffff)), 0x7f80);
-    assert_true(isnan(cf_bf16_to_f32(cf_f32_to_bf16(float_of(0x7f800001)))));
+    assert_int_equal(cf_f32_to_bf16(cf__float_of_bits(0x3f808000)), 0x3f80); /* halfway: to even */
+    assert_int_equal(cf_f32_to_bf16(cf__float_of_bits(0x3f818000)), 0x3f82);
+    assert_int_equal(cf_f32_to_bf16(cf__float_of_bits(0x3f808001)), 0x3f81);
+    assert_int_equal(cf_f32_to_bf16(cf__float_of_bits(0x7f7fffff)), 0x7f80);
+    assert_true(isnan(cf_bf16_to_f32(cf_f32_to_bf16(cf__float_of_bits(0x7f800001)))));
 }
 
 static void test_decode_floats(void **state) {
@@ -148,7 +138,7 @@ static void test_decode_floats(void **state) {
     assert_true(out[0] == 1 && out[1] == 0x1p-24f && out[2] == -5);
     const uint16_t bf16[3] = {0x3f80, 0xc0a0, 0x0001};
     cf_type_by_id(CF_TYPE_BF16)->decode(bf16, out, 3);
-    assert_true(out[0] == 1 && out[1] == -5 && out[2] == float_of(0x10000));
+    assert_true(out[0] == 1 && out[1] == -5 && out[2] == cf__float_of_bits(0x10000));
 }
 
 static void test_decode_q8_0(void **state) {
@@ -283,7 +273,7 @@ static void check_pack(const struct cf_type *t, const uint8_t *file, size_t row_
         t->unpack_row(tile, r, c0, c1, got);
         for (uint32_t c = c0; c < c1; c++) {
             if (r < n)
-                assert_int_equal(bits_of(got[c - c0]), bits_of(want[c]));
+                assert_int_equal(cf__bits_of_float(got[c - c0]), cf__bits_of_float(want[c]));
             else
                 assert_true(got[c - c0] == 0);
         }

@@ -11,7 +11,9 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "node/kernels/bits.h"
 #include "node/kernels/vector.h"
+#include "tests/random.h"
 
 struct table {
     const char *isa;
@@ -43,10 +45,7 @@ enum { MOST = 16384 };
 static uint64_t random_state = 88172645463325252u;
 
 static uint32_t next(void) {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return (uint32_t)(random_state >> 32);
+    return (uint32_t)(cf_xorshift(&random_state) >> 32);
 }
 
 /* -scale .. scale */
@@ -60,15 +59,9 @@ static void fill_f16(uint16_t *x, size_t n, float scale) {
         x[i] = cf_f32_to_f16(((float)next() * 0x1p-31f - 1.0f) * scale);
 }
 
-static uint32_t bits_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    return u;
-}
-
 static void same_bits(const char *isa, const float *got, const float *want, size_t n, size_t size) {
     for (size_t i = 0; i < n; i++) {
-        if (bits_of(got[i]) == bits_of(want[i]) || (isnan(got[i]) && isnan(want[i]))) continue;
+        if (cf__bits_of_float(got[i]) == cf__bits_of_float(want[i]) || (isnan(got[i]) && isnan(want[i]))) continue;
         fail_msg("%s, size %zu: element %zu is %a, not %a", isa, size, i, (double)got[i], (double)want[i]);
     }
 }
@@ -132,7 +125,7 @@ static void silu_mul_equals_scalar(void **state) {
         cf__silu_mul_scalar(want, g, u, n);
         for (size_t i = 0; i < n; i++)
             assert_true(!isfinite(g[i]) || !isfinite(want[i]) ||
-                        bits_of(want[i]) == bits_of(g[i] / (1 + cf_expf(-g[i])) * u[i]));
+                        cf__bits_of_float(want[i]) == cf__bits_of_float(g[i] / (1 + cf_expf(-g[i])) * u[i]));
         for (size_t t = 1; t < TABLES; t++) {
             if (!tables[t].runs) continue;
             memcpy(got, g, n * sizeof *g);

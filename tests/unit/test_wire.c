@@ -8,6 +8,8 @@
 
 #include <cmocka.h>
 
+#include "tests/random.h"
+
 enum { SCRATCH = 64 * 1024 };
 
 static unsigned char memory[SCRATCH + 16];
@@ -178,7 +180,7 @@ static void garbage_never_harms(void **state) {
     for (int i = 0; i < 20000; i++) {
         memcpy(mutant, seed, n);
         for (int k = 0; k < 4; k++) {
-            random = random * 6364136223846793005u + 1442695040888963407u;
+            cf_random(&random);
             mutant[(random >> 33) % n] = (unsigned char)(random >> 20);
         }
         struct cf_scratch s;
