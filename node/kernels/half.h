@@ -1,5 +1,5 @@
 /* What F16 and BF16 share: a tile is [column][16 rows] of 16 bit words, its length rounded up to 64 bytes. Private to
- * type_f16.c and type_bf16.c.
+ * type_f16.c and type_bf16.c, which say only how a word becomes a float.
  */
 #ifndef COFFER_NODE_KERNELS_HALF_H
 #define COFFER_NODE_KERNELS_HALF_H
@@ -33,5 +33,29 @@ static inline uint16_t cf__half_at(const void *tile, uint32_t column, uint32_t l
     memcpy(&w, (const char *)tile + (size_t)column * 32 + lane * 2, 2);
     return w;
 }
+
+/* All of such a type; to_f32: a word as a float. */
+#define CF__HALF_TYPE(lower, upper, to_f32)                                                                            \
+    static void decode(const void *src, float *dst, size_t n) {                                                        \
+        for (size_t i = 0; i < n; i++) {                                                                               \
+            uint16_t w;                                                                                                \
+            memcpy(&w, (const char *)src + i * 2, 2);                                                                  \
+            dst[i] = to_f32(w);                                                                                        \
+        }                                                                                                              \
+    }                                                                                                                  \
+    static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {                    \
+        for (uint32_t c = 0; c < c1 - c0; c++)                                                                         \
+            dst[c] = to_f32(cf__half_at(tile, c, lane));                                                               \
+    }                                                                                                                  \
+    extern const struct cf_type cf__type_##lower;                                                                      \
+    const struct cf_type cf__type_##lower = {.name = #upper,                                                           \
+        .id = CF_TYPE_##upper,                                                                                         \
+        .block = 1,                                                                                                    \
+        .block_bytes = 2,                                                                                              \
+        .cut = 1,                                                                                                      \
+        .decode = decode,                                                                                              \
+        .tile_bytes = cf__half_tile_bytes,                                                                             \
+        .pack = cf__half_pack,                                                                                         \
+        .unpack_row = unpack_row};
 
 #endif

@@ -71,6 +71,19 @@ static inline void cf__put_bytes(uint8_t to[4][CF_TILE], const uint32_t from[CF_
             to[i][r] = (uint8_t)(from[r] >> 8 * i);
 }
 
+/* Nibbles of sub-blocks [first, last) of Q4_K or Q5_K, which lie from byte `at` of a file block on: 32 bytes for two
+ * sub-blocks. blocks: where `first` is packed, each of block_bytes, with the nibbles before all else. */
+static inline void cf__pack_nibbles_k(
+    void *blocks, size_t block_bytes, const uint8_t *const from[CF_TILE], uint32_t at, uint32_t first, uint32_t last) {
+    uint8_t *to = blocks;
+    for (uint32_t s = first / 2 * 2; s < last; s += 2) {
+        cf__rows low, high;
+        cf__take_nibbles(low, high, from, at + s / 2 * 32);
+        if (s >= first) cf__put_groups((void *)(to + (s - first) * block_bytes), low);
+        if (s + 1 < last) cf__put_groups((void *)(to + (s + 1 - first) * block_bytes), high);
+    }
+}
+
 /* Exchanges the bits of a under mask << shift with the bits of b under mask. */
 static inline void cf__exchange_bits(uint32_t a[CF_TILE], uint32_t b[CF_TILE], uint32_t shift, uint32_t mask) {
 #pragma GCC unroll 1
@@ -105,5 +118,26 @@ static inline void cf__pack_head_k(struct cf__head_k *head, const uint8_t *const
     cf__put_bytes(head->min, out[2]);
     cf__put_bytes(head->min + 4, out[3]);
 }
+
+/* The rest of a file type_NAME.c of a quantised type, which has a layout, decode, pack, COLUMNS and BYTES of its own.
+ */
+#define CF__QUANTISED_TYPE(lower, upper)                                                                               \
+    static size_t tile_bytes(uint32_t c0, uint32_t c1) {                                                               \
+        return cf__tile_bytes(&cf__layout_##lower, c0, c1);                                                            \
+    }                                                                                                                  \
+    static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {                    \
+        cf__unpack_row(&cf__layout_##lower, tile, lane, c0, c1, dst);                                                  \
+    }                                                                                                                  \
+    extern const struct cf_type cf__type_##lower;                                                                      \
+    const struct cf_type cf__type_##lower = {.name = #upper,                                                           \
+        .id = CF_TYPE_##upper,                                                                                         \
+        .block = COLUMNS,                                                                                              \
+        .block_bytes = BYTES,                                                                                          \
+        .quantised = true,                                                                                             \
+        .cut = CF_BLOCK,                                                                                               \
+        .decode = decode,                                                                                              \
+        .tile_bytes = tile_bytes,                                                                                      \
+        .pack = pack,                                                                                                  \
+        .unpack_row = unpack_row};
 
 #endif

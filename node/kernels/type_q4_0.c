@@ -54,22 +54,4 @@ const struct cf__layout cf__layout_q4_0 = {.super = PAIR,
     .block_bytes = sizeof(struct cf__block_q4),
     .open = open};
 
-static size_t tile_bytes(uint32_t c0, uint32_t c1) {
-    return cf__tile_bytes(&cf__layout_q4_0, c0, c1);
-}
-
-static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
-    cf__unpack_row(&cf__layout_q4_0, tile, lane, c0, c1, dst);
-}
-
-extern const struct cf_type cf__type_q4_0;
-const struct cf_type cf__type_q4_0 = {.name = "Q4_0",
-    .id = CF_TYPE_Q4_0,
-    .block = COLUMNS,
-    .block_bytes = BYTES,
-    .quantised = true,
-    .cut = CF_BLOCK,
-    .decode = decode,
-    .tile_bytes = tile_bytes,
-    .pack = pack,
-    .unpack_row = unpack_row};
+CF__QUANTISED_TYPE(q4_0, Q4_0)

@@ -21,17 +21,6 @@ static void decode(const void *src, float *dst, size_t n) {
     }
 }
 
-/* Sub-blocks [first, last), of which blocks[0] is the first. */
-static void pack_nibbles(
-    struct cf__block_q4 *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
-    for (uint32_t s = first / 2 * 2; s < last; s += 2) {
-        cf__rows low, high;
-        cf__take_nibbles(low, high, from, NIBBLES + s / 2 * 32);
-        if (s >= first) cf__put_groups(blocks[s - first].low, low);
-        if (s + 1 < last) cf__put_groups(blocks[s + 1 - first].low, high);
-    }
-}
-
 static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1) {
     uint8_t *at = tile;
     for (uint32_t c = c0, end; c < c1; c = end) {
@@ -42,7 +31,7 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
         const uint8_t *from[CF_TILE];
         cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
         cf__pack_head_k(head, from);
-        pack_nibbles(blocks, from, (c - base) / 32, (end - base) / 32);
+        cf__pack_nibbles_k(blocks, sizeof *blocks, from, NIBBLES, (c - base) / 32, (end - base) / 32);
         at += sizeof *head + (end - c) / 32 * sizeof *blocks;
     }
 }
@@ -66,22 +55,4 @@ const struct cf__layout cf__layout_q4_k = {.super = COLUMNS,
     .mins = true,
     .open = open};
 
-static size_t tile_bytes(uint32_t c0, uint32_t c1) {
-    return cf__tile_bytes(&cf__layout_q4_k, c0, c1);
-}
-
-static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
-    cf__unpack_row(&cf__layout_q4_k, tile, lane, c0, c1, dst);
-}
-
-extern const struct cf_type cf__type_q4_k;
-const struct cf_type cf__type_q4_k = {.name = "Q4_K",
-    .id = CF_TYPE_Q4_K,
-    .block = COLUMNS,
-    .block_bytes = BYTES,
-    .quantised = true,
-    .cut = CF_BLOCK,
-    .decode = decode,
-    .tile_bytes = tile_bytes,
-    .pack = pack,
-    .unpack_row = unpack_row};
+CF__QUANTISED_TYPE(q4_k, Q4_K)

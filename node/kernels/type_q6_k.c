@@ -111,22 +111,4 @@ const struct cf__layout cf__layout_q6_k = {.super = COLUMNS,
     .halves = true,
     .open = open};
 
-static size_t tile_bytes(uint32_t c0, uint32_t c1) {
-    return cf__tile_bytes(&cf__layout_q6_k, c0, c1);
-}
-
-static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
-    cf__unpack_row(&cf__layout_q6_k, tile, lane, c0, c1, dst);
-}
-
-extern const struct cf_type cf__type_q6_k;
-const struct cf_type cf__type_q6_k = {.name = "Q6_K",
-    .id = CF_TYPE_Q6_K,
-    .block = COLUMNS,
-    .block_bytes = BYTES,
-    .quantised = true,
-    .cut = CF_BLOCK,
-    .decode = decode,
-    .tile_bytes = tile_bytes,
-    .pack = pack,
-    .unpack_row = unpack_row};
+CF__QUANTISED_TYPE(q6_k, Q6_K)
