@@ -120,6 +120,7 @@ static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
             }
         }
     }
+    cf__ahead_of_next(j, team, thread);
 }
 
 int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {

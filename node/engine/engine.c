@@ -137,6 +137,7 @@ static bool unfinished(const struct cf_engine *g) {
 
 static bool work_here(void *ctx) {
     struct cf_engine *g = ctx;
+    cf_team_fetch(g->o.team);
     return (g->shutdown && !unfinished(g)) || g->counts_wanted || oldest_runnable(g) || can_open(g);
 }
 

@@ -33,6 +33,10 @@ void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t 
 struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1);
 /* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
 void cf__store_tile(float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n);
+/* A thread has done its tiles of the job's instruction: says to the team what it will multiply in the next one. */
+void cf__ahead_of_next(const struct cf__job *j, struct cf_team *team, uint32_t thread);
+/* The same for its share of a matrix. */
+void cf__ahead_of(const struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_weight *w);
 float *cf__scratch_of(const struct cf_engine *g, uint32_t thread);
 /* Round over rows: x = norm(source), rounded if a quantised matrix follows. */
 void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread);

@@ -33,6 +33,7 @@ static void qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {
             }
         }
     }
+    cf__ahead_of_next(j, team, thread);
     /* Bias, then rotation of queries and keys: one item per row and head. */
     uint32_t heads[3] = {w[0]->rows / m->d_k, w[1]->rows / m->d_k, w[2]->rows / m->d_v};
     uint32_t all = heads[0] + heads[1] + heads[2];
@@ -56,6 +57,7 @@ static void out_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     if (w->type->quantised) cf__quantise_wide(j, team, thread, w->c1 - w->c0);
     cf_team_again(team, thread, cf_weight_tiles(w));
     cf__sum_tiles(j, team, thread, w, &j->g->o.model->attn, &j->g->wide);
+    cf__ahead_of_next(j, team, thread);
 }
 
 static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
@@ -82,11 +84,13 @@ static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
             }
         }
     }
+    cf__ahead_of(j, team, thread, down);
     cf_team_again(
         team, thread, down->type->quantised ? j->n_rows * ((columns + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS) : 0);
     if (down->type->quantised) cf__quantise_wide(j, team, thread, columns);
     cf_team_again(team, thread, cf_weight_tiles(down));
     cf__sum_tiles(j, team, thread, down, &g->o.model->ffn, &g->wide);
+    cf__ahead_of_next(j, team, thread);
 }
 
 static bool any_quantised(const struct cf_engine *g, uint32_t layer, enum cf_role a, enum cf_role b, enum cf_role c) {

@@ -28,6 +28,50 @@ void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t 
     g->o.kernels->product[w->type->id](&p);
 }
 
+/* Where a thread's share of the tiles of w[0], w[1] ... begins, as cf_team_next() deals them out. Many rows wait for
+ * arithmetic and not for memory. */
+static void ahead_of(
+    const struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_weight *const *w, int n) {
+    uint64_t tiles = 0, at, bytes;
+    for (int i = 0; i < n; i++)
+        tiles += cf_weight_tiles(w[i]);
+    at = tiles * thread / cf_team_size(team);
+    for (; at && at >= cf_weight_tiles(*w); w++)
+        at -= cf_weight_tiles(*w);
+    bytes = j->n_rows > CF_ROW_BLOCK ? 0 : (cf_weight_tiles(*w) - at) * (*w)->tile_bytes;
+    cf_team_ahead(team, thread, (*w)->tiles + at * (*w)->tile_bytes, bytes < j->g->ahead ? bytes : j->g->ahead);
+}
+
+void cf__ahead_of(const struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_weight *w) {
+    ahead_of(j, team, thread, &w, 1);
+}
+
+/* The matrices of an instruction that are read first. Returns how many. */
+static int first_weights(const struct cf_engine *g, const struct cf_instr *i, const struct cf_weight *w[3]) {
+    switch (i->op) {
+    case CF_OP_QKV:
+        w[0] = cf_weight_of(&g->weights, CF_W_Q, i->layer);
+        w[1] = cf_weight_of(&g->weights, CF_W_K, i->layer);
+        w[2] = cf_weight_of(&g->weights, CF_W_V, i->layer);
+        return 3;
+    case CF_OP_OUT: w[0] = cf_weight_of(&g->weights, CF_W_O, i->layer); return 1;
+    case CF_OP_MLP: w[0] = cf_weight_of(&g->weights, CF_W_GATE, i->layer); return 1;
+    case CF_OP_HEAD: w[0] = cf__head_weight(g); return 1;
+    default: return 0;
+    }
+}
+
+void cf__ahead_of_next(const struct cf__job *j, struct cf_team *team, uint32_t thread) {
+    const struct cf_program *p = &j->g->program;
+    const struct cf_weight *w[3];
+    uint32_t i = (uint32_t)(j->i - p->instrs);
+    int n;
+    do
+        i = i + 1 < p->n_instrs ? i + 1 : 0; /* after the last comes the first, for the next token */
+    while ((n = first_weights(j->g, &p->instrs[i], w)) == 0);
+    ahead_of(j, team, thread, w, n);
+}
+
 struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1) {
     return (struct cf_rows){c0, c1, a->f, a->stride, a->q, a->d, a->sum, a->stride};
 }

@@ -21,6 +21,8 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
     }
     cf_transport_on_message(o->transport, cf__on_message, g);
     cf_team_poll(o->team, cf__poll, g, 0.0005);
+    long cache = sysconf(_SC_LEVEL2_CACHE_SIZE); /* a part of it, for rows and partial sums live there too */
+    g->ahead = cache > 0 ? (size_t)cache / 4 : 64 << 10;
     *out = g;
     return 0;
 }
@@ -204,6 +206,7 @@ void cf_engine_close(struct cf_engine *g) {
     if (!g) return;
     bool over = sends_are_over(g);
     cf_team_poll(g->o.team, NULL, NULL, 1.0);
+    cf_team_ahead(g->o.team, 0, NULL, 0);
     cf_transport_on_message(g->o.transport, NULL, NULL);
     unprepare(g);
     if (over) cf_arena_close(&g->arena);

@@ -82,6 +82,7 @@ struct cf_engine {
     size_t span_floats;
     double *rope_freq; /* [n_dims / 2] */
     float rope_mscale;
+    size_t ahead;          /* bytes of weights that a waiting thread fetches ahead */
     const float **vectors; /* [threads][CF_MAX_VECTORS] */
 
     struct cf_rank_ready *ready;   /* rank 0: [size] */

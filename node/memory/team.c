@@ -14,7 +14,7 @@
 #include "node/memory/barrier.h"
 #include "transport/clock.h"
 
-enum { LINE = 64, CF_MAX_THREADS = 4096 };
+enum { LINE = 64, CF_MAX_THREADS = 4096, LINES_PER_FETCH = 64 };
 static const double spin_seconds = 100e-6; /* longer than an exchange on one host, shorter than a scheduler's slice */
 static const double shortest_nap = 2e-6;
 
@@ -25,7 +25,8 @@ struct member {
     _Alignas(LINE) struct cf__signal flag; /* the last gate whose work this thread has finished */
     uint32_t seen;                         /* the last gate that it went through */
     uint32_t victim;                       /* whose share it takes from: its own, then the next */
-    _Alignas(LINE) _Atomic uint64_t next;  /* next item of its share; thieves move it too */
+    struct cf__ahead ahead;
+    _Alignas(LINE) _Atomic uint64_t next; /* next item of its share; thieves move it too */
     uint64_t end;
 };
 
@@ -110,7 +111,7 @@ static void gather(struct cf_team *team) {
         uint32_t now;
         struct cf__signal *flag = &team->members[t].flag;
         while ((now = atomic_load_explicit(&flag->value, memory_order_acquire)) != done) {
-            cf__signal_wait(flag, now, team->spin, until_poll(team));
+            cf__signal_wait(flag, now, team->spin, until_poll(team), &team->members[0].ahead);
             poll_if_due(team);
         }
     }
@@ -123,7 +124,7 @@ static void open_gate(struct cf_team *team) {
 /* Another thread shows that it is done and waits for the next gate. */
 static void report_and_wait(struct cf_team *team, struct member *me) {
     cf__signal_raise(&me->flag, me->seen + 1);
-    me->seen = cf__signal_wait(&team->gate, me->seen, team->spin, 0);
+    me->seen = cf__signal_wait(&team->gate, me->seen, team->spin, 0, &me->ahead);
 }
 
 /* ---- items ---- */
@@ -276,6 +277,14 @@ uint32_t cf_team_pinned(const struct cf_team *team) {
 
 void cf_team_breathe(struct cf_team *team, uint32_t thread) {
     if (thread == 0) poll_at_times(team);
+}
+
+void cf_team_ahead(struct cf_team *team, uint32_t thread, const void *at, size_t bytes) {
+    team->members[thread].ahead = (struct cf__ahead){at, (const char *)at + bytes};
+}
+
+void cf_team_fetch(struct cf_team *team) {
+    cf__ahead_fetch(&team->members[0].ahead, LINES_PER_FETCH);
 }
 
 void cf_team_poll(struct cf_team *team, void (*poll)(void *ctx), void *ctx, double interval) {

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "node/memory/barrier.h"
 #include "node/memory/team.h"
 #include "transport/clock.h"
 
@@ -164,6 +165,21 @@ static void thread_0_polls(void **state) {
     }
 }
 
+/* ---- fetching ahead ---- */
+
+static void fetches_to_the_end_and_no_further(void **state) {
+    (void)state;
+    static const char memory[64 * 10];
+    struct cf__ahead a = {memory, memory + 64 * 9 + 1};
+    cf__ahead_fetch(&a, 4);
+    assert_ptr_equal(a.at, memory + 64 * 4);
+    cf__ahead_fetch(&a, 100);
+    assert_ptr_equal(a.at, memory + 64 * 10);
+    struct cf__ahead nothing = {NULL, NULL};
+    cf__ahead_fetch(&nothing, 8);
+    assert_null(nothing.at);
+}
+
 /* ---- pinning, and what the environment may not do ---- */
 
 static void check_pin(struct cf_team *team, uint32_t thread, void *ctx) {
@@ -298,6 +314,7 @@ int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(items_are_handed_out_once),
         cmocka_unit_test(thread_0_polls),
+        cmocka_unit_test(fetches_to_the_end_and_no_further),
         cmocka_unit_test(threads_are_pinned),
         cmocka_unit_test(no_omp_variable_matters),
         cmocka_unit_test(impossible_teams),
