@@ -12,7 +12,7 @@ foreach(arch aarch64 ppc64le)
     add_test(NAME cross.${arch}.${short} COMMAND ${step} test ${short})
     list(APPEND names cross.${arch}.${short})
   endforeach()
-  set_tests_properties(cross.${arch}.build PROPERTIES FIXTURES_SETUP cross-${arch})
+  set_tests_properties(cross.${arch}.build PROPERTIES FIXTURES_SETUP cross-${arch} COST 50)
   set_tests_properties(${names} PROPERTIES FIXTURES_REQUIRED cross-${arch})
   set_tests_properties(cross.${arch}.build ${names} PROPERTIES TIMEOUT 600 LABELS "cross;release-only" SKIP_RETURN_CODE 77
     ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)

@@ -13,7 +13,7 @@ function(coffer_rank_test name script timeout)
   add_test(NAME ranks.${name}
     COMMAND ${COFFER_PYTHON} ${PROJECT_SOURCE_DIR}/tests/ranks/${script} ${rank_quick} --coffer $<TARGET_FILE:coffer>
       --sequences $<TARGET_FILE:sequences> --models ${rank_models} ${ARGN})
-  set_tests_properties(ranks.${name} PROPERTIES TIMEOUT ${timeout} LABELS rank PROCESSORS 2)
+  set_tests_properties(ranks.${name} PROPERTIES TIMEOUT ${timeout} LABELS rank COST 15)
 endfunction()
 
 coffer_rank_test(models models.py 120)
@@ -30,5 +30,7 @@ coffer_rank_test(memory memory.py 300)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
   ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares ranks.memory
   PROPERTIES FIXTURES_REQUIRED rank_models)
+set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPERTIES COST 25)
+set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
 # The figures of the shares test are times: nothing may run beside it.
 set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)

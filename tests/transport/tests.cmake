@@ -6,7 +6,7 @@ target_link_libraries(transport_ranks PRIVATE coffer_transport MPI::MPI_C)
 function(coffer_transport_test name ranks seen scenario)
   add_test(NAME rank.transport.${name}
     COMMAND ${PROJECT_SOURCE_DIR}/tests/transport/run_ranks.sh $<TARGET_FILE:transport_ranks> ${ranks} ${seen} ${scenario} ${ARGN})
-  set_tests_properties(rank.transport.${name} PROPERTIES TIMEOUT 60 LABELS rank PROCESSORS 2
+  set_tests_properties(rank.transport.${name} PROPERTIES TIMEOUT 60 LABELS rank
     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
 endfunction()
 
@@ -30,7 +30,7 @@ target_link_libraries(window_ranks PRIVATE coffer_transport MPI::MPI_C)
 function(coffer_window_test name ranks seen scenario)
   add_test(NAME rank.transport.window.${name}
     COMMAND ${PROJECT_SOURCE_DIR}/tests/transport/run_ranks.sh $<TARGET_FILE:window_ranks> ${ranks} ${seen} ${scenario} ${ARGN})
-  set_tests_properties(rank.transport.window.${name} PROPERTIES TIMEOUT 60 LABELS rank PROCESSORS 2
+  set_tests_properties(rank.transport.window.${name} PROPERTIES TIMEOUT 60 LABELS rank
     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0")
 endfunction()
 foreach(ranks 1 2 3 4)

@@ -302,12 +302,19 @@ static void compare_span(const struct head *h, uint32_t before, uint32_t n, floa
     compare_group(h, before, n, scale, n % 4 + 3);
 }
 
+/* Bits are proven by the released program; the sanitizers look for reads and writes beyond the ends. */
+#ifdef __SANITIZE_ADDRESS__
+enum { STEP = 7 };
+#else
+enum { STEP = 1 };
+#endif
+
 static void attend_page_equals_scalar(void **state) {
     (void)state;
     static struct head h;
     static const uint32_t heads[] = {16, 48, 64, 80, 128, 256};
     for (uint32_t i = 0; i < 6; i++) {
-        for (uint32_t n = 0; n <= 64; n++) {
+        for (uint32_t n = 0; n <= 64; n += n == 63 ? 1 : STEP) {
             fill_head(&h, heads[i], heads[i], n, n % 2 ? 1.0f : 6.0f);
             compare_span(&h, n % SPAN_PAGES, n, 1.0f / sqrtf((float)heads[i]));
         }
@@ -348,7 +355,7 @@ static void company_changes_no_bit(void **state) {
     static const uint32_t heads[][2] = {{64, 64}, {128, 128}, {80, 72}, {24, 137}};
     static const uint32_t n[] = {1, 13, 16, 37, 48, 61, 64};
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
-        for (uint32_t queries = 1; queries <= QUERIES; queries++) {
+        for (uint32_t queries = 1; queries <= QUERIES; queries += queries < 9 ? 1 : STEP) {
             uint32_t keys = n[(queries + i) % (sizeof n / sizeof *n)];
             fill_head(&h, heads[i][0], heads[i][1], keys, 2.0f);
             compare_group(&h, 2, keys, 0.2f, queries);
