@@ -1,6 +1,7 @@
 # Tools and no tests: times on a machine that does other work prove nothing. By hand, on a quiet one:
 #     python3 tests/bandwidth/compare.py BUILD/coffer BUILD/tests/stream_sum THREADS
 #     BUILD/tests/product_rate THREADS [ISA [TYPE]]
+# roofline.py draws the figure of node/kernels/README.md from what product_rate prints.
 find_package(Threads REQUIRED)
 add_executable(stream_sum ${CMAKE_CURRENT_LIST_DIR}/stream_sum.c)
 target_include_directories(stream_sum PRIVATE ${PROJECT_SOURCE_DIR})
