@@ -10,6 +10,9 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
 
 #include "node/memory/barrier.h"
 #include "transport/clock.h"
@@ -220,24 +223,44 @@ static void pin(struct cf_team *team, uint32_t thread) {
     CPU_FREE(set);
 }
 
-static void run_region(struct cf_team *team, int (*body)(struct cf_team *team, void *ctx), void *ctx, int *value) {
+/* libgomp orders what comes before its fork, in it and after its join, but the thread sanitizer does not see how and is
+ * told: what was written before a hand_over() is seen after the take_over() that follows. The order within the region
+ * is made by signals, which it sees. */
+#ifdef __SANITIZE_THREAD__
+#define hand_over(team) __tsan_release(team)
+#define take_over(team) __tsan_acquire(team)
+#else
+#define hand_over(team) ((void)0)
+#define take_over(team) ((void)0)
+#endif
+
+static void in_region(struct cf_team *team, int (*body)(struct cf_team *team, void *ctx), void *ctx, int *value) {
+    uint32_t thread = (uint32_t)omp_get_thread_num();
+    /* All threads see the same count, so that none waits for one that never came. */
+    if ((uint32_t)omp_get_num_threads() != team->size) return;
+    pin(team, thread);
+    if (thread == 0) {
+        team->complete = true;
+        gather(team); /* all are pinned */
+        *value = body(team, ctx);
+        team->job = NULL;
+        open_gate(team);
+    } else {
+        work(team, thread);
+    }
+}
+
+/* Not looked at itself: what the threads read here is what the compiler lays out for libgomp. */
+__attribute__((no_sanitize("thread"))) static void run_region(
+    struct cf_team *team, int (*body)(struct cf_team *team, void *ctx), void *ctx, int *value) {
+    hand_over(team);
 #pragma omp parallel num_threads(team->size) default(none) shared(team, body, ctx, value)
     {
-        uint32_t thread = (uint32_t)omp_get_thread_num();
-        /* All threads see the same count, so that none waits for one that never came. */
-        if ((uint32_t)omp_get_num_threads() == team->size) {
-            pin(team, thread);
-            if (thread == 0) {
-                team->complete = true;
-                gather(team); /* all are pinned */
-                *value = body(team, ctx);
-                team->job = NULL;
-                open_gate(team);
-            } else {
-                work(team, thread);
-            }
-        }
+        take_over(team);
+        in_region(team, body, ctx, value);
+        hand_over(team);
     }
+    take_over(team);
 }
 
 int cf_team_run(const struct cf_team_options *options, int (*body)(struct cf_team *team, void *ctx), void *ctx,

@@ -34,3 +34,8 @@ set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPE
 set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
 # The figures of the shares test are times: nothing may run beside it.
 set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)
+# For the thread sanitizer only: elsewhere matrix.py and sequences.py run the same with more.
+if(COFFER_SANITIZE STREQUAL "thread")
+  coffer_rank_test(threads threads.py 300)
+  set_tests_properties(ranks.threads PROPERTIES LABELS "rank;threads")
+endif()

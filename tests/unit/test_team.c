@@ -230,7 +230,9 @@ static void no_omp_variable_matters(void **state) {
         "OMP_WAIT_POLICY=active", "OMP_WAIT_POLICY=passive", "GOMP_SPINCOUNT=infinity", "OMP_PROC_BIND=true",
         "GOMP_CPU_AFFINITY=0", "OMP_NESTED=true", "OMP_MAX_ACTIVE_LEVELS=0"};
     cpu_set_t set;
-    char cpus[16], self[4096] = {0};
+    char cpus[16], self[4096] = {0}, sanitizer[1024];
+    const char *options = getenv("TSAN_OPTIONS");
+    snprintf(sanitizer, sizeof sanitizer, "TSAN_OPTIONS=%s", options ? options : "");
     assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
     snprintf(cpus, sizeof cpus, "%d", CPU_COUNT(&set));
     assert_true(readlink("/proc/self/exe", self, sizeof self - 1) > 0);
@@ -239,7 +241,7 @@ static void no_omp_variable_matters(void **state) {
         if (pid == 0) {
             char *argv[] = {self, (char *)(uintptr_t) "child", cpus, NULL};
             char *envp[] = {(char *)(uintptr_t)settings[i], (char *)(uintptr_t) "OMPI_LEFT_ALONE=1",
-                (char *)(uintptr_t) "OMP_PLACES={0}", NULL};
+                (char *)(uintptr_t) "OMP_PLACES={0}", sanitizer, NULL};
             execve(self, argv, envp);
             _exit(99);
         }
