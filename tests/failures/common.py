@@ -42,7 +42,7 @@ class Case(unittest.TestCase):
         self.mark = f"COFFER_TEST_MARK={os.getpid()}-{self.id()}"
         self.env = {**clean_environment(), **dict([self.mark.split("=", 1)])}
         self.env["OMPI_MCA_orte_tmpdir_base"], self.env["OMPI_MCA_btl_vader_backing_directory"] = self.dir + "/sessions", self.shm
-        self.shm_before = glob.glob("/dev/shm/*coffer*")
+        self.shm_before = self.in_shm()
 
     def tearDown(self):
         end = time.time() + 5
@@ -64,7 +64,12 @@ class Case(unittest.TestCase):
     def left_files(self):
         """What our runs left behind: Open MPI's shared memory and session directories."""
         left = glob.glob(self.shm + "/*") + glob.glob(self.dir + "/sessions/ompi.*/pid.*")
-        return left + [f for f in glob.glob("/dev/shm/*coffer*") if f not in self.shm_before and f != self.shm]
+        return left + sorted(self.in_shm() - self.shm_before)
+
+    @staticmethod
+    def in_shm():
+        """What lies in /dev/shm under our name; tests that run beside this one have their own folders and files there."""
+        return {f for f in glob.glob("/dev/shm/*coffer*") if not os.path.basename(f).startswith(("coffer-failures-", "coffer-test-"))}
 
     def alive(self, *names):
         """Our processes that run, of these programs (any if none is named)."""

@@ -36,7 +36,7 @@ static void *buf;
 
 static int write_file(const char *where) {
     struct cf_gguf_writer *w;
-    snprintf(path, sizeof path, "%s/coffer-read-%d.gguf", where, (int)getpid());
+    snprintf(path, sizeof path, "%s/coffer-test-read-%d.gguf", where, (int)getpid());
     for (int i = 0; i < ROWS * COLUMNS; i++)
         matrix[i / COLUMNS][i % COLUMNS] = (float)i;
     return cf_gguf_writer_open(&w, path, &error) ||
