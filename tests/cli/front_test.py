@@ -8,6 +8,10 @@ helper = os.path.abspath(sys.argv[1])
 mpirun = sys.argv[2] if len(sys.argv) > 2 else os.path.join(here, "fake-mpirun")
 SOON = 15  # seconds that nothing here may take
 
+def said(stderr):
+    """Without what the leak detector of a sanitized build says when a thread ends while it looks."""
+    return "".join(l for l in stderr.decode().splitlines(True) if "Unable to get registers from thread" not in l)
+
 class Front(unittest.TestCase):
     def setUp(self):
         self.dir = tempfile.TemporaryDirectory()
@@ -44,7 +48,7 @@ class Front(unittest.TestCase):
             out, err = p.communicate(data, timeout=SOON)
         finally:
             p.kill()
-        return p.returncode, out, err.decode()
+        return p.returncode, out, said(err)
 
     def wait_for_ranks(self):
         end = time.time() + SOON
@@ -88,7 +92,7 @@ class Front(unittest.TestCase):
         self.wait_for_ranks()
         p.send_signal(signal.SIGINT)
         out, err = p.communicate(timeout=SOON)
-        self.assertEqual((p.returncode, err), (130, b""))
+        self.assertEqual((p.returncode, said(err)), (130, ""))
         self.assertTrue(out.endswith(b"tick\nlast words\n"), out)
 
     def test_second_interrupt_kills(self):
@@ -160,12 +164,12 @@ class Front(unittest.TestCase):
     def test_disk_full(self):
         with open("/dev/full", "wb") as full:
             p = self.start("endless", stdout=full)
-            err = p.communicate(timeout=SOON)[1].decode()
+            err = said(p.communicate(timeout=SOON)[1])
         self.assertEqual((p.returncode, err), (1, "coffer: cannot write to standard output: No space left on device\n"))
 
     def test_closed_stdout(self):
         p = self.start("text", "x", stdout=None, preexec_fn=lambda: os.close(1))
-        err = p.communicate(timeout=SOON)[1].decode()
+        err = said(p.communicate(timeout=SOON)[1])
         self.assertEqual((p.returncode, err), (1, "coffer: cannot write to standard output: Bad file descriptor\n"))
 
     def test_missing_launcher(self):
