@@ -70,8 +70,7 @@ class Bench(unittest.TestCase):
             self.assertGreater(k["compute_s"], 0)
             self.assertGreaterEqual(k["exchange_s"], 0)
             self.assertGreaterEqual(k["wait_s"], 0)
-            # Half a second for what a busy machine does between the clocks of the ranks.
-            self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.5)
+            self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.05)
         if t["n_prompt"]:
             self.assertIsNone(t["read_gbps"])
         if t["n_prompt"] and t["n_gen"]:
