@@ -12,18 +12,22 @@ struct cf_generate {
     struct cf_job *job;
     const uint32_t *prompt; /* [n_prompt], at least one */
     uint32_t n_prompt;
+    uint32_t start;    /* < n_prompt: so much of the prompt is in the cache already, and nothing behind it */
     int64_t n_predict; /* -1: until the end or the context is full */
     bool ignore_eos;
+    bool special; /* control tokens are part of the text, by their names */
     struct cf_sampler *sampler;
     struct cf_result *result; /* NULL: nothing is collected */
     struct cf_dump *dump;     /* NULL: no dump */
     /* Text as it comes (whole characters). NULL: none. */
     int (*text)(void *ctx, const char *bytes, size_t n, struct cf_error *e);
-    int (*interrupted)(void); /* not 0: end now */
+    void (*token)(void *ctx, uint32_t id); /* told of every generated id. NULL: nobody */
+    int (*interrupted)(void);              /* not 0: end now */
     void *ctx;
 
     /* Out: */
     uint32_t n_generated;
+    uint32_t n_cached; /* positions that the cache holds: of the prompt, then of what was generated */
     double prefill_seconds, decode_seconds;
     bool context_full;
     int interrupt_status;
