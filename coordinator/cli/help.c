@@ -102,7 +102,7 @@ void cf_help_list(const struct cf_command *const *commands, FILE *to) {
     fputs("\ncommands:\n", to);
     for (; *commands; commands++) {
         int n = fprintf(to, "  %s", (*commands)->name);
-        wrap(to, (*commands)->summary, 12, n);
+        wrap(to, (*commands)->summary, 14, n);
     }
     fputs("\n'coffer COMMAND --help' tells more of each; 'coffer man' prints the manual page.\n", to);
 }

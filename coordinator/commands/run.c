@@ -8,6 +8,7 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/input.h"
 #include "coordinator/commands/placement.h"
 #include "coordinator/commands/report.h"
 #include "coordinator/decode/generate.h"
@@ -84,24 +85,7 @@ static int read_prompt(struct run *r, struct cf_error *e) {
         r->n_text = r->text ? strlen(r->text) : 0;
         return r->text ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");
     }
-    FILE *f = strcmp(c->file, "-") ? fopen(c->file, "rb") : stdin;
-    if (!f) return cf_fail(e, CF_ERR_FILE, "%s: %s", c->file, strerror(errno));
-    size_t room = 1 << 16, got;
-    int rc = 0;
-    for (r->text = malloc(room); r->text && (got = fread(r->text + r->n_text, 1, room - r->n_text, f)) > 0;) {
-        r->n_text += got;
-        if (r->n_text < room) continue;
-        char *more = room < 1u << 30 ? realloc(r->text, room *= 2) : NULL;
-        if (!more) {
-            rc = cf_fail(e, CF_ERR_LIMIT, "%s: the prompt is too long", c->file);
-            break;
-        }
-        r->text = more;
-    }
-    if (!r->text) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
-    if (!rc && ferror(f)) rc = cf_fail(e, CF_ERR_FILE, "%s: %s", c->file, strerror(errno));
-    if (f != stdin) fclose(f);
-    return rc;
+    return cf__read_text(c->file, &r->text, &r->n_text, e);
 }
 
 static int parse_ids(struct run *r, uint32_t n_vocab, struct cf_error *e) {

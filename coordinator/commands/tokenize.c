@@ -3,11 +3,9 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
-#include <errno.h>
-#include <string.h>
 
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/input.h"
 #include "coordinator/text/tokenizer.h"
 #include "coordinator/text/utf8.h"
 #include "node/gguf/gguf.h"
@@ -17,38 +15,8 @@ struct config {
     bool ids, bos, special;
 };
 
-enum { MAX_INPUT = 1 << 30 };
-
 static void defaults(void *config) {
     *(struct config *)config = (struct config){.bos = true};
-}
-
-/* All of stdin; malloc'ed. */
-static int read_all(char **text, size_t *length, struct cf_error *e) {
-    size_t room = 1 << 16, n = 0;
-    char *buf = malloc(room);
-    while (buf) {
-        ssize_t got = read(STDIN_FILENO, buf + n, room - n);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) {
-            int error = errno;
-            *text = buf;
-            *length = n;
-            if (got == 0) return 0;
-            free(buf);
-            return cf_fail(e, CF_ERR_FILE, "cannot read stdin: %s", strerror(error));
-        }
-        n += (size_t)got;
-        if (n < room) continue;
-        if (room >= MAX_INPUT) {
-            free(buf);
-            return cf_fail(e, CF_ERR_LIMIT, "more than %d bytes on stdin", MAX_INPUT);
-        }
-        char *bigger = realloc(buf, room *= 2);
-        if (!bigger) free(buf);
-        buf = bigger;
-    }
-    return cf_fail(e, CF_ERR_MEMORY, "no memory for the text on stdin");
 }
 
 /* The token's text in double quotes; what a terminal would not show is escaped. */
@@ -100,17 +68,13 @@ static int tokenize(const struct config *c, struct cf_error *e) {
     size_t length = 0, n = 0;
     int rc = cf_gguf_open(&g, c->model, e);
     if (!rc) rc = cf_tokenizer_new(&t, g, e);
-    if (!rc) rc = read_all(&text, &length, e);
-    if (!rc) {
-        rc = cf_tokenize(t, text, length, c->bos, c->special, &ids, &n, e);
-        free(text);
-    }
-    if (!rc) {
-        if (c->ids)
-            print_ids(ids, n);
-        else
-            print_tokens(t, ids, n);
-    }
+    if (!rc) rc = cf__read_text("-", &text, &length, e);
+    if (!rc) rc = cf_tokenize(t, text, length, c->bos, c->special, &ids, &n, e);
+    if (!rc && c->ids)
+        print_ids(ids, n);
+    else if (!rc)
+        print_tokens(t, ids, n);
+    free(text);
     free(ids);
     cf_tokenizer_free(t);
     cf_gguf_close(g);

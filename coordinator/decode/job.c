@@ -192,9 +192,9 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
         .stages = (uint32_t)j->o->place.stages,
         .micro_batches = (uint32_t)j->o->place.micro_batches,
         .n_ctx = j->n_ctx,
-        .n_seqs = j->o->n_seqs,
+        .n_seqs = j->n_seqs,
         .n_rows = (uint32_t)j->o->place.ubatch,
-        .n_want = j->o->n_want,
+        .n_want = j->n_want,
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (j->layout[0] && (w.layout = cf_layout_by_name(j->layout)) < 0)
@@ -378,7 +378,7 @@ static void say_failure(const struct cf_job *j, const struct cf_error *e) {
 
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
     void *ctx, struct cf_error *e) {
-    struct cf_job j = {.o = o};
+    struct cf_job j = {.o = o, .n_seqs = o->n_seqs, .n_want = o->n_want};
     struct body b = {&j, work, ctx, e, cf_now()};
     struct cf_transport_options to = {.timeout = o->place.timeout};
     if (cf_transport_open(&j.transport, &to, e)) {

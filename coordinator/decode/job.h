@@ -50,7 +50,7 @@ struct cf_job_options {
     /* Per rank; 0: its share of physical cores. Several: measure, plan, load, work once for each, in order. */
     const uint32_t *threads;
     uint32_t n_threads;
-    uint32_t n_seqs, n_want;
+    uint32_t n_seqs, n_want; /* see struct cf_job */
     bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
     struct cf_terminal *terminal;
 };
@@ -71,6 +71,7 @@ struct cf_job {
     struct cf_rank_info *ranks; /* [size], on every rank */
     uint32_t n_ranks;
     uint32_t n_ctx;
+    uint32_t n_seqs, n_want; /* for the plan: those of the options, unless prepare() knows better */
     double bandwidth;
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
