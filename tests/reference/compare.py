@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Coffer's logits against llama_reference.py on small models of `coffer synth`.
+"""Coffer's logits against reference.py on small models of `coffer synth`.
 
     compare.py --coffer build/coffer [--only NAME]
 
@@ -29,10 +29,9 @@ except ImportError:
     print("skipped: numpy is not installed (python3-numpy)")
     sys.exit(77)
 
-import llama_reference
-from llama_reference import Gguf, logits_of
+from architectures import Arithmetic, Model
+from gguf_file import Gguf
 
-FLOATS = (0, 1, 30)  # GGUF types F32, F16, BF16
 BOUNDS = {  # (files of float matrices, files with quantised ones)
     "plain worst": (4e-3, 0.15), "plain nmse": (1e-5, 1e-2), "rounded nmse": (1e-8, 1e-3), "rounded best": (1e-9, 1e-9),
 }
@@ -76,25 +75,17 @@ def round_rows(x):
     return (q * np.where(np.isinf(top), 0, top / np.float32(127))).reshape(n, -1)[:, :columns].astype(np.float32)
 
 
-def rounded_linear(gguf, x, name):
-    quantised = gguf.tensors[name + ".weight"][1] not in FLOATS
-    return plain_linear(gguf, round_rows(x) if quantised else x, name)
+class Rounded(Arithmetic):
+    def entering(self, x, quantised):
+        return round_rows(x) if quantised else x
+
+    def cached(self, x):
+        return x.astype(np.float16).astype(np.float32)
 
 
-def rounded_attention(q, k, v):
-    return plain_attention(q, k.astype(np.float16).astype(np.float32), v.astype(np.float16).astype(np.float32))
-
-
-plain_linear, plain_attention = llama_reference.linear, llama_reference.attention
-
-
-def reference(model, ids, rounded):
+def reference(model, ids, arithmetic):
     """Logits of the last N_GENERATED positions."""
-    gguf = Gguf(model)
-    gguf.tensors.setdefault("output.weight", gguf.tensors["token_embd.weight"])  # tied: the head is a matrix like others
-    llama_reference.linear = rounded_linear if rounded else plain_linear
-    llama_reference.attention = rounded_attention if rounded else plain_attention
-    return logits_of(gguf, ids, True)[-N_GENERATED:].astype(np.float64)
+    return Model(Gguf(model), arithmetic).logits(ids, True)[-N_GENERATED:].astype(np.float64)
 
 
 def generate(coffer, model, prompt, folder):
@@ -105,7 +96,7 @@ def generate(coffer, model, prompt, folder):
     return json.loads(done.stdout)["ids"], np.fromfile(dump, "<f4").reshape(N_GENERATED, -1).astype(np.float64)
 
 
-def compare(coffer, options, seed, rounded, folder):
+def compare(coffer, options, seed, arithmetic, folder):
     """(worst, nmse of each position) of one model."""
     model = os.path.join(folder, "m.gguf")
     subprocess.run([coffer, "synth", "--arch", "llama", "--seed", str(seed), "-o", model, *options.split()], check=True,
@@ -113,17 +104,17 @@ def compare(coffer, options, seed, rounded, folder):
     n_vocab = Gguf(model).tensors["token_embd.weight"][0][0]
     prompt = [1] + [int(i) for i in np.random.default_rng(5).integers(3, n_vocab, N_PROMPT - 1)]
     ids, got = generate(coffer, model, prompt, folder)
-    want = reference(model, prompt + ids[:-1], rounded)
+    want = reference(model, prompt + ids[:-1], arithmetic)
     difference = got - want
     return np.abs(difference).max() / np.abs(want).max(), (difference**2).sum(axis=1) / (want**2).sum(axis=1)
 
 
 def errors(coffer, options, bounds, folder):
     """The four errors of one model, in the order of BOUNDS."""
-    worst, nmse = compare(coffer, options + " --layers 3", SEEDS[0], False, folder)
+    worst, nmse = compare(coffer, options + " --layers 3", SEEDS[0], Arithmetic(), folder)
     near, best = 0.0, np.inf
     for seed in SEEDS:
-        rounded = compare(coffer, options + " --layers 1", seed, True, folder)[1]
+        rounded = compare(coffer, options + " --layers 1", seed, Rounded(), folder)[1]
         near, best = max(near, rounded.max()), min(best, rounded.min())
         if best <= bounds[3]:
             break

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# oracle.sh COFFER SOURCE one|tensor3|tokenizers: what other engines answered, where a folder "shared" with its oracle
+# oracle.sh COFFER SOURCE one|tensor3|tokenizers|formulas: what other engines answered, where a folder "shared" with its oracle
 # lies beside the checkout (or in COFFER_SHARED). Exit 77: it is not there, or numpy is not.
 set -uo pipefail
 coffer=$(readlink -f "$1") source=$2 what=$3
@@ -23,5 +23,6 @@ case $what in
       --args "--layout tensor" "${models[@]}"
     ;;
   tokenizers) "$python" "$shared/oracle/check-tokenizers" --coffer "$coffer" llama-spm llama-bpe qwen2 ;;
+  formulas) "$python" "$source/tests/reference/answers.py" "$shared/oracle" "$shared/models" ;;
   *) echo "oracle.sh: no check named $what"; exit 2 ;;
 esac

@@ -3,8 +3,9 @@ set(reference ${CMAKE_CURRENT_LIST_DIR})
 add_test(NAME reference.numpy COMMAND /usr/bin/python3 ${reference}/compare.py --coffer $<TARGET_FILE:coffer>)
 set_tests_properties(reference.numpy PROPERTIES TIMEOUT 300 LABELS reference SKIP_RETURN_CODE 77
   ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
-foreach(what one tensor3 tokenizers)
+foreach(what one tensor3 tokenizers formulas)
   add_test(NAME reference.oracle_${what} COMMAND bash ${reference}/oracle.sh $<TARGET_FILE:coffer> ${PROJECT_SOURCE_DIR} ${what})
-  set_tests_properties(reference.oracle_${what} PROPERTIES TIMEOUT 600 LABELS "reference;release-only" SKIP_RETURN_CODE 77)
+  set_tests_properties(reference.oracle_${what} PROPERTIES TIMEOUT 600 LABELS "reference;release-only" SKIP_RETURN_CODE 77
+    ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 endforeach()
 set_tests_properties(reference.oracle_tensor3 PROPERTIES COST 10)
