@@ -1,5 +1,5 @@
 /* coffer synth: a random model of any shape, from a seed, as a GGUF file that llama.cpp loads too. No test and no
- * benchmark needs a download. This file completes and checks the command line and writes the keys; see synth.h. */
+ * benchmark needs a download. This file has the command line and writes the file; see synth.h. */
 #include "coordinator/commands/synth.h"
 
 #include <errno.h>
@@ -14,7 +14,9 @@
 #define FIELD(f) offsetof(struct cf__synth, f)
 
 static const struct cf_option options[] = {
-    {"arch", 0, CF_OPT_STRING, FIELD(arch), "NAME", "architecture: llama (required)", 0, 0, NULL},
+    {"arch", 0, CF_OPT_STRING, FIELD(arch), "NAME",
+        "architecture: llama qwen2 qwen3 qwen2moe qwen3moe gemma2 gemma3 phi3 gpt-oss glm4moe deepseek2 (required)", 0,
+        0, NULL},
     {"output", 'o', CF_OPT_STRING, FIELD(out), "FILE", "the file to write (required)", 0, 0, NULL},
     {"layers", 0, CF_OPT_INT, FIELD(layers), "N", "number of layers (4)", 1, 4096, NULL},
     {"dim", 0, CF_OPT_INT, FIELD(dim), "N", "width of the hidden state (512)", 2, 262144, NULL},
@@ -22,17 +24,50 @@ static const struct cf_option options[] = {
     {"kv-heads", 0, CF_OPT_INT, FIELD(kv_heads), "N", "number of key and value heads (heads / 4)", 1, 4096, NULL},
     {"head-dim", 0, CF_OPT_INT, FIELD(head_dim), "N", "size of a head (64; with --heads, width / heads)", 2, 4096,
         NULL},
+    {"value-dim", 0, CF_OPT_INT, FIELD(value_dim), "N", "size of a value (64; deepseek2 only)", 1, 4096, NULL},
+    {"rope-dim", 0, CF_OPT_INT, FIELD(rope_dim), "N",
+        "how much of a head rope turns (all of it; glm4moe: half, deepseek2: a third; also phi3)", 2, 4096, NULL},
+    {"window", 0, CF_OPT_INT, FIELD(window), "N", "sliding window (gemma2: 4096, gemma3: 1024, gpt-oss: 128)", 1,
+        1 << 30, NULL},
+    {"window-pattern", 0, CF_OPT_INT, FIELD(window_pattern), "N",
+        "every N-th layer sees all positions (as the architecture has it: 2, gemma3: 6)", 1, 4096, NULL},
+    {"q-rank", 0, CF_OPT_INT, FIELD(q_rank), "N", "rank of the queries of deepseek2, 0: plain (96)", 0, 65536, NULL},
+    {"kv-rank", 0, CF_OPT_INT, FIELD(kv_rank), "N", "rank of the keys and values of deepseek2 (64)", 1, 65536, NULL},
+    {"fused-kv-b", 0, CF_OPT_FLAG, FIELD(fused_kv_b), NULL, "deepseek2 as in older files: attn_kv_b in one", 0, 0,
+        NULL},
+    {"qk-norm", 0, CF_OPT_FLAG, FIELD(qk_norm), NULL, "give glm4moe norms of queries and keys", 0, 0, NULL},
     {"ffn", 0, CF_OPT_INT, FIELD(ffn), "N", "width of the MLP (4 x width)", 1, 4194304, NULL},
+    {"experts", 0, CF_OPT_INT, FIELD(experts), "N", "number of experts (llama: 0, deepseek2: 16, else 8)", 0, 4096,
+        NULL},
+    {"experts-used", 0, CF_OPT_INT, FIELD(experts_used), "N", "experts per token (llama: 2, deepseek2: 4, else 3)", 1,
+        4096, NULL},
+    {"expert-ffn", 0, CF_OPT_INT, FIELD(expert_ffn), "N", "width of an expert (an eighth of --ffn; llama: --ffn)", 1,
+        4194304, NULL},
+    {"shared-experts", 0, CF_OPT_INT, FIELD(shared_experts), "N",
+        "experts that every token takes, in one (1; qwen2moe: 2)", 0, 64, NULL},
+    {"expert-groups", 0, CF_OPT_INT, FIELD(groups), "N", "groups of experts, 1: none (deepseek2: 4)", 1, 4096, NULL},
+    {"expert-groups-used", 0, CF_OPT_INT, FIELD(groups_used), "N", "groups per token (deepseek2: 2)", 1, 4096, NULL},
+    {"dense-layers", 0, CF_OPT_INT, FIELD(dense_layers), "N", "first layers without experts (glm4moe, deepseek2: 1)", 0,
+        4096, NULL},
+    {"gating", 0, CF_OPT_STRING, FIELD(gating), "KIND",
+        "how deepseek2 weighs experts: sigmoid (V3, with a bias) or softmax (V2) (sigmoid)", 0, 0, NULL},
+    {"nextn", 0, CF_OPT_INT, FIELD(nextn), "N",
+        "layers behind the last that predict more tokens (0; glm4moe, deepseek2)", 0, 8, NULL},
     {"vocab", 0, CF_OPT_INT, FIELD(vocab), "N", "number of tokens (32000)", 300, 1000000, NULL},
     {"ctx", 0, CF_OPT_INT, FIELD(ctx), "N", "context length (4096)", 1, 1 << 30, NULL},
     {"type", 0, CF_OPT_STRING, FIELD(type), "TYPE",
         "type of the matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k, or a mix, q4_k_m q5_k_m (q8_0)", 0, 0, NULL},
     {"head-type", 0, CF_OPT_STRING, FIELD(head_type), "TYPE", "type of the output head (as --type says)", 0, 0, NULL},
+    {"expert-type", 0, CF_OPT_STRING, FIELD(expert_type), "TYPE", "type of the experts' matrices (as --type says)", 0,
+        0, NULL},
     {"untied", 0, CF_OPT_FLAG, FIELD(untied), NULL, "give the output head a matrix of its own", 0, 0, NULL},
     {"tokenizer", 0, CF_OPT_STRING, FIELD(tokenizer), "KIND", "llama (SentencePiece) or gpt2 (byte-level BPE) (llama)",
         0, 0, NULL},
-    {"rope-base", 0, CF_OPT_REAL, FIELD(rope_base), "X", "base of the RoPE frequencies (10000)", 2, 1e9, NULL},
-    {"rope-scaling", 0, CF_OPT_STRING, FIELD(rope_scaling), "KIND", "none, linear, llama3 or yarn (none)", 0, 0, NULL},
+    {"rope-base", 0, CF_OPT_REAL, FIELD(rope_base), "X", "base of the RoPE frequencies (10000, or the family's)", 2,
+        1e9, NULL},
+    {"rope-scaling", 0, CF_OPT_STRING, FIELD(rope_scaling), "KIND",
+        "none, linear, yarn, llama3 (llama) or longrope (phi3) (none; gpt-oss, deepseek2: yarn; phi3: longrope)", 0, 0,
+        NULL},
     {"rope-factor", 0, CF_OPT_REAL, FIELD(rope_factor), "X", "how far the scaling stretches the context (8)", 1, 1e4,
         NULL},
     {"seed", 0, CF_OPT_INT, FIELD(seed), "N", "the same seed and shape give the same file on every machine (1)", 0, 0,
@@ -48,47 +83,11 @@ void cf__synth_defaults(void *config) {
         .seed = 1,
         .type = "q8_0",
         .tokenizer = "llama",
-        .rope_scaling = "none",
-        .rope_base = 10000,
+        .experts = CF__SYNTH_UNSET,
+        .shared_experts = CF__SYNTH_UNSET,
+        .dense_layers = CF__SYNTH_UNSET,
+        .q_rank = CF__SYNTH_UNSET,
         .rope_factor = 8};
-}
-
-static int one_of(const char *flag, const char *value, const char *const *allowed, struct cf_error *e) {
-    char list[128] = "";
-    for (size_t i = 0, n = 0; allowed[i]; i++) {
-        if (!strcmp(value, allowed[i])) return 0;
-        n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? ", " : "", allowed[i]);
-    }
-    return cf_fail(e, CF_ERR_USAGE, "%s: \"%s\" is unknown here (%s)", flag, value, list);
-}
-
-/* What was not given follows from what was. */
-static void complete(struct cf__synth *s) {
-    bool divides = s->heads && s->dim % s->heads == 0 && s->dim / s->heads % 2 == 0;
-    if (!s->head_dim) s->head_dim = divides ? s->dim / s->heads : 64;
-    if (!s->heads) s->heads = s->dim >= s->head_dim ? s->dim / s->head_dim : 1;
-    if (!s->kv_heads) {
-        s->kv_heads = s->heads >= 4 ? s->heads / 4 : 1;
-        while (s->heads % s->kv_heads)
-            s->kv_heads--;
-    }
-    if (!s->ffn) s->ffn = 4 * s->dim;
-}
-
-static int check(const struct cf__synth *s, struct cf_error *e) {
-    static const char *const architectures[] = {"llama", NULL}, *const tokenizers[] = {"llama", "gpt2", NULL},
-                             *const scalings[] = {"none", "linear", "llama3", "yarn", NULL};
-    if (!s->arch) return cf_fail(e, CF_ERR_USAGE, "--arch is required");
-    if (!s->out) return cf_fail(e, CF_ERR_USAGE, "-o is required");
-    if (one_of("--arch", s->arch, architectures, e) || one_of("--tokenizer", s->tokenizer, tokenizers, e) ||
-        one_of("--rope-scaling", s->rope_scaling, scalings, e))
-        return -1;
-    if (s->head_dim % 2) return cf_fail(e, CF_ERR_USAGE, "--head-dim: %lld is odd", (long long)s->head_dim);
-    if (s->heads % s->kv_heads) {
-        return cf_fail(e, CF_ERR_USAGE, "--kv-heads: %lld does not divide --heads, %lld", (long long)s->kv_heads,
-            (long long)s->heads);
-    }
-    return 0;
 }
 
 /* general.file_type, as llama.cpp counts whole files. */
@@ -104,52 +103,17 @@ static uint32_t file_type(const char *type) {
     return 1024; /* llama.cpp's word for a guess */
 }
 
-static int write_shape(struct cf_gguf_writer *w, const struct cf__synth *s, struct cf_error *e) {
-    const struct {
-        const char *key;
-        int64_t value;
-    } numbers[] = {
-        {"llama.context_length", s->ctx},
-        {"llama.embedding_length", s->dim},
-        {"llama.block_count", s->layers},
-        {"llama.feed_forward_length", s->ffn},
-        {"llama.attention.head_count", s->heads},
-        {"llama.attention.head_count_kv", s->kv_heads},
-        {"llama.attention.key_length", s->head_dim},
-        {"llama.attention.value_length", s->head_dim},
-        {"llama.rope.dimension_count", s->head_dim},
-        {"llama.vocab_size", s->vocab},
-    };
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (cf_gguf_add_u32(w, numbers[i].key, (uint32_t)numbers[i].value, e)) return -1;
-    }
-    return cf_gguf_add_f32(w, "llama.attention.layer_norm_rms_epsilon", 1e-5f, e) ||
-                   cf_gguf_add_f32(w, "llama.rope.freq_base", (float)s->rope_base, e)
-               ? -1
-               : 0;
-}
-
-/* The scaling of Llama 3 is a tensor (rope_freqs.weight) and no key. */
-static int write_rope_scaling(struct cf_gguf_writer *w, const struct cf__synth *s, struct cf_error *e) {
-    bool yarn = !strcmp(s->rope_scaling, "yarn");
-    if (!yarn && strcmp(s->rope_scaling, "linear")) return 0;
-    if (cf_gguf_add_str(w, "llama.rope.scaling.type", s->rope_scaling, e) ||
-        cf_gguf_add_f32(w, "llama.rope.scaling.factor", (float)s->rope_factor, e))
-        return -1;
-    uint32_t original = (uint32_t)((double)s->ctx / s->rope_factor);
-    return yarn ? cf_gguf_add_u32(w, "llama.rope.scaling.original_context_length", original ? original : 1, e) : 0;
-}
-
 static int write_model(
     struct cf_gguf_writer *w, const struct cf__synth *s, struct cf__synth_tensors *t, bool hole, struct cf_error *e) {
     char name[160];
-    snprintf(name, sizeof name, "coffer synth %s, %lld layers of %lld, seed %lld", s->arch, (long long)s->layers,
-        (long long)s->dim, (long long)s->seed);
+    /* Without the architecture: llama.cpp takes files that are named phi-3 for those of Microsoft, vocabulary included.
+     */
+    snprintf(name, sizeof name, "coffer synth, %lld layers of %lld, seed %lld", (long long)s->layers, (long long)s->dim,
+        (long long)s->seed);
     return cf_gguf_add_str(w, "general.architecture", s->arch, e) || cf_gguf_add_str(w, "general.name", name, e) ||
                    cf_gguf_add_u32(w, "general.file_type", file_type(s->type), e) ||
-                   cf_gguf_add_u32(w, "general.quantization_version", 2, e) || write_shape(w, s, e) ||
-                   write_rope_scaling(w, s, e) || cf__synth_vocab(w, s->tokenizer, (uint32_t)s->vocab, e) ||
-                   cf__synth_tensors_write(t, w, hole, e)
+                   cf_gguf_add_u32(w, "general.quantization_version", 2, e) || cf__synth_keys(w, s, e) ||
+                   cf__synth_vocab(w, s->tokenizer, (uint32_t)s->vocab, e) || cf__synth_tensors_write(t, w, hole, e)
                ? -1
                : 0;
 }
@@ -188,8 +152,7 @@ static int fill(
 
 int cf__synth_open(struct cf_gguf **g, struct cf__synth_tensors **t, struct cf__synth *s, struct cf_error *e) {
     *g = NULL, *t = NULL;
-    complete(s);
-    if (check(s, e) || cf__synth_tensors_new(t, s, e)) return -1;
+    if (cf__synth_complete(s, e) || cf__synth_tensors_new(t, s, e)) return -1;
     if (!open_header(g, s, *t, e)) {
         cf_gguf_fill(*g, fill, *t);
         return 0;
@@ -201,8 +164,7 @@ int cf__synth_open(struct cf_gguf **g, struct cf__synth_tensors **t, struct cf__
 
 int cf__synth_measure(struct cf__synth *s, uint64_t *bytes, struct cf_error *e) {
     struct cf__synth_tensors *t = NULL;
-    complete(s);
-    if (check(s, e) || cf__synth_tensors_new(&t, s, e)) return -1;
+    if (cf__synth_complete(s, e) || cf__synth_tensors_new(&t, s, e)) return -1;
     *bytes = cf__synth_tensors_bytes(t);
     cf__synth_tensors_free(t);
     return 0;
@@ -210,8 +172,7 @@ int cf__synth_measure(struct cf__synth *s, uint64_t *bytes, struct cf_error *e) 
 
 int cf__synth_make(struct cf__synth *s, uint64_t *bytes, struct cf_error *e) {
     struct cf__synth_tensors *t = NULL;
-    complete(s);
-    if (check(s, e) || cf__synth_tensors_new(&t, s, e)) return -1;
+    if (cf__synth_complete(s, e) || cf__synth_tensors_new(&t, s, e)) return -1;
     *bytes = cf__synth_tensors_bytes(t);
     int status = write_file(s, t, e);
     cf__synth_tensors_free(t);
@@ -233,17 +194,21 @@ static int run(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_synth = {
     .name = "synth",
-    .synopsis = "--arch llama -o FILE [options]",
+    .synopsis = "--arch NAME -o FILE [options]",
     .summary = "write a random model of any shape",
     .text =
         "Writes a GGUF file with random weights and a usable vocabulary. The weights are scaled so that activations "
         "stay "
         "near one and logits have a spread of about 2.5; the text that such a model generates means nothing. The same "
         "options and seed give the same file on every machine.\n\n"
+        "Layers have what the family's real ones have: biases, norms, experts, windows. The head is tied to the "
+        "embedding "
+        "unless --untied is given.\n\n"
         "Matrices whose rows are no whole number of a type's blocks of 256 are written as q8_0 instead.",
     .example = "coffer synth --arch llama -o tiny.gguf\n"
                "coffer synth --arch llama --layers 16 --dim 2048 --heads 32 --kv-heads 8 --ffn 8192 --vocab 128256 "
-               "--type q8_0 --seed 1 -o model.gguf",
+               "--type q8_0 --seed 1 -o model.gguf\n"
+               "coffer synth --arch qwen3moe --experts 64 --experts-used 8 --expert-ffn 768 --type q4_k_m -o moe.gguf",
     .options = options,
     .config_size = sizeof(struct cf__synth),
     .defaults = cf__synth_defaults,

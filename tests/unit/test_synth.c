@@ -1,5 +1,6 @@
 /* The weights of `coffer synth`: a model without a file (bench --synthetic) reads the same bytes as the file, wherever
- * a read begins and ends; large tensors of one role differ between layers. */
+ * a read begins and ends; large tensors of one role differ between layers. And of all architectures: what their layers
+ * consist of, and which option they refuse. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,6 +13,7 @@
 #include <unistd.h>
 
 #include "coordinator/commands/synth.h"
+#include "node/kernels/type.h"
 
 static struct cf_error error;
 
@@ -102,6 +104,69 @@ static void layers_differ(void **state) {
     cf__synth_tensors_free(tensors);
 }
 
+/* Small models of every architecture: shapes as llama.cpp has them, columns first. */
+static void architectures(void **state) {
+    (void)state;
+    static const struct {
+        const char *arch, *tensor;
+        uint32_t n_dims, type;
+        uint64_t ne[3];
+        const char *not_there;
+    } rows[] = {
+        {"llama", "blk.1.ffn_down.weight", 2, CF_TYPE_Q8_0, {512, 128, 1}, "blk.1.attn_q.bias"},
+        {"qwen2", "blk.0.attn_k.bias", 1, CF_TYPE_F32, {64, 1, 1}, "blk.0.attn_q_norm.weight"},
+        {"qwen3", "blk.1.attn_q_norm.weight", 1, CF_TYPE_F32, {32, 1, 1}, "blk.1.ffn_gate_inp.weight"},
+        {"qwen2moe", "blk.0.ffn_gate_inp_shexp.weight", 1, CF_TYPE_F32, {128, 1, 1}, "blk.0.ffn_gate.weight"},
+        {"qwen3moe", "blk.0.ffn_gate_exps.weight", 3, CF_TYPE_Q8_0, {128, 64, 8}, "blk.0.ffn_up_shexp.weight"},
+        {"gemma2", "blk.0.post_ffw_norm.weight", 1, CF_TYPE_F32, {128, 1, 1}, "output.weight"},
+        {"gemma3", "blk.1.attn_k_norm.weight", 1, CF_TYPE_F32, {32, 1, 1}, "rope_freqs.weight"},
+        {"phi3", "blk.0.attn_qkv.weight", 2, CF_TYPE_Q8_0, {128, 256, 1}, "blk.0.ffn_gate.weight"},
+        {"phi3", "rope_factors_long.weight", 1, CF_TYPE_F32, {16, 1, 1}, "blk.0.attn_q.weight"},
+        {"gpt-oss", "blk.0.ffn_down_exps.bias", 2, CF_TYPE_F32, {128, 8, 1}, "blk.0.ffn_norm.weight"},
+        {"glm4moe", "blk.1.exp_probs_b.bias", 1, CF_TYPE_F32, {8, 1, 1}, "blk.0.exp_probs_b.bias"},
+        {"deepseek2", "blk.1.attn_k_b.weight", 3, CF_TYPE_Q8_0, {64, 64, 4}, "blk.1.attn_kv_b.weight"},
+        {"deepseek2", "blk.0.attn_kv_a_mqa.weight", 2, CF_TYPE_Q8_0, {128, 96, 1}, "blk.0.attn_q.weight"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct cf__synth s;
+        struct cf__synth_tensors *tensors;
+        struct cf_gguf *g;
+        cf__synth_defaults(&s);
+        s.arch = rows[i].arch, s.out = "", s.layers = 2, s.dim = 128, s.heads = 4, s.kv_heads = 2, s.vocab = 320;
+        uint64_t bytes;
+        OK(cf__synth_measure(&s, &bytes, &error));
+        OK(cf__synth_open(&g, &tensors, &s, &error)); /* what was completed stays as it is */
+        const struct cf_gguf_tensor *t = cf_gguf_tensor(g, rows[i].tensor);
+        if (!t || t->n_dims != rows[i].n_dims || t->type != rows[i].type ||
+            memcmp(t->ne, rows[i].ne, sizeof rows[i].ne))
+            fail_msg("%s: %s", rows[i].arch, rows[i].tensor);
+        if (cf_gguf_tensor(g, rows[i].not_there)) fail_msg("%s has %s", rows[i].arch, rows[i].not_there);
+        for (size_t k = 0; k < cf_gguf_n_tensors(g); k++)
+            compare(g, g, cf_gguf_tensor_at(g, k));
+        cf_gguf_close(g);
+        cf__synth_tensors_free(tensors);
+    }
+}
+
+static void refused(const char *arch, const char *word, int64_t experts, int64_t window, int64_t groups) {
+    struct cf__synth s;
+    uint64_t bytes;
+    cf__synth_defaults(&s);
+    s.arch = arch, s.out = "", s.experts = experts, s.window = window, s.groups = groups;
+    assert_int_not_equal(cf__synth_measure(&s, &bytes, &error), 0);
+    if (!strstr(error.text, word)) fail_msg("%s: \"%s\" does not name %s", arch, error.text, word);
+}
+
+static void refusals(void **state) {
+    (void)state;
+    refused("gpt2", "gemma3", -1, 0, 0);
+    refused("qwen2", "--experts", 4, 0, 0);
+    refused("llama", "--window", -1, 64, 0);
+    refused("qwen3moe", "--expert-groups", -1, 0, 2);
+    refused("deepseek2", "--expert-groups", -1, 0, 5);
+    refused("gpt-oss", "--experts", 0, 0, 0);
+}
+
 /* 230 GB: neither disk nor memory is asked for. */
 static void large_model(void **state) {
     (void)state;
@@ -121,7 +186,7 @@ static void large_model(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_as_the_file), cmocka_unit_test(layers_differ), cmocka_unit_test(large_model)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_as_the_file), cmocka_unit_test(layers_differ),
+        cmocka_unit_test(large_model), cmocka_unit_test(architectures), cmocka_unit_test(refusals)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
