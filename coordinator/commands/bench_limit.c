@@ -3,10 +3,12 @@
  * multiplies at the rate of their kernels, everything in cache. Attention, norms and exchanges are in neither. */
 #include "coordinator/commands/bench.h"
 
-/* Seconds of one row through a matrix. */
-static double seconds_of(const struct cf_job *j, const struct cf_gguf_tensor *t) {
-    if (!t || t->n_dims < 2 || t->type >= CF_TYPE_LIMIT || j->product_rates[t->type] <= 0) return 0;
-    return (double)t->ne[0] * (double)t->ne[1] * (double)t->ne[2] / j->product_rates[t->type];
+/* Seconds of one row through a role of a layer; of experts through those that it chooses. */
+static double seconds_of(const struct cf_job *j, enum cf_role role, uint32_t layer) {
+    const struct cf_gguf_tensor *t = cf_model_tensor(&j->model, j->gguf, role, layer);
+    if (!t || cf_tensor_specs[role].vector || t->type >= CF_TYPE_LIMIT || j->product_rates[t->type] <= 0) return 0;
+    double rows = (double)cf_model_bytes(&j->model, j->gguf, role, layer, true) / (double)t->row_bytes;
+    return (double)t->ne[0] * rows / j->product_rates[t->type];
 }
 
 void cf__bench_limits(struct cf__bench *b, const struct cf_job *j) {
@@ -14,8 +16,8 @@ void cf__bench_limits(struct cf__bench *b, const struct cf_job *j) {
     b->row_seconds = 0;
     for (uint32_t l = 0; l < m->n_layers; l++)
         for (int role = CF_FIRST_LAYER_ROLE; role < CF_ROLES; role++)
-            b->row_seconds += seconds_of(j, cf_model_tensor(m, j->gguf, (enum cf_role)role, l));
-    b->head_seconds = seconds_of(j, cf_model_tensor(m, j->gguf, m->tied ? CF_W_TOKEN_EMBD : CF_W_OUTPUT, 0));
+            b->row_seconds += seconds_of(j, (enum cf_role)role, l);
+    b->head_seconds = seconds_of(j, m->tied ? CF_W_TOKEN_EMBD : CF_W_OUTPUT, 0);
 }
 
 void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k) {

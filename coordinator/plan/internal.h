@@ -15,12 +15,9 @@ struct cf_draft {
     uint32_t row_room;
 };
 
-/* Appends a row: `n` members, chunks of the domain's axis dealt by weight. */
+/* Appends a row: `n` members, chunks of the domain's axis dealt by weight; several rows where layers differ in them. */
 int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks,
     uint32_t n, struct cf_error *e);
-
-/* File bytes of a domain: of one layer (LEFT, RIGHT), of the whole (PREFRONTAL); TEMPORAL: cache bytes of one layer. */
-double cf__domain_bytes(const struct cf_draft *d, enum cf_domain domain);
 
 /* The four layouts. */
 int cf__layout_tensor(struct cf_draft *d, struct cf_error *e);

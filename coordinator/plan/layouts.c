@@ -4,15 +4,14 @@
 
 #include "coordinator/plan/internal.h"
 
-double cf__domain_bytes(const struct cf_draft *d, enum cf_domain domain) {
+/* Bytes of a domain over all layers. */
+static double whole(const struct cf_draft *d, enum cf_domain domain, bool active) {
     double sum = 0;
     if (domain == CF_TEMPORAL)
-        return (double)d->wish->n_ctx * d->wish->n_seqs * d->m->n_head_kv * (d->m->d_k + d->m->d_v) * 2.0;
-    for (int role = 0; role < CF_ROLES; role++) {
-        if (cf_tensor_specs[role].domain != domain || (role == CF_W_OUTPUT && d->m->tied)) continue;
-        const struct cf_gguf_tensor *t = cf_model_tensor(d->m, d->g, (enum cf_role)role, 0);
-        if (t) sum += (double)t->bytes;
-    }
+        sum =
+            (double)d->wish->n_ctx * d->wish->n_seqs * d->m->n_head_kv * (d->m->d_k + d->m->d_v) * 2.0 * d->m->n_layers;
+    for (uint32_t l = 0; l < (domain == CF_PREFRONTAL ? 1 : d->m->n_layers); l++)
+        sum += (double)cf_model_domain_bytes(d->m, d->g, domain, l, active);
     return sum;
 }
 
@@ -33,6 +32,12 @@ static void deal(uint32_t *cuts, uint32_t total, const double *weight, uint32_t 
 int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks,
     uint32_t n, struct cf_error *e) {
     struct cf_plan *p = d->plan;
+    uint32_t chunks = cf_plan_axis_chunks(d->m, domain, layer0);
+    for (uint32_t l = layer0 + 1; l < layer1; l++) /* layers with experts are cut in their own way */
+        if (cf_plan_axis_chunks(d->m, domain, l) != chunks)
+            return cf__plan_row(d, domain, layer0, l, ranks, n, e) || cf__plan_row(d, domain, l, layer1, ranks, n, e)
+                       ? -1
+                       : 0;
     if (n > CF_MAX_MEMBERS)
         return cf_fail(e, CF_ERR_PLAN,
             "a tensor group of %u ranks; a group has at most %d: use --layout hybrid with more --stages", n,
@@ -49,7 +54,7 @@ int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uin
     double weight[CF_MAX_MEMBERS];
     for (uint32_t i = 0; i < n; i++)
         r->ranks[i] = ranks[i], weight[i] = d->weight[ranks[i]];
-    deal(r->cuts, cf_plan_axis_chunks(d->m, domain), weight, n);
+    deal(r->cuts, chunks, weight, n);
     return 0;
 }
 
@@ -76,12 +81,6 @@ static uint32_t stage_ranks(const struct cf_draft *d, uint32_t stages, uint32_t 
     return n;
 }
 
-/* What a token reads of PREFRONTAL: the head; of an embedding of its own only one row. */
-static double head_bytes(const struct cf_draft *d) {
-    const struct cf_gguf_tensor *t = cf_model_tensor(d->m, d->g, d->m->tied ? CF_W_TOKEN_EMBD : CF_W_OUTPUT, 0);
-    return t ? (double)t->bytes : 0;
-}
-
 int cf__layout_stages(struct cf_draft *d, uint32_t stages, struct cf_error *e) {
     if (!stages || stages > d->n_ranks) return cf_fail(e, CF_ERR_PLAN, "%u stages for %u ranks", stages, d->n_ranks);
     double *weight = calloc(stages, sizeof *weight);
@@ -91,7 +90,7 @@ int cf__layout_stages(struct cf_draft *d, uint32_t stages, struct cf_error *e) {
         cf_fail(e, CF_ERR_MEMORY, "out of memory");
         goto out;
     }
-    double all = 0, layer = cf__domain_bytes(d, CF_LEFT_HEMI) + cf__domain_bytes(d, CF_RIGHT_HEMI);
+    double all = 0, layer = (whole(d, CF_LEFT_HEMI, true) + whole(d, CF_RIGHT_HEMI, true)) / n_layers;
     for (uint32_t s = 0; s < stages; s++) {
         uint32_t n = stage_ranks(d, stages, s, members);
         for (uint32_t i = 0; i < n; i++)
@@ -99,7 +98,7 @@ int cf__layout_stages(struct cf_draft *d, uint32_t stages, struct cf_error *e) {
         all += weight[s];
     }
     /* Stage 0 also reads the head, so it gets fewer layers; at least one if there is one for everybody. */
-    double head = head_bytes(d) / layer, share = weight[0] / all * (n_layers + head) - head;
+    double head = whole(d, CF_PREFRONTAL, true) / layer, share = weight[0] / all * (n_layers + head) - head;
     double least = n_layers >= stages && stages > 1 ? 1.0 : 0.0;
     if (share < least) share = least;
     if (stages == 1) share = n_layers;
@@ -118,11 +117,6 @@ out:
     return rc;
 }
 
-/* Bytes of a whole domain over all layers, for balancing. */
-static double whole(const struct cf_draft *d, enum cf_domain domain) {
-    return cf__domain_bytes(d, domain) * (domain == CF_PREFRONTAL ? 1.0 : d->m->n_layers);
-}
-
 /* Fewer than four ranks: PREFRONTAL to rank 0, which samples; then each domain, heaviest first, to the rank with the
  * least so far. */
 static void share_ranks(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_MEMBERS + 1], uint32_t n[CF_DOMAINS]) {
@@ -131,13 +125,14 @@ static void share_ranks(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_
     for (int k = 0; k < CF_DOMAINS; k++) {
         int heavy = -1;
         for (int i = 0; i < CF_DOMAINS; i++)
-            if (!done[i] && (heavy < 0 || whole(d, (enum cf_domain)i) > whole(d, (enum cf_domain)heavy))) heavy = i;
+            if (!done[i] && (heavy < 0 || whole(d, (enum cf_domain)i, false) > whole(d, (enum cf_domain)heavy, false)))
+                heavy = i;
         uint32_t light = 0;
         for (uint32_t r = 1; r < d->n_ranks; r++)
             if (load[r] / d->weight[r] < load[light] / d->weight[light]) light = r;
         if (!k) heavy = CF_PREFRONTAL, light = 0;
         done[heavy] = true, n[heavy] = 1, member[heavy][0] = (int)light;
-        load[light] += whole(d, (enum cf_domain)heavy);
+        load[light] += whole(d, (enum cf_domain)heavy, false);
     }
 }
 
@@ -148,8 +143,8 @@ static void grow_groups(const struct cf_draft *d, int member[CF_DOMAINS][CF_MAX_
     for (uint32_t r = CF_DOMAINS; r < d->n_ranks; r++) {
         int heavy = -1;
         for (int i = 0; i < CF_DOMAINS; i++)
-            if (n[i] < CF_MAX_MEMBERS &&
-                (heavy < 0 || whole(d, (enum cf_domain)i) / n[i] > whole(d, (enum cf_domain)heavy) / n[heavy]))
+            if (n[i] < CF_MAX_MEMBERS && (heavy < 0 || whole(d, (enum cf_domain)i, false) / n[i] >
+                                                           whole(d, (enum cf_domain)heavy, false) / n[heavy]))
                 heavy = i;
         if (heavy >= 0) n[heavy]++;
     }

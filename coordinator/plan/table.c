@@ -18,7 +18,7 @@ static void print_rows(FILE *to, const struct cf_plan *p, const struct cf_model 
         fprintf(to, "%-11s %-9s", cf_domain_name(r->domain), layers);
         for (uint32_t k = 0; k < r->n; k++)
             fprintf(to, " %d:[%u,%u)", r->ranks[k], r->cuts[k], r->cuts[k + 1]);
-        fprintf(to, " of %u %s\n", cf_plan_axis_chunks(m, r->domain), axis_name(r->domain));
+        fprintf(to, " of %u %s\n", cf_plan_axis_chunks(m, r->domain, r->layer0), axis_name(r->domain));
     }
 }
 
@@ -40,13 +40,18 @@ int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m
             (double)ranks[i].memory_free / MIB);
     }
     struct cf_plan one = *p;
-    struct cf_plan_row rows[CF_DOMAINS];
+    struct cf_plan_row rows[2 * CF_DOMAINS];
     memset(rows, 0, sizeof rows);
+    one.rows = rows, one.n_plan_rows = 0;
     for (int d = 0; d < CF_DOMAINS; d++) {
-        rows[d].domain = (enum cf_domain)d, rows[d].layer1 = m->n_layers, rows[d].n = 1;
-        rows[d].cuts[1] = cf_plan_axis_chunks(m, (enum cf_domain)d);
+        /* Leading layers without experts have rows of their own. */
+        uint32_t dense = m->experts.n && m->experts.dense < m->n_layers ? m->experts.dense : 0;
+        for (uint32_t l = 0; l < m->n_layers; l = l || !dense ? m->n_layers : dense) {
+            struct cf_plan_row *r = &rows[one.n_plan_rows++];
+            r->domain = (enum cf_domain)d, r->layer0 = l, r->layer1 = l || !dense ? m->n_layers : dense, r->n = 1;
+            r->cuts[1] = cf_plan_axis_chunks(m, r->domain, l);
+        }
     }
-    one.rows = rows, one.n_plan_rows = CF_DOMAINS;
     struct cf_rank_need n;
     if (cf_planner_need(&one, m, g, 0, &ranks[0], &n, e)) return -1;
     fprintf(to, "\nweights %.1f MiB in all, %.1f MiB of them replicated\n", (double)sum / MIB,
@@ -79,24 +84,20 @@ double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, con
     const struct cf_rank_info *ranks, uint32_t n_ranks, double hop_local, double hop_remote) {
     for (uint32_t i = 0; i < n_ranks; i++)
         if (ranks[i].bandwidth <= 0) return 0;
-    double bytes[CF_DOMAINS] = {0}, time = 0;
-    for (int role = 0; role < CF_ROLES; role++) {
-        if (role == CF_W_TOKEN_EMBD && !m->tied) continue; /* one row of it is read */
-        if (role == CF_W_OUTPUT && m->tied) continue;
-        const struct cf_gguf_tensor *t = cf_model_tensor(m, g, (enum cf_role)role, 0);
-        if (t) bytes[cf_tensor_specs[role].domain] += (double)t->bytes;
-    }
+    double time = 0;
     const struct cf_plan_row *head = cf_plan_find(p, CF_PREFRONTAL, 0), *before = head;
     for (uint32_t l = 0; l < m->n_layers; l++) {
         const struct cf_plan_row *left = cf_plan_find(p, CF_LEFT_HEMI, l), *right = cf_plan_find(p, CF_RIGHT_HEMI, l);
         const struct cf_plan_row *temporal = cf_plan_find(p, CF_TEMPORAL, l);
-        time += group_time(left, bytes[CF_LEFT_HEMI], ranks) + group_time(right, bytes[CF_RIGHT_HEMI], ranks);
+        time += group_time(left, (double)cf_model_domain_bytes(m, g, CF_LEFT_HEMI, l, true), ranks) +
+                group_time(right, (double)cf_model_domain_bytes(m, g, CF_RIGHT_HEMI, l, true), ranks);
         time +=
             hop_time(before, left, ranks, hop_local, hop_remote) + hop_time(left, right, ranks, hop_local, hop_remote);
         if (temporal->ranks[0] != left->ranks[0] || temporal->n != left->n)
             time += 2 * hop_time(left, temporal, ranks, hop_local, hop_remote);
         before = right;
     }
-    time += hop_time(before, head, ranks, hop_local, hop_remote) + group_time(head, bytes[CF_PREFRONTAL], ranks);
+    time += hop_time(before, head, ranks, hop_local, hop_remote) +
+            group_time(head, (double)cf_model_domain_bytes(m, g, CF_PREFRONTAL, 0, true), ranks);
     return time;
 }

@@ -20,7 +20,9 @@ struct attend_job {
     uint32_t parts;                    /* into which the query heads of a KV head are divided */
     uint32_t block, blocks;            /* rows that go together; blocks of rows */
     uint32_t spans;                    /* items per block of rows when spans are shared out, else 0 */
+    uint32_t window;                   /* keys that a query sees, 0: all */
     float scale;
+    const float *sinks; /* [local query heads], or NULL */
 };
 
 /* What one item computes: local query heads [head0, head1), all of one KV head, of rows [row0, row1). */
@@ -89,6 +91,36 @@ static const void *page_after(const struct attend_job *j, const struct item *i, 
     return i->kv_head + 1 < j->n_kv ? cf_kv_keys(&j->g->kv, sequence, 0, j->layer, i->kv_head + 1) : NULL;
 }
 
+/* The first key that a row sees. */
+static uint32_t first_key(const struct attend_job *j, uint32_t row) {
+    uint32_t position = j->c->position[row];
+    return j->window && position >= j->window ? position - j->window + 1 : 0;
+}
+
+/* Which keys of a page a row sees. */
+static void see(const struct attend_job *j, struct cf_attention_state *s, uint32_t row, uint32_t page) {
+    uint32_t keys = j->c->position[row] + 1, from = first_key(j, row), before = page * CF_PAGE;
+    s->n = keys <= before ? 0 : keys - before < CF_PAGE ? keys - before : CF_PAGE;
+    s->first = from <= before ? 0 : from - before;
+    if (s->first >= s->n) s->first = s->n = 0;
+}
+
+/* The score that takes part in the softmax of a head without a key, after all spans. */
+static void add_sink(const struct attend_job *j, struct cf_attention_state *total, uint32_t head, float *zeros) {
+    if (!j->sinks) return;
+    struct cf_attention_state sink = {.max = j->sinks[head], .sum = {1.0f}, .acc = zeros};
+    memset(zeros, 0, j->g->kv.d_v * sizeof(float));
+    j->g->o.kernels->attend_merge(total, &sink, j->g->kv.d_v);
+}
+
+/* The lowest key that a row of an item sees. */
+static uint32_t lowest_of(const struct attend_job *j, const struct item *i) {
+    uint32_t lowest = UINT32_MAX;
+    for (uint32_t row = i->row0; row < i->row1; row++)
+        if (first_key(j, row) < lowest) lowest = first_key(j, row);
+    return lowest;
+}
+
 /* One span for all queries of an item whose rows are of one sequence: s[rows][heads]. */
 static void attend_span(struct attend_job *j, struct cf_team *team, uint32_t thread, const struct item *i,
     struct cf_attention_state *s, uint32_t longest) {
@@ -98,17 +130,18 @@ static void attend_span(struct attend_job *j, struct cf_team *team, uint32_t thr
     const uint32_t pages = CF_SPAN / CF_PAGE;
     for (uint32_t q = 0; q < n; q++)
         s[q].q = g->q + ((size_t)(i->row0 + q / heads) * j->heads + i->head0 + q % heads) * kv->d_k;
-    for (uint32_t page = i->span * pages; page < (i->span + 1) * pages && page * CF_PAGE <= longest; page++) {
+    uint32_t first = i->span * pages, lowest = lowest_of(j, i) / CF_PAGE;
+    if (lowest > first) first = lowest;
+    for (uint32_t page = first; page < (i->span + 1) * pages && page * CF_PAGE <= longest; page++) {
         cf_team_breathe(team, thread);
-        for (uint32_t q = 0; q < n; q++) {
-            uint32_t keys = j->c->position[i->row0 + q / heads] + 1, before = page * CF_PAGE;
-            s[q].n = keys <= before ? 0 : keys - before < CF_PAGE ? keys - before : CF_PAGE;
-        }
+        for (uint32_t q = 0; q < n; q++)
+            see(j, &s[q], i->row0 + q / heads, page);
         struct cf_attention_page p = {.k = cf_kv_keys(kv, sequence, page, j->layer, i->kv_head),
             .v = cf_kv_values(kv, sequence, page, j->layer, i->kv_head),
             .d_k = kv->d_k,
             .d_v = kv->d_v,
             .scale = j->scale,
+            .cap = g->o.model->attn_cap,
             .n_queries = n,
             .next = page_after(j, i, page, longest / CF_PAGE)};
         g->o.kernels->attend_page(s, &p);
@@ -130,15 +163,17 @@ static void attend_whole(struct attend_job *j, struct cf_team *team, uint32_t th
     struct cf_attention_state total[CF_QUERY_BLOCK], part[CF_QUERY_BLOCK];
     for (uint32_t q = 0; q < n; q++)
         clear(&total[q], scratch + (size_t)q * d_v, d_v);
-    for (i.span = 0; i.span * CF_SPAN <= longest; i.span++) {
+    for (i.span = lowest_of(j, &i) / CF_SPAN; i.span * CF_SPAN <= longest; i.span++) {
         for (uint32_t q = 0; q < n; q++)
             clear(&part[q], scratch + (size_t)(CF_QUERY_BLOCK + q) * d_v, d_v);
         attend_span(j, team, thread, &i, part, longest);
         for (uint32_t q = 0; q < n; q++)
             k->attend_merge(&total[q], &part[q], d_v);
     }
-    for (uint32_t q = 0; q < n; q++)
+    for (uint32_t q = 0; q < n; q++) {
+        add_sink(j, &total[q], i.head0 + q % heads, scratch + (size_t)CF_QUERY_BLOCK * d_v);
         k->attend_finish(output_of(j, i.row0 + q / heads, i.head0 + q % heads), &total[q], d_v);
+    }
 }
 
 /* Items: (KV head, part of its query heads, block of rows). Rows of one sequence that follow each other go together. */
@@ -186,6 +221,7 @@ static void shared_spans(struct attend_job *j, struct cf_team *team, uint32_t th
                 memcpy(s->sum, store + 1, sizeof s->sum);
                 k->attend_merge(&total, s, d_v);
             }
+            add_sink(j, &total, head, total.acc + d_v);
             k->attend_finish(output_of(j, row, head), &total, d_v);
         }
     }
@@ -240,7 +276,9 @@ int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct
         .per_kv = m->n_head / m->n_head_kv,
         .q0 = h.q0,
         .n_kv = g->kv.n_kv[layer],
-        .scale = 1.0f / sqrtf((float)m->d_k)};
+        .window = cf_model_window(m, layer),
+        .scale = m->attn_scale,
+        .sinks = cf_weight_of(&g->weights, CF_W_SINKS, layer)->vector};
     if (j.heads == 0 || c->n_rows == 0) return 0;
     share_out(&j, longest);
     cf_team_do(g->o.team, attend_thread, &j, (c->n_rows + APPEND_ROWS - 1) / APPEND_ROWS * j.n_kv);

@@ -3,8 +3,13 @@
 
 /* Rows and columns that this rank's steps need at most. */
 struct extent {
-    uint32_t q, k, v, att, ffn, vocab;
+    uint32_t q, k, v, att, out, heads, ffn, exps, chunks,
+        vocab; /* att, out: before and behind the values' projection */
 };
+static void raise(uint32_t *most, uint32_t n) {
+    if (n > *most) *most = n;
+}
+
 static struct extent extent_of(const struct cf_engine *g) {
     struct extent x = {0};
     const struct cf_model *m = g->o.model;
@@ -13,17 +18,20 @@ static struct extent extent_of(const struct cf_engine *g) {
         for (int d = CF_LEFT_HEMI; d < CF_DOMAINS; d++) {
             if (cf_plan_member(cf_plan_find(&g->plan, (enum cf_domain)d, l), g->rank, &first, &last) < 0) continue;
             if (d == CF_RIGHT_HEMI) {
-                uint32_t columns = cf_axis_cut(&m->ffn, last) - cf_axis_cut(&m->ffn, first);
-                if (columns > x.ffn) x.ffn = columns;
+                bool experts = cf_model_has_experts(m, l);
+                const struct cf_axis *wide = experts ? &m->shared : &m->ffn;
+                raise(&x.ffn, cf_axis_cut(wide, last) - cf_axis_cut(wide, first));
+                if (experts) raise(&x.exps, cf_axis_cut(&m->exps, last) - cf_axis_cut(&m->exps, first));
+                if (experts) raise(&x.chunks, last - first);
                 continue;
             }
             struct cf_heads h = cf_model_heads(m, first, last);
-            if ((h.q1 - h.q0) * m->d_k > x.q) x.q = (h.q1 - h.q0) * m->d_k;
-            if ((h.kv1 - h.kv0) * m->d_k > x.k) x.k = (h.kv1 - h.kv0) * m->d_k;
-            if ((h.kv1 - h.kv0) * m->d_v > x.v) x.v = (h.kv1 - h.kv0) * m->d_v;
-            if ((h.q1 - h.q0) * m->d_v > x.att) x.att = (h.q1 - h.q0) * m->d_v;
+            raise(&x.heads, h.q1 - h.q0);
+            raise(&x.k, (h.kv1 - h.kv0) * m->d_k);
+            raise(&x.v, (h.kv1 - h.kv0) * m->d_v);
         }
     }
+    x.q = x.heads * m->d_k, x.att = x.heads * m->d_v, x.out = x.heads * m->d_o;
     if (cf_plan_member(cf_plan_find(&g->plan, CF_PREFRONTAL, 0), g->rank, &first, &last) >= 0)
         x.vocab = (last - first) * CF_TILE;
     return x;
@@ -50,6 +58,7 @@ static size_t most(size_t a, size_t b) {
 static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint32_t columns) {
     size_t stride = (columns + 31u) & ~31u;
     struct cf_activation a = {.stride = stride};
+    if (!columns) return a;
     a.f = take(t, rows * stride * sizeof(float));
     a.q = take(t, rows * stride);
     a.d = take(t, rows * stride / 32 * sizeof(float));
@@ -104,8 +113,37 @@ static void take_context(struct cf_engine *g, struct cf_context *c, struct taker
     c->sequence = take(t, rows * 4), c->position = take(t, rows * 4), c->token = take(t, rows * 4),
     c->want = take(t, want * 4);
     c->h = take(t, most(rows, want) * n_embd * sizeof(float));
-    c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) : 0);
+    c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) * (m->windowed ? 2 : 1) : 0);
     c->logits = take(t, g->rank == 0 ? want * m->n_vocab * sizeof(float) : 0);
+}
+
+/* Everything for layers with experts. A batch makes `used` pairs of each row. */
+static void take_moe(struct cf_engine *g, struct taker *t, const struct extent *x, uint32_t threads) {
+    const struct cf_experts *e = &g->o.model->experts;
+    struct cf_moe *m = &g->moe;
+    size_t rows = g->plan.n_rows, pairs = rows * e->used;
+    if (!x->exps) return;
+    m->score_stride = (e->n + CF_TILE - 1) / CF_TILE * CF_TILE;
+    m->scores = take(t, rows * m->score_stride * sizeof(float));
+    m->chosen = take(t, pairs * 4), m->weights = take(t, pairs * 4), m->shared = take(t, rows * 4);
+    m->first = take(t, (e->n + 1) * 4), m->active = take(t, e->n * 4);
+    m->pair_row = take(t, pairs * 4), m->pair_weight = take(t, pairs * 4);
+    if (rows > 1) m->in = take_activation(t, (uint32_t)pairs, g->o.model->n_embd);
+    m->inner = take_activation(t, (uint32_t)pairs, x->exps);
+    m->sum_floats = (size_t)x->chunks * CF_MOE_ROWS * CF_TILE;
+    m->sums = take(t, threads * m->sum_floats * sizeof(float));
+}
+
+static void take_latent(struct cf_engine *g, struct taker *t, const struct extent *x) {
+    const struct cf_latent *l = &g->o.model->latent;
+    struct cf_latent_room *m = &g->latent;
+    uint32_t rows = g->plan.n_rows;
+    if (!l->latent || !x->heads) return;
+    m->query = take_activation(t, rows, l->query);
+    m->q = take(t, (uint64_t)rows * x->heads * (l->plain + l->rot) * sizeof(float));
+    m->kv = take(t, (uint64_t)rows * (l->latent + l->rot) * sizeof(float));
+    m->plain = take_activation(t, rows, x->heads * ((l->plain + 31) / 32 * 32));
+    m->out = take_activation(t, rows, x->out);
 }
 
 int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, uint64_t *bytes, struct cf_error *e) {
@@ -133,14 +171,19 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
     g->q = take(&t, (uint64_t)rows * x.q * sizeof(float));
     g->k = take(&t, (uint64_t)rows * x.k * sizeof(float));
     g->v = take(&t, (uint64_t)rows * x.v * sizeof(float));
+    bool post = m->a->needs & (CF_ROLE_BIT(CF_W_ATTN_POST_NORM) | CF_ROLE_BIT(CF_W_FFN_POST_NORM));
+    g->post = take(&t, post ? (uint64_t)rows * m->n_embd * sizeof(float) : 0);
+    take_moe(g, &t, &x, threads);
+    take_latent(g, &t, &x);
     size_t attention = 2 * (size_t)CF_QUERY_BLOCK * m->d_v;
-    g->thread_floats = most((CF_MAX_CHUNKS + 1) * CF_ROW_BLOCK * CF_TILE, attention) + 64;
+    g->thread_floats = most((CF_MAX_CHUNKS + 1) * CF_ROW_BLOCK * CF_TILE, most(attention, CF_MAX_EXPERTS)) + 64;
     g->thread_scratch = take(&t, threads * g->thread_floats * sizeof(float));
-    size_t queries = 8ull * threads * (m->n_head / m->n_head_kv), heads = x.q / m->d_k;
+    size_t queries = 8ull * threads * (m->n_head / m->n_head_kv), heads = x.heads;
     queries = queries < most(heads, 1024) ? queries : most(heads, 1024);
     g->span_floats = queries * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
     g->span_states = take(&t, g->span_floats * sizeof(float));
-    g->rope_freq = take(&t, m->rope.n_dims / 2 * sizeof(double));
+    for (int i = 0; i < 2; i++)
+        g->rope_freq[i] = take(&t, m->rope.n_dims / 2 * sizeof(double));
     g->vectors = take(&t, (uint64_t)threads * 2 * CF_MAX_VECTORS * sizeof(float *));
     *bytes = t.bytes + out.bytes;
     return t.failed || out.failed ? cf_fail(e, CF_ERR_MEMORY, "the arena is full at the buffers") : 0;

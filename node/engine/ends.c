@@ -10,8 +10,10 @@ static uint32_t embed_rows(const struct cf_engine *g, const struct cf_context *c
     for (uint32_t r = 0; r < c->n_rows; r++) {
         if (!cf__holds(c->token[r], w->row0, w->row0 + w->rows)) continue;
         uint32_t local = c->token[r] - w->row0;
-        w->type->unpack_row(w->tiles + (size_t)(local / CF_TILE) * w->tile_bytes, local % CF_TILE, 0, n_embd,
-            out + (size_t)n++ * n_embd);
+        float *row = out + (size_t)n++ * n_embd, scale = g->o.model->embd_scale;
+        w->type->unpack_row(w->tiles + (size_t)(local / CF_TILE) * w->tile_bytes, local % CF_TILE, 0, n_embd, row);
+        for (uint32_t i = 0; i < n_embd && scale != 1.0f; i++)
+            row[i] *= scale;
     }
     return n;
 }
@@ -109,13 +111,15 @@ static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     cf_team_again(team, thread, cf_weight_tiles(w));
     struct cf_rows x = cf__rows_of(&g->x, 0, g->o.model->n_embd);
     size_t stride;
-    float *y = cf__scratch_of(g, thread), *out = logits_place(j, &stride);
+    float *y = cf__scratch_of(g, thread), *out = logits_place(j, &stride), cap = g->o.model->logit_cap;
     while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(w), w->tile_bytes, j->n_rows), &first, &last)) {
         for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
             uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
             for (uint32_t t = first; t < last; t++) {
                 cf_team_breathe(team, thread);
                 cf__product(g, w, t, &x, row, n, y);
+                for (uint32_t i = 0; cap > 0 && i < n * CF_TILE; i++)
+                    y[i] = cap * cf_tanhf(y[i] / cap);
                 cf__store_tile(out, stride, t, w->rows, y, row, n);
             }
         }

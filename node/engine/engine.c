@@ -15,10 +15,13 @@ struct rope_job {
 };
 static void rope_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct rope_job *j = ctx;
-    uint32_t first, last, n = j->g->o.model->rope.n_dims;
+    const struct cf_engine *g = j->g;
+    uint32_t first, last, n = g->o.model->rope.n_dims, tables = g->o.model->windowed ? 2 : 1;
     while (cf_team_next(team, thread, 4, &first, &last))
         for (uint32_t r = first; r < last; r++)
-            cf_rope_angles(j->c->rope + (size_t)r * n, j->g->rope_freq, n, j->g->rope_mscale, j->c->position[r]);
+            for (uint32_t i = 0; i < tables; i++)
+                cf_rope_angles(j->c->rope + ((size_t)i * g->plan.n_rows + r) * n, g->rope_freq[i], n, g->rope_mscale[i],
+                    j->c->position[r]);
 }
 
 static struct cf_context *free_context(const struct cf_engine *g) {

@@ -16,7 +16,8 @@ struct cf__job {
     struct cf_context *c;
     const struct cf_instr *i;
     const struct cf_route *route;
-    const struct cf_weight *norm;
+    const struct cf_weight *norm; /* before the step's matrices; of a sum: its bias */
+    const struct cf_weight *post; /* of a sum: the norm that it goes through, or NULL */
     bool quantise;
     const float *source; /* rows to normalise: [n_rows][n_embd] */
     uint32_t n_rows;
@@ -30,6 +31,9 @@ uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles, size_t tile_bytes, 
 /* y[n][16] of tile `tile` of w, all columns, rows [row0, row0 + n). */
 void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t tile, const struct cf_rows *x,
     uint32_t row0, uint32_t n, float *y);
+/* The same of one part of a stack of matrices. */
+void cf__product_part(const struct cf_engine *g, const struct cf_weight *w, uint32_t part, uint32_t tile,
+    const struct cf_rows *x, uint32_t row0, uint32_t n, float *y);
 struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1);
 /* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
 void cf__store_tile(float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n);
@@ -40,8 +44,13 @@ void cf__ahead_of(const struct cf__job *j, struct cf_team *team, uint32_t thread
 float *cf__scratch_of(const struct cf_engine *g, uint32_t thread);
 /* Round over rows: x = norm(source), rounded if a quantised matrix follows. */
 void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread);
-/* Round over pieces of rows of wide.f: rounds them for a quantised product. */
-void cf__quantise_wide(struct cf__job *j, struct cf_team *team, uint32_t thread, uint32_t columns);
+/* Round over pieces of rows of a.f: rounds them for a quantised product. Items: rows x cf__pieces(columns). */
+void cf__quantise_rows(
+    struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_activation *a, uint32_t columns);
+void cf__quantise_piece(struct cf__job *j, const struct cf_activation *a, uint32_t columns, uint32_t item);
+static inline uint32_t cf__pieces(uint32_t columns) {
+    return (columns + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS;
+}
 /* -1, naming step and layer, if a thread found a non-finite activation. */
 int cf__not_finite(const struct cf__job *j, const char *step, struct cf_error *e);
 const struct cf_weight *cf__head_weight(const struct cf_engine *g);
@@ -60,6 +69,27 @@ static inline const float *cf__part(const struct cf__job *j, uint32_t k, uint32_
 /* Is this token among vocabulary rows [row0, row1)? */
 static inline bool cf__holds(uint32_t token, uint32_t row0, uint32_t row1) {
     return row0 <= token && token < row1;
+}
+
+/* Does any of these matrices (of those that the layer has) want rounded activations? Ends with CF_ROLES. */
+bool cf__any_quantised(const struct cf_engine *g, uint32_t layer, const enum cf_role *roles);
+
+/* choose.c: weights[used] and numbers chosen[used], ascending, of the experts that a row goes to. scores[n] are the
+ * router's, choice_bias[n] may be NULL; both scores and scratch[n] are destroyed. */
+void cf__choose_experts(const struct cf_experts *x, float *scores, const float *choice_bias, float *scratch,
+    uint32_t *chosen, float *weights);
+/* latent.c: LEFT_HEMI of layers with latent attention. */
+void cf__latent_qkv_thread(struct cf_team *team, uint32_t thread, void *ctx);
+void cf__latent_out_thread(struct cf_team *team, uint32_t thread, void *ctx);
+/* experts.c */
+void cf__experts_thread(struct cf_team *team, uint32_t thread, void *ctx);
+/* Where column `column` of vector `v` of row `row` lies among the outgoing sums. */
+float *cf__sum_place(const struct cf__job *j, uint32_t v, uint32_t row, uint32_t column);
+/* Rotation angles of a row for a layer. */
+static inline const float *cf__angles(const struct cf__job *j, uint32_t row) {
+    const struct cf_model *m = j->g->o.model;
+    size_t table = cf_model_window(m, j->i->layer) ? j->g->plan.n_rows : 0;
+    return j->c->rope + (table + row) * m->rope.n_dims;
 }
 
 /* The steps, one per cf_op of that name (program.h). */

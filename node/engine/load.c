@@ -24,10 +24,11 @@ enum {
     STAGE_ALIGN = 64,
 };
 
-/* A run of tiles of one matrix, or a whole vector. */
+/* A run of tiles of one part of a matrix, or a whole vector. */
 struct item {
     struct cf_weight *w;
     struct cf_gguf_part part;
+    uint32_t index;        /* of the part, among those held */
     uint32_t tile0, tiles; /* tiles 0: a vector */
 };
 
@@ -37,7 +38,7 @@ struct worker {
         struct cf_gguf_flight *flight;
         char *stage; /* [room] as the file has it */
     } part[2];       /* the one in hand and, with direct reads, the one behind it */
-    float *row;      /* [vector_columns] a decoded vector */
+    float *row;      /* [vector_columns] a decoded vector, all parts */
     double read, pack;
 };
 
@@ -77,18 +78,20 @@ static int add_matrix(struct job *j, struct cf_weight *k, const struct cf_gguf_t
     if (aim > j->most_bytes) aim = j->most_bytes;
     uint32_t step = (uint32_t)(aim / (t->row_bytes * CF_TILE));
     if (!step) step = 1;
-    for (uint32_t tile = 0; tile < tiles; tile += step) {
-        uint32_t n = tiles - tile < step ? tiles - tile : step, row = tile * CF_TILE;
-        uint32_t rows = k->rows - row < n * CF_TILE ? k->rows - row : n * CF_TILE;
-        struct item it = {k, {t, (k->row0 + row) * t->row_bytes, rows * t->row_bytes, direct && cut}, tile, n};
-        if (add(j, &it, e)) return -1;
-    }
+    for (uint32_t part = 0; part < k->parts; part++)
+        for (uint32_t tile = 0; tile < tiles; tile += step) {
+            uint32_t n = tiles - tile < step ? tiles - tile : step, row = tile * CF_TILE;
+            uint32_t rows = k->rows - row < n * CF_TILE ? k->rows - row : n * CF_TILE;
+            uint64_t at = (uint64_t)(k->part0 + part) * t->ne[1] + k->base + k->row0 + row;
+            struct item it = {k, {t, at * t->row_bytes, rows * t->row_bytes, direct && cut}, part, tile, n};
+            if (add(j, &it, e)) return -1;
+        }
     return 0;
 }
 
 static int add_vector(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
-    if (t->ne[0] > j->vector_columns) j->vector_columns = t->ne[0];
-    return add(j, &(struct item){k, {t, 0, t->bytes, false}, 0, 0}, e);
+    if (t->ne[0] * t->ne[1] > j->vector_columns) j->vector_columns = t->ne[0] * t->ne[1];
+    return add(j, &(struct item){k, {t, 0, t->bytes, false}, 0, 0, 0}, e);
 }
 
 static int compare(const void *a, const void *b) {
@@ -122,7 +125,8 @@ static void pack(const struct item *it, const char *data) {
         const void *lanes[CF_TILE];
         for (uint64_t i = 0, row = (uint64_t)tile * CF_TILE; i < CF_TILE; i++, row++)
             lanes[i] = row < rows ? data + row * row_bytes + skip : NULL;
-        w->type->pack(w->tiles + (it->tile0 + tile) * w->tile_bytes, lanes, w->c0, w->c1);
+        w->type->pack(
+            w->tiles + it->index * cf_weight_part_bytes(w) + (it->tile0 + tile) * w->tile_bytes, lanes, w->c0, w->c1);
     }
 }
 
@@ -134,8 +138,11 @@ static int load_item(const struct item *it, struct worker *k, int part, struct c
     if (it->tiles) {
         pack(it, data);
     } else {
-        it->w->type->decode(data, k->row, it->part.t->ne[0]);
-        memcpy(it->w->vector, k->row + it->w->c0, (it->w->c1 - it->w->c0) * sizeof(float));
+        const struct cf_weight *w = it->w;
+        size_t length = it->part.t->ne[0], n = w->c1 - w->c0;
+        w->type->decode(data, k->row, length * it->part.t->ne[1]);
+        for (uint32_t i = 0; i < w->parts; i++)
+            memcpy(w->vector + i * n, k->row + (w->part0 + i) * length + w->base + w->c0, n * sizeof(float));
     }
     k->read += middle - start, k->pack += cf_now() - middle;
     return 0;

@@ -14,10 +14,14 @@ uint32_t cf__grab(const struct cf_engine *g, uint32_t tiles, size_t tile_bytes, 
     return most ? most : 1;
 }
 
-/* y[n][16] of tile `tile` of w, all columns, rows [row0, row0 + n). */
 void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t tile, const struct cf_rows *x,
     uint32_t row0, uint32_t n, float *y) {
-    struct cf_product p = {.tile = w->tiles + tile * w->tile_bytes,
+    cf__product_part(g, w, 0, tile, x, row0, n, y);
+}
+
+void cf__product_part(const struct cf_engine *g, const struct cf_weight *w, uint32_t part, uint32_t tile,
+    const struct cf_rows *x, uint32_t row0, uint32_t n, float *y) {
+    struct cf_product p = {.tile = cf_weight_part(w, part) + tile * w->tile_bytes,
         .tile_c0 = w->c0,
         .c0 = w->c0,
         .c1 = w->c1,
@@ -48,14 +52,22 @@ void cf__ahead_of(const struct cf__job *j, struct cf_team *team, uint32_t thread
 
 /* The matrices of an instruction that are read first. Returns how many. */
 static int first_weights(const struct cf_engine *g, const struct cf_instr *i, const struct cf_weight *w[3]) {
+    const struct cf_model *m = g->o.model;
     switch (i->op) {
     case CF_OP_QKV:
+        if (m->latent.latent) {
+            w[0] = cf_weight_of(&g->weights, m->latent.query ? CF_W_Q_A : CF_W_Q, i->layer);
+            w[1] = cf_weight_of(&g->weights, CF_W_KV_A, i->layer);
+            return 2;
+        }
         w[0] = cf_weight_of(&g->weights, CF_W_Q, i->layer);
         w[1] = cf_weight_of(&g->weights, CF_W_K, i->layer);
         w[2] = cf_weight_of(&g->weights, CF_W_V, i->layer);
         return 3;
-    case CF_OP_OUT: w[0] = cf_weight_of(&g->weights, CF_W_O, i->layer); return 1;
-    case CF_OP_MLP: w[0] = cf_weight_of(&g->weights, CF_W_GATE, i->layer); return 1;
+    case CF_OP_OUT: w[0] = cf_weight_of(&g->weights, m->latent.latent ? CF_W_V_B : CF_W_O, i->layer); return 1;
+    case CF_OP_MLP:
+        w[0] = cf_weight_of(&g->weights, cf_model_has_experts(m, i->layer) ? CF_W_ROUTER : CF_W_GATE, i->layer);
+        return 1;
     case CF_OP_HEAD: w[0] = cf__head_weight(g); return 1;
     default: return 0;
     }
@@ -102,17 +114,27 @@ void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread) {
     }
 }
 
-/* Round over pieces of rows of wide.f: rounds them for a quantised product. */
-void cf__quantise_wide(struct cf__job *j, struct cf_team *team, uint32_t thread, uint32_t columns) {
-    struct cf_engine *g = j->g;
-    uint32_t pieces = (columns + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS, first, last;
-    while (cf_team_next(team, thread, 1, &first, &last)) {
-        size_t row = first / pieces, c0 = (first % pieces) * (size_t)CF_PIECE_COLUMNS;
-        size_t n = columns - c0 < CF_PIECE_COLUMNS ? columns - c0 : CF_PIECE_COLUMNS;
-        size_t at = row * g->wide.stride + c0;
-        if (g->o.kernels->quantise(g->wide.f + at, n, g->wide.q + at, g->wide.d + at / 32, g->wide.sum + at / 16))
-            j->not_finite = true;
+void cf__quantise_piece(struct cf__job *j, const struct cf_activation *a, uint32_t columns, uint32_t item) {
+    uint32_t pieces = cf__pieces(columns);
+    size_t row = item / pieces, c0 = (item % pieces) * (size_t)CF_PIECE_COLUMNS;
+    size_t n = columns - c0 < CF_PIECE_COLUMNS ? columns - c0 : CF_PIECE_COLUMNS, at = row * a->stride + c0;
+    if (j->g->o.kernels->quantise(a->f + at, n, a->q + at, a->d + at / 32, a->sum + at / 16)) j->not_finite = true;
+}
+
+void cf__quantise_rows(
+    struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_activation *a, uint32_t columns) {
+    uint32_t first, last;
+    while (cf_team_next(team, thread, 1, &first, &last))
+        for (; first < last; first++)
+            cf__quantise_piece(j, a, columns, first);
+}
+
+bool cf__any_quantised(const struct cf_engine *g, uint32_t layer, const enum cf_role *roles) {
+    for (; *roles != CF_ROLES; roles++) {
+        const struct cf_weight *w = cf_weight_of(&g->weights, *roles, layer);
+        if (w->tiles && w->type->quantised) return true;
     }
+    return false;
 }
 
 int cf__not_finite(const struct cf__job *j, const char *step, struct cf_error *e) {

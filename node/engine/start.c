@@ -114,7 +114,10 @@ static int load(struct cf_engine *g, struct cf_error *e) {
     if (cf_weights_load(&g->weights, &l, &g->load_stats, e)) return -1;
     if (cf_kv_place(&g->kv, &g->arena, e)) return -1;
     cf_team_do(g->o.team, touch_thread, g, (uint32_t)((g->arena.used >> 20) + 1));
-    cf_rope_frequencies(&g->o.model->rope, g->rope_freq, &g->rope_mscale);
+    for (int windowed = 0; windowed < 2; windowed++) {
+        struct cf_rope rope = cf_model_rope(g->o.model, windowed, g->plan.n_ctx);
+        cf_rope_frequencies(&rope, g->rope_freq[windowed], &g->rope_mscale[windowed]);
+    }
     for (int d = 0; d < CF_DOMAINS; d++)
         g->own.domain[d].tensors = g->weights.tensors[d], g->own.domain[d].bytes = g->weights.bytes[d];
     g->own.domain[CF_TEMPORAL].bytes = cf_kv_bytes(&g->kv);

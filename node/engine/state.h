@@ -23,8 +23,9 @@ struct cf_context {
     uint32_t pc;                                  /* next instruction */
     bool compact;                                 /* h holds the wanted rows only */
     bool done;
-    float *h;     /* [rows][n_embd] residual stream */
-    float *rope;  /* [rows][n_dims] cos and sin */
+    float *h; /* [rows][n_embd] residual stream */
+    float *
+        rope; /* [2][rows][n_dims] cos and sin: of layers that see everything, then of windowed ones if there are any */
     float *sums;  /* partial sums on their way out: sums_out of the step in hand */
     float *stage; /* slices on their way out */
     struct cf_outlet sums_out[CF_SUMS], stage_out;
@@ -38,6 +39,34 @@ struct cf_activation {
     float *d;
     int16_t *sum;
     size_t stride;
+};
+
+/* Which rows of a batch go to which experts (choose.c), and what these make of them (experts.c). A pair is a row and
+ * one of its experts. Pairs are sorted by expert, then by row. */
+struct cf_moe {
+    float *scores; /* [rows][score_stride] of the router */
+    size_t score_stride;
+    uint32_t *chosen;           /* [rows][used], ascending */
+    float *weights;             /* [rows][used] */
+    float *shared;              /* [rows] weight of the shared expert */
+    uint32_t *first;            /* [experts + 1] first pair of each expert */
+    uint32_t *active, n_active; /* [experts] those with pairs, ascending */
+    uint32_t *pair_row;         /* [pairs] */
+    float *pair_weight;         /* [pairs] */
+    struct cf_activation in;    /* [pairs] rows of x; with one row in the batch that of x itself */
+    struct cf_activation inner; /* [pairs] columns of this rank's chunks */
+    float *sums;                /* [threads][chunks][CF_MOE_ROWS][16] */
+    size_t sum_floats;          /* per thread */
+};
+enum { CF_MOE_ROWS = 128 }; /* rows times tiles that a thread adds up at a time */
+
+/* Between the projections of latent attention (latent.c). */
+struct cf_latent_room {
+    struct cf_activation query; /* [rows] the latent query */
+    float *q;                   /* [rows][heads][plain + rot] */
+    float *kv;                  /* [rows][latent + rot] */
+    struct cf_activation plain; /* [rows][heads][plain, to whole blocks] */
+    struct cf_activation out;   /* [rows][heads][d_o] */
 };
 
 /* Work of the queue: batches and KV operations in the order in which rank 0 sent them. */
@@ -76,12 +105,15 @@ struct cf_engine {
     struct cf_activation wide; /* attention or MLP columns of this rank */
     float *q, *k, *v;          /* [rows][local heads * d] */
     float *att;                /* [rows][local heads * d_v], which is wide.f */
-    float *thread_scratch;     /* [threads][thread_floats] */
+    float *post;               /* [rows][n_embd] sums on their way to a norm of their own, or NULL */
+    struct cf_moe moe;
+    struct cf_latent_room latent;
+    float *thread_scratch; /* [threads][thread_floats] */
     size_t thread_floats;
     float *span_states; /* attention split over spans */
     size_t span_floats;
-    double *rope_freq; /* [n_dims / 2] */
-    float rope_mscale;
+    double *rope_freq[2]; /* [n_dims / 2]: of layers that see everything, of windowed ones */
+    float rope_mscale[2];
     size_t ahead;          /* bytes of weights that a waiting thread fetches ahead */
     const float **vectors; /* [threads][CF_MAX_VECTORS] */
 

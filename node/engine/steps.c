@@ -56,27 +56,38 @@ static int domain_of(enum cf_op op) {
     }
 }
 
+/* Of experts only those that this batch chose. */
 static uint64_t weight_bytes(const struct cf_engine *g, enum cf_role role, uint32_t layer) {
     const struct cf_weight *w = cf_weight_of(&g->weights, role, layer);
-    return (uint64_t)cf_weight_tiles(w) * w->tile_bytes;
+    bool experts = role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
+    return (experts ? g->moe.n_active : w->parts) * cf_weight_part_bytes(w);
+}
+
+static uint64_t roles_bytes(const struct cf_engine *g, enum cf_role first, enum cf_role last, uint32_t layer) {
+    uint64_t sum = 0;
+    for (int role = (int)first; role <= (int)last; role++)
+        sum += weight_bytes(g, (enum cf_role)role, layer);
+    return sum;
+}
+
+static uint32_t keys_seen(const struct cf_engine *g, uint32_t layer, uint32_t position) {
+    uint32_t window = cf_model_window(g->o.model, layer);
+    return window && position >= window ? window : position + 1;
 }
 
 /* Bytes of weights or cache that an instruction streams. */
 static uint64_t bytes_read(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i) {
     uint64_t sum = 0;
     switch (i->op) {
-    case CF_OP_QKV:
-        return weight_bytes(g, CF_W_Q, i->layer) + weight_bytes(g, CF_W_K, i->layer) +
-               weight_bytes(g, CF_W_V, i->layer);
-    case CF_OP_OUT: return weight_bytes(g, CF_W_O, i->layer);
-    case CF_OP_MLP:
-        return weight_bytes(g, CF_W_GATE, i->layer) + weight_bytes(g, CF_W_UP, i->layer) +
-               weight_bytes(g, CF_W_DOWN, i->layer);
+    case CF_OP_QKV: return roles_bytes(g, CF_W_Q, CF_W_V, i->layer) + roles_bytes(g, CF_W_Q_A, CF_W_K_B, i->layer);
+    case CF_OP_OUT: return weight_bytes(g, CF_W_O, i->layer) + weight_bytes(g, CF_W_V_B, i->layer);
+    case CF_OP_MLP: return roles_bytes(g, CF_W_GATE, CF_W_DOWN_SHARED, i->layer);
     case CF_OP_HEAD:
         return c->n_want ? (uint64_t)cf_weight_tiles(cf__head_weight(g)) * cf__head_weight(g)->tile_bytes : 0;
     case CF_OP_ATTEND:
         for (uint32_t r = 0; r < c->n_rows; r++)
-            sum += (uint64_t)(c->position[r] + 1) * g->kv.n_kv[i->layer] * (g->kv.d_k + g->kv.d_v) * sizeof(uint16_t);
+            sum += (uint64_t)keys_seen(g, i->layer, c->position[r]) * g->kv.n_kv[i->layer] * (g->kv.d_k + g->kv.d_v) *
+                   sizeof(uint16_t);
         return sum;
     default: return 0;
     }

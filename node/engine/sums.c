@@ -5,8 +5,8 @@
 
 #include "node/engine/job.h"
 
-/* Where column `column` of vector `v` of row `row` lies among the outgoing sums: whole vectors, or blocked by share. */
-static float *sum_place(const struct cf__job *j, uint32_t v, uint32_t row, uint32_t column) {
+/* Whole vectors, or blocked by share. */
+float *cf__sum_place(const struct cf__job *j, uint32_t v, uint32_t row, uint32_t column) {
     uint32_t n_embd = j->g->o.model->n_embd, c0 = 0, width = n_embd;
     const struct cf_route *r = j->route;
     if (j->by_shares) {
@@ -51,7 +51,7 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
                     g->o.kernels->tree_sum(
                         top, (size_t)(r->own[v].last - r->own[v].first), (size_t)n * CF_TILE, (size_t)n * CF_TILE);
                     for (uint32_t i = 0; i < n; i++)
-                        memcpy(sum_place(j, v, row + i, tile * CF_TILE), top + i * CF_TILE, lanes * sizeof(float));
+                        memcpy(cf__sum_place(j, v, row + i, tile * CF_TILE), top + i * CF_TILE, lanes * sizeof(float));
                 }
             }
         }
@@ -93,7 +93,7 @@ static struct adding adding_of(const struct cf__job *j, uint32_t thread) {
     a.at = a.v + CF_MAX_VECTORS;
     a.blocks = (a.width + ADD_COLUMNS - 1) / ADD_COLUMNS;
     for (uint32_t k = 0; a.blocks && k < r->n_own; k++)
-        a.v[r->own_vector + k] = sum_place(j, k, 0, a.c0);
+        a.v[r->own_vector + k] = cf__sum_place(j, k, 0, a.c0);
     for (uint32_t p = 0; p < r->x.n_in; p++) {
         uint32_t n = r->x.in[p].columns / n_embd;
         for (uint32_t k = 0; k < n; k++)
@@ -117,9 +117,19 @@ static void add_items(const struct cf__job *j, const struct adding *a, uint32_t 
         if (bias) kernels->add(sum, bias + a->c0 + b, n);
         if (j->by_shares)
             memcpy(j->c->stage + (size_t)row * a->width + b, sum, n * sizeof(float));
+        else if (j->post)
+            memcpy(j->g->post + (size_t)row * j->g->o.model->n_embd + b, sum, n * sizeof(float));
         else
             kernels->add(j->c->h + (size_t)row * j->g->o.model->n_embd + b, sum, n);
     }
+}
+
+/* h += norm(sum) */
+static void add_normed(const struct cf__job *j, uint32_t row) {
+    const struct cf_model *m = j->g->o.model;
+    float *sum = j->g->post + (size_t)row * m->n_embd;
+    j->g->o.kernels->rms_norm(sum, sum, j->post->vector, m->n_embd, m->rms_eps);
+    j->g->o.kernels->add(j->c->h + (size_t)row * m->n_embd, sum, m->n_embd);
 }
 
 static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
@@ -128,17 +138,29 @@ static void add_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     uint32_t first, last;
     while (cf_team_next(team, thread, 4, &first, &last))
         add_items(j, &a, first, last);
+    if (!j->post || j->by_shares) return;
+    cf_team_again(team, thread, j->n_rows);
+    while (cf_team_next(team, thread, 1, &first, &last))
+        for (; first < last; first++)
+            add_normed(j, first);
 }
 
-/* Bias of the output projection: every receiver of the sum holds it. */
+/* What a sum goes through before it is added to the residual stream: every receiver holds it, if there is such. */
 static const struct cf_weight *sum_bias(const struct cf_engine *g, const struct cf_route *r) {
     if (r->step != CF_STEP_ATTN_SUM) return NULL;
     return cf_weight_of(&g->weights, CF_W_O_BIAS, r->x.layer);
+}
+static const struct cf_weight *sum_norm(const struct cf_engine *g, const struct cf_route *r) {
+    bool attention = r->step == CF_STEP_ATTN_SUM || r->step == CF_STEP_ATTN_SHARE;
+    const struct cf_weight *w =
+        cf_weight_of(&g->weights, attention ? CF_W_ATTN_POST_NORM : CF_W_FFN_POST_NORM, r->x.layer);
+    return w->vector ? w : NULL;
 }
 
 int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows, .norm = sum_bias(g, r)};
+    j.post = sum_norm(g, r);
     j.by_shares = cf_route_by_shares(r, c->n_rows, g->o.model->n_embd);
     uint32_t width = g->o.model->n_embd;
     if (j.by_shares) width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
@@ -150,6 +172,8 @@ int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     if (items * r->tree.n_vectors <= ADD_ALONE) { /* sooner done than the team is woken */
         struct adding a = adding_of(&j, 0);
         add_items(&j, &a, 0, items);
+        for (uint32_t row = 0; row < c->n_rows && j.post && !j.by_shares; row++)
+            add_normed(&j, row);
     } else {
         cf_team_do(g->o.team, add_thread, &j, items);
     }
@@ -169,20 +193,24 @@ static void share_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     const struct cf_route *r = j->route;
     uint32_t n_embd = g->o.model->n_embd, first, last;
     while (cf_team_next(team, thread, 1, &first, &last)) {
-        float *h = j->c->h + (size_t)first * n_embd;
+        float *h = j->c->h + (size_t)first * n_embd, *sum = j->post ? g->post + (size_t)first * n_embd : NULL;
         for (uint32_t p = 0; p <= r->x.n_in; p++) {
             uint32_t s = p < r->x.n_in ? r->in_vector[p] : (uint32_t)r->my_share;
             uint32_t width = r->share_cut[s + 1] - r->share_cut[s];
             const float *part = p < r->x.n_in ? j->part[p] : j->c->stage;
-            g->o.kernels->add(h + r->share_cut[s], part + (size_t)first * width, width);
+            if (sum)
+                memcpy(sum + r->share_cut[s], part + (size_t)first * width, width * sizeof(float));
+            else
+                g->o.kernels->add(h + r->share_cut[s], part + (size_t)first * width, width);
         }
+        if (sum) add_normed(j, first);
     }
 }
 
 int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     if (!cf_route_by_shares(r, c->n_rows, g->o.model->n_embd)) return 0;
-    struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows};
+    struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows, .post = sum_norm(g, r)};
     for (uint32_t p = 0; p < r->x.n_in; p++) {
         uint32_t s = r->in_vector[p];
         if (!(j.part[p] = cf__part(&j, p, r->share_cut[s + 1] - r->share_cut[s], e))) return -1;

@@ -8,23 +8,20 @@ static void measure(struct cf_weights *w, const struct cf_model *m, const struct
     uint32_t layer, uint32_t first, uint32_t last) {
     if (role == CF_W_OUTPUT && m->tied) return;
     const struct cf_gguf_tensor *t = cf_model_tensor(m, g, role, layer);
-    if (!t) return;
-    struct cf_weight *k = cf_weight_of(w, role, layer);
     struct cf_slice s = cf_model_slice(m, role, first, last);
-    bool vector = t->n_dims < 2 || t->ne[1] == 1;
-    k->type = cf_type_by_id(t->type);
-    enum cf_domain d = cf_tensor_specs[role].domain;
-    if (vector) {
-        /* A vector split with the rows of its matrix: the slice's rows are its columns. */
-        bool split = cf_tensor_specs[role].split != CF_SPLIT_REPLICATED;
-        k->c0 = split ? s.row0 : 0, k->c1 = split ? s.row1 : (uint32_t)t->ne[0];
-        w->bytes[d] += (k->c1 - k->c0) * sizeof(float);
+    if (!t || s.part0 == s.part1 || s.row0 == s.row1 || s.c0 == s.c1) return;
+    struct cf_weight *k = cf_weight_of(w, role, layer);
+    const struct cf_tensor_spec *spec = &cf_tensor_specs[role];
+    k->type = cf_type_by_id(t->type), k->base = cf_model_row_base(m, role), k->c0 = s.c0, k->c1 = s.c1;
+    if (spec->vector) {
+        k->part0 = s.row0, k->parts = s.row1 - s.row0, k->rows = 1;
+        w->bytes[spec->domain] += (uint64_t)k->parts * (k->c1 - k->c0) * sizeof(float);
     } else {
-        k->row0 = s.row0, k->rows = s.row1 - s.row0, k->c0 = s.c0, k->c1 = s.c1;
+        k->part0 = s.part0, k->parts = s.part1 - s.part0, k->row0 = s.row0, k->rows = s.row1 - s.row0;
         k->tile_bytes = k->type->tile_bytes(k->c0, k->c1);
-        w->bytes[d] += (uint64_t)cf_weight_tiles(k) * k->tile_bytes;
+        w->bytes[spec->domain] += k->parts * cf_weight_part_bytes(k);
     }
-    w->tensors[d]++;
+    w->tensors[spec->domain]++;
 }
 
 int cf_weights_measure(struct cf_weights *w, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
@@ -38,9 +35,10 @@ int cf_weights_measure(struct cf_weights *w, const struct cf_plan *p, const stru
             uint32_t first, last;
             const struct cf_plan_row *row = cf_plan_find(p, cf_tensor_specs[role].domain, l);
             bool member = cf_plan_member(row, rank, &first, &last) >= 0;
-            /* The bias behind a sum is added by whoever receives the sum. */
-            if (role == CF_W_O_BIAS && cf_plan_member(cf_plan_find(p, CF_RIGHT_HEMI, l), rank, NULL, NULL) >= 0)
-                member = true, first = last = 0;
+            if (cf_tensor_specs[role].of_sum && !member) {
+                enum cf_domain other = cf_tensor_specs[role].domain == CF_LEFT_HEMI ? CF_RIGHT_HEMI : CF_LEFT_HEMI;
+                member = cf_plan_member(cf_plan_find(p, other, l), rank, NULL, NULL) >= 0, first = last = 0;
+            }
             if (member) measure(w, m, g, (enum cf_role)role, l, first, last);
         }
     }
@@ -63,9 +61,10 @@ int cf__weights_place(struct cf_weights *w, const struct cf_model *m, const stru
             if (!k->type) continue;
             void *at;
             if (k->tile_bytes)
-                at = k->tiles = cf_arena_take(arena, cf_weight_tiles(k) * k->tile_bytes, CF__WEIGHT_ALIGN);
+                at = k->tiles = cf_arena_take(arena, k->parts * cf_weight_part_bytes(k), CF__WEIGHT_ALIGN);
             else
-                at = k->vector = cf_arena_take(arena, (k->c1 - k->c0) * sizeof(float), CF_TILE * sizeof(float));
+                at = k->vector =
+                    cf_arena_take(arena, (size_t)k->parts * (k->c1 - k->c0) * sizeof(float), CF_TILE * sizeof(float));
             if (!at)
                 return cf_fail(e, CF_ERR_MEMORY, "the arena is full at tensor %s",
                     cf_model_tensor(m, g, (enum cf_role)role, l)->name);

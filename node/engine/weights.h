@@ -9,18 +9,28 @@
 
 enum { CF__WEIGHT_ALIGN = 4096 }; /* of a matrix in the arena: no two share a page of the usual size */
 
-/* A matrix slice as tiles of 16 rows, or a vector in f32. */
+/* A matrix slice as tiles of 16 rows, or a vector in f32. Experts and heads are stacks of `parts` matrices (or vectors)
+ * of one shape: of each the same rows and columns are held. */
 struct cf_weight {
     const struct cf_type *type;
-    uint32_t row0, rows; /* of the file's tensor; rows held */
-    uint32_t c0, c1;     /* columns held */
+    uint32_t part0, parts; /* of the file's tensor; parts held */
+    uint32_t row0, rows;   /* of the role, in each part; rows held */
+    uint32_t base;         /* row of the file's tensor at which the role begins */
+    uint32_t c0, c1;       /* columns held */
     size_t tile_bytes;
-    char *tiles;   /* [(rows + 15) / 16][tile_bytes] */
-    float *vector; /* [c1 - c0] for vectors, else NULL */
+    char *tiles;   /* [parts][(rows + 15) / 16][tile_bytes] */
+    float *vector; /* [parts][c1 - c0] for vectors, else NULL */
 };
 
+/* Tiles of one part. */
 static inline uint32_t cf_weight_tiles(const struct cf_weight *w) {
     return (w->rows + CF_TILE - 1) / CF_TILE;
+}
+static inline uint64_t cf_weight_part_bytes(const struct cf_weight *w) {
+    return (uint64_t)cf_weight_tiles(w) * w->tile_bytes;
+}
+static inline const char *cf_weight_part(const struct cf_weight *w, uint32_t part) {
+    return w->tiles + part * cf_weight_part_bytes(w);
 }
 static inline bool cf_weight_here(const struct cf_weight *w) {
     return w->tiles || w->vector;

@@ -141,7 +141,7 @@ static void score_keys(float score[][CF__PAGE], const struct cf_attention_state 
 
 /* The keys of vector l that take part. */
 INLINE mask keys_of(const struct cf_attention_state *s, uint32_t l) {
-    return first_lanes(s->n > LANES * l ? s->n - LANES * l : 0);
+    return lanes_between(s->first > LANES * l ? s->first - LANES * l : 0, s->n > LANES * l ? s->n - LANES * l : 0);
 }
 
 /* Scales the scores of one query and returns the new maximum of its state. */
@@ -151,7 +151,7 @@ INLINE float scale_scores(const struct cf_attention_state *s, float *score, floa
     for (uint32_t l = 0; l < CF__PAGE / LANES; l++) {
         floats x = load(score + LANES * l) * scale;
         store(score + LANES * l, x);
-        most = larger_where(keys_of(s, l), most, x); /* lanes beyond n come from garbage */
+        most = larger_where(keys_of(s, l), most, x); /* other lanes come from garbage */
     }
     return largest_lane(most) + 0.0f; /* -0 becomes +0, as in the scalar file */
 }
@@ -181,9 +181,10 @@ INLINE void soften(struct cf_attention_state *s, float *score, float correction,
 static void soften_all(
     struct cf_attention_state *s, uint32_t queries, float score[][CF__PAGE], const struct cf_attention_page *p) {
     _Alignas(64) float old[LANES] = {0}, new[LANES] = {0};
-    const floats scale = all_f32(p->scale), least = all_f32(-INFINITY);
+    const floats scale = all_f32(p->cap > 0 ? 1.0f : p->scale), least = all_f32(-INFINITY);
     for (uint32_t i = 0; i < queries; i++) {
         old[i] = s[i].max;
+        if (p->cap > 0) cf__cap_scores(score[i], s[i].first, s[i].n, p->scale, p->cap);
         if (s[i].n > 0) s[i].max = scale_scores(&s[i], score[i], scale);
         new[i] = s[i].max;
     }
@@ -193,27 +194,44 @@ static void soften_all(
         if (s[i].n > 0) soften(&s[i], score[i], old[i], p->d_v);
 }
 
-/* acc += share x V. The queries go together as far as all have keys, then each alone. */
+/* Keys [from, to) of one query. */
+static void add_alone(
+    struct cf_attention_state *s, const float *share, const struct cf_attention_page *p, uint32_t from, uint32_t to) {
+    if (from >= to) return;
+    const uint16_t *values = p->v + (size_t)from * p->d_v;
+    struct product one = {.a = share + from,
+        .b = values,
+        .stride = p->d_v,
+        .depth = to - from,
+        .c = {s->acc},
+        .ahead = (const char *)values};
+    multiply_columns(&one, 1, p->d_v);
+}
+
+/* acc += share x V. The queries go together over the keys that all see, each alone before and behind. */
 static void add_values(struct cf_attention_state *s, uint32_t queries, float share[][CF__PAGE],
     const struct cf_attention_page *p, const char *ahead) {
-    uint32_t together = CF__PAGE;
-    for (uint32_t i = 0; i < queries; i++)
-        together = s[i].n < together ? s[i].n : together;
-    struct product m = {.a = share[0], .b = p->v, .stride = p->d_v, .depth = together, .ahead = ahead};
-    for (uint32_t i = 0; i < queries; i++)
-        m.c[i] = s[i].acc;
-    multiply_columns(&m, queries, p->d_v);
+    uint32_t from = 0, to = CF__PAGE;
     for (uint32_t i = 0; i < queries; i++) {
-        if (s[i].n == together) continue;
-        const uint16_t *rest = p->v + (size_t)together * p->d_v;
-        struct product one = {.a = share[i] + together,
-            .b = rest,
-            .stride = p->d_v,
-            .depth = s[i].n - together,
-            .c = {s[i].acc},
-            .ahead = (const char *)rest};
-        multiply_columns(&one, 1, p->d_v);
+        if (s[i].n == 0) from = to = 0; /* one that sees nothing is with the others: all go alone */
+        from = s[i].first > from ? s[i].first : from;
+        to = s[i].n < to ? s[i].n : to;
     }
+    for (uint32_t i = 0; i < queries; i++)
+        add_alone(&s[i], share[i], p, s[i].first, from < s[i].n ? from : s[i].n);
+    if (from < to) {
+        struct product m = {.a = share[0] + from,
+            .b = p->v + (size_t)from * p->d_v,
+            .stride = p->d_v,
+            .depth = to - from,
+            .ahead = ahead};
+        for (uint32_t i = 0; i < queries; i++)
+            m.c[i] = s[i].acc;
+        multiply_columns(&m, queries, p->d_v);
+    }
+    to = to > from ? to : from;
+    for (uint32_t i = 0; i < queries; i++)
+        add_alone(&s[i], share[i], p, s[i].first > to ? s[i].first : to, s[i].n);
 }
 
 void NAME(attend_page)(struct cf_attention_state *s, const struct cf_attention_page *p) {

@@ -37,10 +37,11 @@
             [CF_TYPE_Q4_K] = (chunks_),                                                                                \
             [CF_TYPE_Q5_K] = (chunks_),                                                                                \
             [CF_TYPE_Q6_K] = (chunks_)},                                                                               \
-        .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##lanes_, .silu_mul = cf__silu_mul_##lanes_,    \
-        .attend_page = cf__attend_page_##lanes_, .tree_sum = cf__tree_sum_##rest_, .add = cf__add_##rest_,             \
-        .rope = cf__rope_##rest_, .attend_merge = cf__attend_merge_##rest_,                                            \
-        .attend_finish = cf__attend_finish_##rest_, .to_f16 = cf__to_f16_##rest_                                       \
+        .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##lanes_, .gate_mul = cf__gate_mul_##lanes_,    \
+        .add_scaled = cf__add_scaled_##lanes_, .attend_page = cf__attend_page_##lanes_,                                \
+        .tree_sum = cf__tree_sum_##rest_, .add = cf__add_##rest_, .rope = cf__rope_##rest_,                            \
+        .attend_merge = cf__attend_merge_##rest_, .attend_finish = cf__attend_finish_##rest_,                          \
+        .to_f16 = cf__to_f16_##rest_                                                                                   \
     }
 #define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_, false)
 #define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar, false)

@@ -47,13 +47,20 @@ struct cf_product {
 };
 typedef void (*cf_product_fn)(const struct cf_product *p);
 
+/* How the two branches of an MLP meet: README.md, "gate_mul". */
+enum cf_act {
+    CF_ACT_SILU,       /* llama and most */
+    CF_ACT_GELU,       /* its tanh form: gemma */
+    CF_ACT_SWIGLU_OAI, /* gpt-oss */
+};
+
 /* Running state of one query (one head of one row) over the keys of one span. */
 struct cf_attention_state {
-    const float *q; /* [d_k]; attend_page only */
-    uint32_t n;     /* keys 0..n-1 of the page at hand take part, n <= 64; 0: the page changes nothing */
-    float max;      /* -INFINITY at first */
-    float sum[16];  /* lane = position mod 16 */
-    float *acc;     /* [d_v], zeros at first */
+    const float *q;    /* [d_k]; attend_page only */
+    uint32_t first, n; /* keys first..n-1 of the page at hand take part, n <= 64; n = 0: the page changes nothing */
+    float max;         /* -INFINITY at first */
+    float sum[16];     /* lane = position mod 16 */
+    float *acc;        /* [d_v], zeros at first */
 };
 
 /* One KV page and the queries that read it: the query heads of one KV head, of one row or of several. */
@@ -62,6 +69,7 @@ struct cf_attention_page {
     const uint16_t *v; /* f16 [64][d_v] */
     uint32_t d_k, d_v;
     float scale;
+    float cap; /* scores become cap * tanh(score / cap); 0: they stay */
     uint32_t n_queries;
     const void *next; /* where the next page (k, then v) will be read, to be prefetched; NULL: unknown. A hint only */
 };
@@ -79,11 +87,14 @@ struct cf_kernels {
      * (x * scale) * w. y may be x. w may be NULL (ones). */
     void (*rms_norm)(float *y, const float *x, const float *w, size_t n, float eps);
 
-    /* y = (g / (1 + exp(-g))) * u. y may be g. */
-    void (*silu_mul)(float *y, const float *g, const float *u, size_t n);
+    /* y = act(g) * u; with CF_ACT_SILU (g / (1 + exp(-g))) * u. y may be g. */
+    void (*gate_mul)(enum cf_act act, float *y, const float *g, const float *u, size_t n);
 
     /* y += x */
     void (*add)(float *y, const float *x, size_t n);
+
+    /* y = fma(a, x, y) */
+    void (*add_scaled)(float *y, const float *x, float a, size_t n);
 
     /* v[0] = the tree over v[0..n-1], vectors of `width` elements that lie `stride` elements apart: n vectors are the
      * sum of the first floor(n / 2) plus the sum of the rest. The others are destroyed. */
@@ -93,9 +104,9 @@ struct cf_kernels {
      * (a*c - b*s, a*s + b*c), two products and one sum each, no fma. cs[2i] = cos, cs[2i+1] = sin. */
     void (*rope)(float *x, const float *cs, size_t n_dims, bool neox);
 
-    /* Adds one KV page to each of s[p->n_queries]: keys 0..s[i].n-1 of the page, online softmax (README of kernels).
-     * score = (fma over d ascending) * scale. The company changes no bit of a state: queries share what is read, and
-     * that is all. */
+    /* Adds one KV page to each of s[p->n_queries]: keys s[i].first..s[i].n-1 of the page, online softmax (README of
+     * kernels). score = (fma over d ascending) * scale. The company changes no bit of a state: queries share what is
+     * read, and that is all. */
     void (*attend_page)(struct cf_attention_state *s, const struct cf_attention_page *p);
 
     /* out[d_v] (+)= merge: total := total merged with span, ascending. total.sum[0] holds the reduced sum. */

@@ -11,6 +11,9 @@ enum { LANES = 8, HALVES_IN_PART = 0 };
 INLINE mask first_lanes(size_t n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n >= 8 ? 8 : (int)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
+INLINE mask lanes_between(size_t from, size_t to) {
+    return _mm256_andnot_si256(first_lanes(from), first_lanes(to));
+}
 INLINE floats all_f32(float x) {
     return _mm256_set1_ps(x);
 }

@@ -11,6 +11,9 @@ enum { LANES = 16, HALVES_IN_PART = 1 };
 INLINE mask first_lanes(size_t n) {
     return (mask)(n >= 16 ? 0xffffu : (1u << n) - 1);
 }
+INLINE mask lanes_between(size_t from, size_t to) {
+    return first_lanes(to) & (mask)~first_lanes(from);
+}
 INLINE floats all_f32(float x) {
     return _mm512_set1_ps(x);
 }

@@ -5,6 +5,7 @@
  *
  *     floats, mask, LANES         the types of a vector and of a choice of its lanes, and their number
  *     first_lanes(n)              the first n lanes, all from LANES on
+ *     lanes_between(from, to)     the first `to` lanes without the first `from`
  *     all_f32(x)
  *     load(p), store(p, v)
  *     load_first(p, m)            +0 in lanes that m does not choose

@@ -11,7 +11,8 @@
 
 #define CF__LANE_FUNCTIONS(isa)                                                                                        \
     void cf__rms_norm_##isa(float *y, const float *x, const float *w, size_t n, float eps);                            \
-    void cf__silu_mul_##isa(float *y, const float *g, const float *u, size_t n);                                       \
+    void cf__gate_mul_##isa(enum cf_act act, float *y, const float *g, const float *u, size_t n);                      \
+    void cf__add_scaled_##isa(float *y, const float *x, float a, size_t n);                                            \
     void cf__attend_page_##isa(struct cf_attention_state *s, const struct cf_attention_page *p);
 
 #define CF__VECTOR_FUNCTIONS(isa)                                                                                      \
@@ -37,6 +38,19 @@ CF__LANE_FUNCTIONS(vsx)
 
 /* Keys of a KV page. */
 enum { CF__PAGE = 64 };
+
+/* g / (1 + exp(-t)) with t = g (GELU_1 + GELU_3 g^2) is gelu's tanh form: t = 2 sqrt(2/pi) (g + 0.044715 g^3). */
+#define CF__GELU_1 0x1.988454p+0f
+#define CF__GELU_3 0x1.2444f2p-4f
+/* gpt-oss: t = OAI_SLOPE g, g and u cut off at OAI_LIMIT, and u + 1 in place of u. */
+#define CF__OAI_SLOPE 1.702f
+#define CF__OAI_LIMIT 7.0f
+
+/* Dots of keys first..n-1 -> capped scores. Rare enough to go one by one. */
+static inline void cf__cap_scores(float *score, uint32_t first, uint32_t n, float scale, float cap) {
+    for (uint32_t j = first; j < n; j++)
+        score[j] = cap * cf_tanhf(score[j] * scale / cap);
+}
 
 /* What cf_expf is made of, for the lanes that repeat it. Beyond LEAST and MOST the result is 0 and infinity; adding
  * RINT rounds to an integer and leaves it in the low bits. 1 + r + C2 r^2 + ... + C6 r^6 is off by 2^-28 at most (a

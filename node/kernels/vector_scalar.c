@@ -27,9 +27,21 @@ void cf__rms_norm_scalar(float *y, const float *x, const float *w, size_t n, flo
         y[i] = w ? (x[i] * scale) * w[i] : x[i] * scale;
 }
 
-void cf__silu_mul_scalar(float *y, const float *g, const float *u, size_t n) {
+static float gated(enum cf_act act, float g, float u) {
+    float t = g;
+    if (act == CF_ACT_GELU) t = g * (CF__GELU_1 + CF__GELU_3 * (g * g));
+    if (act == CF_ACT_SWIGLU_OAI) {
+        g = CF__OAI_LIMIT < g ? CF__OAI_LIMIT : g;
+        u = CF__OAI_LIMIT < u ? CF__OAI_LIMIT : u;
+        u = (-CF__OAI_LIMIT > u ? -CF__OAI_LIMIT : u) + 1.0f;
+        t = CF__OAI_SLOPE * g;
+    }
+    return g / (1.0f + cf_expf(-t)) * u;
+}
+
+void cf__gate_mul_scalar(enum cf_act act, float *y, const float *g, const float *u, size_t n) {
     for (size_t i = 0; i < n; i++)
-        y[i] = g[i] / (1.0f + cf_expf(-g[i])) * u[i];
+        y[i] = gated(act, g[i], u[i]);
 }
 
 void cf__tree_sum_scalar(float *v, size_t n, size_t stride, size_t width) {
@@ -39,6 +51,11 @@ void cf__tree_sum_scalar(float *v, size_t n, size_t stride, size_t width) {
 void cf__add_scalar(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i++)
         y[i] += x[i];
+}
+
+void cf__add_scaled_scalar(float *y, const float *x, float a, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        y[i] = fmaf(a, x[i], y[i]);
 }
 
 void cf__rope_scalar(float *x, const float *cs, size_t n_dims, bool neox) {
@@ -54,13 +71,15 @@ void cf__rope_scalar(float *x, const float *cs, size_t n_dims, bool neox) {
 static void attend_query(struct cf_attention_state *s, const struct cf_attention_page *p) {
     if (s->n == 0) return;
     float score[CF__PAGE], max = s->max;
-    for (uint32_t j = 0; j < s->n; j++) {
+    for (uint32_t j = s->first; j < s->n; j++) {
         float dot = 0;
         for (uint32_t d = 0; d < p->d_k; d++)
             dot = fmaf(s->q[d], cf_f16_to_f32(p->k[(size_t)d * CF__PAGE + j]), dot);
-        score[j] = dot * p->scale;
-        max = score[j] > max ? score[j] : max;
+        score[j] = p->cap > 0 ? dot : dot * p->scale;
     }
+    if (p->cap > 0) cf__cap_scores(score, s->first, s->n, p->scale, p->cap);
+    for (uint32_t j = s->first; j < s->n; j++)
+        max = score[j] > max ? score[j] : max;
     max += 0.0f; /* -0 becomes +0: which of the two a maximum yields depends on the order of comparisons */
     float correction = s->max == -INFINITY ? 0.0f : cf_expf(s->max - max);
     s->max = max;
@@ -68,7 +87,7 @@ static void attend_query(struct cf_attention_state *s, const struct cf_attention
         s->sum[l] *= correction;
     for (uint32_t d = 0; d < p->d_v; d++)
         s->acc[d] *= correction;
-    for (uint32_t j = 0; j < s->n; j++) {
+    for (uint32_t j = s->first; j < s->n; j++) {
         float share = cf_expf(score[j] - max);
         s->sum[j % LANES] += share;
         for (uint32_t d = 0; d < p->d_v; d++)

@@ -12,7 +12,7 @@
 
 #include <math.h>
 
-#include "node/kernels/exp_lanes.h"
+#include "node/kernels/gate_lanes.h"
 #include "node/kernels/lanes_wide.h"
 #include "node/kernels/tree.h"
 
@@ -38,13 +38,16 @@ void NAME(rms_norm)(float *y, const float *x, const float *w, size_t n, float ep
     }
 }
 
-void NAME(silu_mul)(float *y, const float *g, const float *u, size_t n) {
+INLINE void gate(const enum cf_act act, float *y, const float *g, const float *u, size_t n) {
     for (size_t i = 0; i < n; i += LANES) {
         mask m = first_lanes(n - i);
-        floats a = load_first(g + i, m);
-        a /= all_f32(1.0f) + exp_lanes(-a);
-        store_first(y + i, m, a * load_first(u + i, m));
+        store_first(y + i, m, gated(act, load_first(g + i, m), load_first(u + i, m)));
     }
+}
+
+#define GATE_LOOP(act) gate(act, y, g, u, n)
+void NAME(gate_mul)(enum cf_act act, float *y, const float *g, const float *u, size_t n) {
+    GATE_MUL(act)
 }
 
 void NAME(tree_sum)(float *v, size_t n, size_t stride, size_t width) {
@@ -55,6 +58,13 @@ void NAME(add)(float *y, const float *x, size_t n) {
     for (size_t i = 0; i < n; i += LANES) {
         mask m = first_lanes(n - i);
         store_first(y + i, m, load_first(y + i, m) + load_first(x + i, m));
+    }
+}
+
+void NAME(add_scaled)(float *y, const float *x, float a, size_t n) {
+    for (size_t i = 0; i < n; i += LANES) {
+        mask m = first_lanes(n - i);
+        store_first(y + i, m, fma_f32(all_f32(a), load_first(x + i, m), load_first(y + i, m)));
     }
 }
 

@@ -1,7 +1,7 @@
 /* What a model is made of: its numbers, its tensors with domain, split rule and shape, its axes.
  *
- * An architecture is a row of data: the tensors it has and the steps of a layer read them by role. Further
- * architectures add rows to the tables of model.c and small functions to steps.c.
+ * An architecture is a row of data (arch.h); the header of the file gives the numbers (numbers.c, positions.c), and
+ * every tensor is checked against them (model.c, tensors.c). The steps of a layer read tensors by role.
  */
 #ifndef COFFER_NODE_MODEL_MODEL_H
 #define COFFER_NODE_MODEL_MODEL_H
@@ -11,74 +11,107 @@
 
 #include "node/gguf/gguf.h"
 #include "node/kernels/rope.h"
+#include "node/model/arch.h"
 #include "node/model/axis.h"
-#include "node/model/domain.h"
 
-enum cf_role {
-    CF_W_TOKEN_EMBD,
-    CF_W_OUTPUT_NORM,
-    CF_W_OUTPUT,
-    CF_W_ATTN_NORM,
-    CF_W_Q,
-    CF_W_K,
-    CF_W_V,
-    CF_W_Q_BIAS,
-    CF_W_K_BIAS,
-    CF_W_V_BIAS,
-    CF_W_O,
-    CF_W_O_BIAS,
-    CF_W_FFN_NORM,
-    CF_W_GATE,
-    CF_W_UP,
-    CF_W_DOWN,
-    CF_ROLES,
-    CF_FIRST_LAYER_ROLE = CF_W_ATTN_NORM
+enum { CF_MAX_EXPERTS = 1024, CF_MAX_CHOSEN = 64 };
+
+/* Experts of a layer, and how a token finds its own. */
+struct cf_experts {
+    uint32_t n, used;             /* 0: no layer has experts */
+    uint32_t n_ff;                /* width of one */
+    uint32_t shared;              /* width of the shared expert, 0: none */
+    uint32_t dense;               /* leading layers without experts */
+    uint32_t groups, groups_used; /* choice among the best groups only; groups < 2: among all */
+    enum cf_gating gating;
+    bool norm;   /* weights of the chosen ones are divided by their sum */
+    float scale; /* and multiplied by this */
 };
 
-enum cf_split {
-    CF_SPLIT_REPLICATED,   /* every member of the group holds all of it */
-    CF_SPLIT_VOCAB,        /* rows: tiles of 16 tokens */
-    CF_SPLIT_Q_ROWS,       /* rows: query heads of the member's attention chunks */
-    CF_SPLIT_KV_ROWS,      /* rows: the KV heads that those query heads need (shared ones are copied) */
-    CF_SPLIT_ATTN_COLUMNS, /* columns: value columns of the attention chunks */
-    CF_SPLIT_FFN_ROWS,     /* rows: the member's MLP chunks */
-    CF_SPLIT_FFN_COLUMNS,  /* columns: likewise */
+/* Multi-head latent attention; latent 0: the model has none. The cache then holds one KV head: d_k is latent + rotated
+ * columns, d_v the latent ones. */
+struct cf_latent {
+    uint32_t latent;     /* kv_lora_rank */
+    uint32_t query;      /* q_lora_rank; 0: queries come straight from the hidden state */
+    uint32_t plain, rot; /* columns of a query head without and with position */
 };
-
-struct cf_tensor_spec {
-    enum cf_role role;
-    const char *name; /* with %u for the layer */
-    enum cf_domain domain;
-    enum cf_split split;
-    bool optional;
-};
-extern const struct cf_tensor_spec cf_tensor_specs[CF_ROLES];
 
 struct cf_model {
+    const struct cf_arch *a;
     const char *arch;
-    uint32_t n_layers, n_embd, n_head, n_head_kv, d_k, d_v, n_ff, n_vocab, n_ctx_train;
+    uint32_t n_layers, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_ctx_train;
+    uint32_t d_k, d_v; /* columns of a key and a value head, as the KV cache holds them */
+    uint32_t d_o;      /* columns of a head that enter the output projection: d_v, but for latent attention */
     float rms_eps;
-    struct cf_rope rope;
-    float *rope_factors;  /* owned, or NULL */
-    bool tied;            /* the head is the token embedding */
-    bool quantised;       /* any matrix is: then logits are bit-identical everywhere */
-    struct cf_axis attn;  /* n_head * d_v columns */
-    struct cf_axis ffn;   /* n_ff columns */
-    uint32_t vocab_tiles; /* of 16 tokens */
+    float embd_scale;                /* of embedding rows, 1: none */
+    float attn_scale;                /* of attention scores */
+    float attn_cap, logit_cap;       /* c tanh(x / c), 0: none */
+    uint32_t window;                 /* keys that a windowed layer sees, its own included */
+    bool *windowed;                  /* [n_layers], owned; NULL: none is */
+    struct cf_rope rope, rope_local; /* of layers that see everything, of windowed layers */
+    float *rope_factors, *rope_long; /* owned, or NULL; the second beyond the original context */
+    struct cf_experts experts;
+    struct cf_latent latent;
+    bool fused_qkv, fused_gate_up; /* one tensor holds them, one behind the other */
+    bool tied;                     /* the head is the token embedding */
+    bool quantised;                /* any matrix is: then logits are bit-identical everywhere */
+    struct cf_axis attn;           /* n_head * d_o columns */
+    struct cf_axis ffn;            /* n_ff columns */
+    struct cf_axis exps, shared;   /* columns of an expert, of the shared one (as many chunks, the last may be empty) */
+    uint32_t vocab_tiles;          /* of 16 tokens */
 };
 
 /* Reads numbers and checks every tensor's presence, type and shape. */
 int cf_model_open(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
 void cf_model_close(struct cf_model *m);
 
-/* The file's tensor of a role (layer ignored for roles without), NULL if an optional one is absent. The head of a tied
- * model is the token embedding. */
+/* Has this layer experts? A window (0: it sees everything)? */
+static inline bool cf_model_has_experts(const struct cf_model *m, uint32_t layer) {
+    return m->experts.n && layer >= m->experts.dense;
+}
+static inline uint32_t cf_model_window(const struct cf_model *m, uint32_t layer) {
+    return m->windowed && m->windowed[layer] ? m->window : 0;
+}
+/* The axis whose chunks RIGHT_HEMI of a layer is split by. */
+static inline const struct cf_axis *cf_model_mlp_axis(const struct cf_model *m, uint32_t layer) {
+    return cf_model_has_experts(m, layer) ? &m->exps : &m->ffn;
+}
+
+/* Angles for a context of n_ctx positions (some files have other factors for long ones). */
+struct cf_rope cf_model_rope(const struct cf_model *m, bool windowed, uint32_t n_ctx);
+
+/* The roles (bits) that a layer must have, and may have. */
+uint64_t cf_model_needs(const struct cf_model *m, uint32_t layer);
+uint64_t cf_model_may(const struct cf_model *m, uint32_t layer);
+
+/* The file's tensor of a role (layer ignored for roles without), NULL if the layer has none. The head of a tied model
+ * is the token embedding; of fused tensors each role names the same one. */
 const struct cf_gguf_tensor *cf_model_tensor(
     const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer);
+/* Its name, which may be another one than the role's for this architecture. */
+void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t layer, char name[64]);
+/* The row of the file's tensor at which the role begins: 0 unless fused. */
+uint32_t cf_model_row_base(const struct cf_model *m, enum cf_role role);
 
-/* Which rows and columns of a role's tensor a member with chunks (or vocabulary tiles) [first, last) holds. */
+/* The whole of a role: `parts` matrices of rows x columns behind each other (experts, heads; else one). A vector has
+ * one row; of experts' biases each expert is a row. */
+struct cf_shape {
+    uint64_t columns, rows, parts;
+};
+struct cf_shape cf_model_shape(const struct cf_model *m, enum cf_role role);
+
+/* Bytes of a role in the file, of one layer; 0 if it has none. active: of experts only what one token needs. */
+uint64_t cf_model_bytes(
+    const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer, bool active);
+/* Of all roles of a domain: of one layer, or of the whole for PREFRONTAL (active: of an embedding of its own nothing, a
+ * token needs one row of it). TEMPORAL: weights only, not the cache. */
+uint64_t cf_model_domain_bytes(
+    const struct cf_model *m, const struct cf_gguf *g, enum cf_domain domain, uint32_t layer, bool active);
+
+/* What of a role's tensor a member with chunks (or vocabulary tiles) [first, last) holds: of parts [part0, part1) rows
+ * [row0, row1) and columns [c0, c1). Of vectors that are split with the rows of their matrix the columns are cut. */
 struct cf_slice {
-    uint32_t row0, row1, c0, c1;
+    uint32_t part0, part1, row0, row1, c0, c1;
 };
 struct cf_slice cf_model_slice(const struct cf_model *m, enum cf_role role, uint32_t first, uint32_t last);
 
@@ -87,5 +120,15 @@ struct cf_heads {
     uint32_t q0, q1, kv0, kv1;
 };
 struct cf_heads cf_model_heads(const struct cf_model *m, uint32_t first, uint32_t last);
+
+/* numbers.c and positions.c: the header, for model.c. */
+int cf__model_numbers(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
+int cf__model_positions(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
+
+/* A key of the architecture: "NAME.suffix". The value keeps its default when the key is absent and not required. */
+int cf__model_u32(const struct cf_model *m, const struct cf_gguf *g, const char *suffix, bool required, uint32_t *v,
+    struct cf_error *e);
+int cf__model_f32(
+    const struct cf_model *m, const struct cf_gguf *g, const char *suffix, bool required, float *v, struct cf_error *e);
 
 #endif

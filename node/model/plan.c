@@ -32,9 +32,9 @@ int cf_plan_member(const struct cf_plan_row *row, int rank, uint32_t *first, uin
     return -1;
 }
 
-uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain) {
+uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain, uint32_t layer) {
     if (domain == CF_PREFRONTAL) return m->vocab_tiles;
-    return domain == CF_RIGHT_HEMI ? m->ffn.n_chunks : m->attn.n_chunks;
+    return domain == CF_RIGHT_HEMI ? cf_model_mlp_axis(m, layer)->n_chunks : m->attn.n_chunks;
 }
 
 static int check_row(const struct cf_plan_row *r, const struct cf_model *m, int n_ranks, struct cf_error *e) {
@@ -44,10 +44,12 @@ static int check_row(const struct cf_plan_row *r, const struct cf_model *m, int 
             r->layer0, r->n, CF_MAX_MEMBERS);
     if (r->layer0 >= r->layer1 || r->layer1 > m->n_layers)
         return cf_fail(e, CF_ERR_PLAN, "plan: %s has layers %u to %u of %u", name, r->layer0, r->layer1, m->n_layers);
-    uint32_t chunks = cf_plan_axis_chunks(m, r->domain);
-    if (r->cuts[0] != 0 || r->cuts[r->n] != chunks)
-        return cf_fail(e, CF_ERR_PLAN, "plan: the slices of %s of layer %u cover %u to %u of %u chunks", name,
-            r->layer0, r->cuts[0], r->cuts[r->n], chunks);
+    for (uint32_t l = r->layer0; l < r->layer1; l++) {
+        uint32_t chunks = cf_plan_axis_chunks(m, r->domain, l);
+        if (r->cuts[0] != 0 || r->cuts[r->n] != chunks)
+            return cf_fail(e, CF_ERR_PLAN, "plan: the slices of %s of layer %u cover %u to %u of %u chunks", name, l,
+                r->cuts[0], r->cuts[r->n], chunks);
+    }
     for (uint32_t i = 0; i < r->n; i++) {
         if (r->cuts[i] > r->cuts[i + 1])
             return cf_fail(e, CF_ERR_PLAN, "plan: the slices of %s of layer %u overlap", name, r->layer0);

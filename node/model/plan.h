@@ -44,7 +44,7 @@ const struct cf_plan_row *cf_plan_find(const struct cf_plan *p, enum cf_domain d
 /* This rank's place in a row, or -1; *first, *last its chunks. A member with an empty slice counts as -1. */
 int cf_plan_member(const struct cf_plan_row *row, int rank, uint32_t *first, uint32_t *last);
 /* Chunks of a domain's axis. */
-uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain);
+uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain, uint32_t layer);
 
 /* Proves that every domain of every layer is covered exactly once, that ranks exist and groups are small enough. */
 int cf_plan_check(const struct cf_plan *p, const struct cf_model *m, int n_ranks, struct cf_error *e);

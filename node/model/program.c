@@ -168,7 +168,7 @@ static size_t floats_by_shares(const struct cf_route *r, uint32_t columns, uint3
 static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, enum cf_domain domain,
     const struct group *to, struct cf_error *e) {
     const struct cf_plan_row *row = cf_plan_find(c->plan, domain, layer);
-    uint32_t chunks = cf_plan_axis_chunks(c->m, domain), n_embd = c->m->n_embd;
+    uint32_t chunks = cf_plan_axis_chunks(c->m, domain, layer), n_embd = c->m->n_embd;
     int32_t index = add_route(c, step, layer, false);
     struct cf_route *r = &c->p->routes[index];
     if (cf_tree_compile(&r->tree, chunks, row->cuts, row->n, e)) {

@@ -146,6 +146,7 @@ static void attention(const struct cf_kernels *k, const float *x) {
     struct cf_attention_page second = first;
     second.k = values, second.v = keys;
     k->attend_page(&s[0], &first);
+    second.cap = 20.0f, s[1].first = 6;
     k->attend_page(&s[1], &second);
     k->attend_merge(&s[2], &s[0], D);
     k->attend_merge(&s[2], &s[1], D);
@@ -158,13 +159,17 @@ static void vectors(const struct cf_kernels *k, const float *x) {
     static float y[N];
     k->rms_norm(y, x, x + N, N, 1e-5f);
     print(k->isa, "rms_norm", "", y, sizeof y);
-    k->silu_mul(y, x, x + N, N);
-    k->add(y, x + 2 * N, N);
-    print(k->isa, "silu_mul", "", y, sizeof y);
+    for (int act = CF_ACT_SILU; act <= CF_ACT_SWIGLU_OAI; act++) {
+        k->gate_mul((enum cf_act)act, y, x, x + N, N);
+        k->add(y, x + 2 * N, N);
+        print(k->isa, "gate_mul", "", y, sizeof y);
+    }
     for (size_t i = 0; i + D < N; i += D) {
         k->rope(y + i, x + 3 * N, D, i % (2 * D) == 0);
     }
     print(k->isa, "rope", "", y, sizeof y);
+    k->add_scaled(y, x, 0.37f, N - 3);
+    print(k->isa, "add_scaled", "", y, sizeof y);
 }
 
 int main(void) {

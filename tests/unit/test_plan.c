@@ -93,13 +93,13 @@ static void look_ups(void **state) {
     const struct cf_plan_row *r = cf_plan_find(&f.plan, CF_LEFT_HEMI, f.s.model.n_layers - 1);
     assert_int_equal(cf_plan_member(r, 0, &first, &last), -1);
     assert_int_equal(cf_plan_member(r, 3, &first, &last), 1);
-    assert_int_equal(last, cf_plan_axis_chunks(&f.s.model, CF_LEFT_HEMI));
+    assert_int_equal(last, cf_plan_axis_chunks(&f.s.model, CF_LEFT_HEMI, 0));
     row_of(&f.plan, CF_LEFT_HEMI)->cuts[1] = last; /* now the second member is empty */
     assert_int_equal(cf_plan_member(r, 3, NULL, NULL), -1);
     assert_null(cf_plan_find(&f.plan, CF_LEFT_HEMI, f.s.model.n_layers));
-    assert_int_equal(cf_plan_axis_chunks(&f.s.model, CF_PREFRONTAL), (700 + 15) / 16);
-    assert_int_equal(cf_plan_axis_chunks(&f.s.model, CF_RIGHT_HEMI), 11);
-    assert_int_equal(cf_plan_axis_chunks(&f.s.model, CF_TEMPORAL), 8);
+    assert_int_equal(cf_plan_axis_chunks(&f.s.model, CF_PREFRONTAL, 0), (700 + 15) / 16);
+    assert_int_equal(cf_plan_axis_chunks(&f.s.model, CF_RIGHT_HEMI, 0), 11);
+    assert_int_equal(cf_plan_axis_chunks(&f.s.model, CF_TEMPORAL, 0), 8);
     for (int l = 0; l < CF_LAYOUTS; l++)
         assert_true(strlen(cf_layout_name((enum cf_layout)l)) > 4);
     assert_string_equal(cf_layout_name((enum cf_layout)99), "?");

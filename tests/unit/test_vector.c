@@ -19,8 +19,9 @@ struct table {
     const char *isa;
     bool runs;
     void (*rms_norm)(float *, const float *, const float *, size_t, float);
-    void (*silu_mul)(float *, const float *, const float *, size_t);
+    void (*gate_mul)(enum cf_act, float *, const float *, const float *, size_t);
     void (*add)(float *, const float *, size_t);
+    void (*add_scaled)(float *, const float *, float, size_t);
     void (*rope)(float *, const float *, size_t, bool);
     void (*attend_page)(struct cf_attention_state *, const struct cf_attention_page *);
     void (*attend_merge)(struct cf_attention_state *, const struct cf_attention_state *, uint32_t);
@@ -36,8 +37,8 @@ static void find_what_runs(void) {
     size_t n = cf_kernels_all(all);
     for (size_t t = 0; t < n; t++) {
         const struct cf_kernels *k = all[t];
-        tables[t] = (struct table){k->isa, true, k->rms_norm, k->silu_mul, k->add, k->rope, k->attend_page,
-            k->attend_merge, k->attend_finish, k->to_f16};
+        tables[t] = (struct table){k->isa, true, k->rms_norm, k->gate_mul, k->add, k->add_scaled, k->rope,
+            k->attend_page, k->attend_merge, k->attend_finish, k->to_f16};
     }
 }
 
@@ -115,22 +116,54 @@ static void fill_for_exp(float *x, size_t n) {
     }
 }
 
-static void silu_mul_equals_scalar(void **state) {
+/* The published form of each, in double. */
+static double gated(enum cf_act act, double g, double u) {
+    if (act == CF_ACT_GELU) return 0.5 * g * (1 + tanh(sqrt(2 / 3.14159265358979) * (g + 0.044715 * g * g * g))) * u;
+    if (act == CF_ACT_SILU) return g / (1 + exp(-g)) * u;
+    g = fmin(g, 7), u = fmax(fmin(u, 7), -7);
+    return g / (1 + exp(-1.702 * g)) * (u + 1);
+}
+
+static void gate_mul_equals_scalar(void **state) {
     (void)state;
     static float g[MOST], u[MOST], want[MOST], got[MOST];
-    for (size_t round = 0; round < 20 * SIZES; round++) {
+    for (size_t round = 0; round < 60 * SIZES; round++) {
         size_t n = sizes[round % SIZES];
+        enum cf_act act = (enum cf_act)(round / SIZES % 3);
         fill_for_exp(g, n);
-        fill(u, n, 3.0f);
-        cf__silu_mul_scalar(want, g, u, n);
-        for (size_t i = 0; i < n; i++)
-            assert_true(!isfinite(g[i]) || !isfinite(want[i]) ||
-                        cf__bits_of_float(want[i]) == cf__bits_of_float(g[i] / (1 + cf_expf(-g[i])) * u[i]));
+        fill(u, n, round % 2 ? 3.0f : 11.0f);
+        cf__gate_mul_scalar(act, want, g, u, n);
+        for (size_t i = 0; i < n; i++) {
+            double exact = gated(act, (double)g[i], (double)u[i]);
+            if (fabs((double)g[i]) < 40) assert_true(fabs((double)want[i] - exact) <= 2e-6 * fabs(exact) + 2e-6);
+        }
         for (size_t t = 1; t < TABLES; t++) {
             if (!tables[t].runs) continue;
             memcpy(got, g, n * sizeof *g);
             got[n] = guard;
-            tables[t].silu_mul(got, got, u, n);
+            tables[t].gate_mul(act, got, got, u, n);
+            same_bits(tables[t].isa, got, want, n, n);
+            assert_true(got[n] == guard);
+        }
+    }
+}
+
+static void add_scaled_equals_scalar(void **state) {
+    (void)state;
+    static float x[MOST], y[MOST], want[MOST], got[MOST];
+    for (size_t round = 0; round < SIZES; round++) {
+        size_t n = sizes[round];
+        fill(x, n, 3.0f);
+        fill(y, n, 3.0f);
+        memcpy(want, y, n * sizeof *y);
+        cf__add_scaled_scalar(want, x, 0.3f, n);
+        for (size_t i = 0; i < n; i++)
+            assert_true(want[i] == fmaf(0.3f, x[i], y[i]));
+        for (size_t t = 1; t < TABLES; t++) {
+            if (!tables[t].runs) continue;
+            memcpy(got, y, n * sizeof *y);
+            got[n] = guard;
+            tables[t].add_scaled(got, x, 0.3f, n);
             same_bits(tables[t].isa, got, want, n, n);
             assert_true(got[n] == guard);
         }
@@ -221,6 +254,7 @@ static void begin(struct room *r, uint32_t d_v) {
     memset(r, 0xff, sizeof *r); /* NaN wherever nobody may look */
     memset(r->s.sum, 0, sizeof r->s.sum);
     memset(r->acc, 0, d_v * sizeof(float));
+    r->s.first = 0;
     r->s.max = -INFINITY;
     r->s.acc = r->acc;
     r->acc[d_v] = guard;
@@ -264,15 +298,30 @@ static uint32_t keys_of(uint32_t i, uint32_t page, uint32_t n) {
     return n < i / 4 * 3 ? 0 : n - i / 4 * 3;
 }
 
+/* The first of them, if the queries have windows of a page: none where the window begins behind them. */
+static uint32_t first_of(uint32_t i, uint32_t page, bool windows, uint32_t *n) {
+    uint32_t first = !windows || page + 1 == SPAN_PAGES ? 0 : page + 2 < SPAN_PAGES ? 64 : 5 * i % 70;
+    if (windows && page + 1 == SPAN_PAGES && i % 5 == 4) first = i % 3 + 1;
+    if (first >= *n) first = *n = 0;
+    return first;
+}
+
+static void see(struct cf_attention_state *s, uint32_t i, uint32_t page, uint32_t n, bool windows) {
+    s->n = keys_of(i, page, n);
+    s->first = first_of(i, page, windows, &s->n);
+}
+
 /* The last page with n keys, after `before` full ones: every query alone in scalar, then all in company. */
-static void compare_group(const struct head *h, uint32_t before, uint32_t n, float scale, uint32_t queries) {
+static void compare_group(
+    const struct head *h, uint32_t before, uint32_t n, float scale, uint32_t queries, bool windows, float cap) {
     static struct room want[QUERIES], got[QUERIES];
     for (uint32_t i = 0; i < queries; i++) {
         begin(&want[i], h->d_v);
         want[i].s.q = h->q[i];
         for (uint32_t page = SPAN_PAGES - 1 - before; page < SPAN_PAGES; page++) {
             struct cf_attention_page p = page_of(h, page, scale);
-            want[i].s.n = keys_of(i, page, n);
+            p.cap = cap;
+            see(&want[i].s, i, page, n, windows);
             cf__attend_page_scalar(&want[i].s, &p);
         }
     }
@@ -285,9 +334,9 @@ static void compare_group(const struct head *h, uint32_t before, uint32_t n, flo
         }
         for (uint32_t page = SPAN_PAGES - 1 - before; page < SPAN_PAGES; page++) {
             struct cf_attention_page p = page_of(h, page, scale);
-            p.n_queries = queries, p.next = page + 1 < SPAN_PAGES ? h->k[page + 1] : NULL;
+            p.n_queries = queries, p.next = page + 1 < SPAN_PAGES ? h->k[page + 1] : NULL, p.cap = cap;
             for (uint32_t i = 0; i < queries; i++)
-                s[i].n = keys_of(i, page, n);
+                see(&s[i], i, page, n, windows);
             tables[t].attend_page(s, &p);
         }
         for (uint32_t i = 0; i < queries; i++) {
@@ -298,8 +347,10 @@ static void compare_group(const struct head *h, uint32_t before, uint32_t n, flo
 }
 
 static void compare_span(const struct head *h, uint32_t before, uint32_t n, float scale) {
-    compare_group(h, before, n, scale, 1);
-    compare_group(h, before, n, scale, n % 4 + 3);
+    compare_group(h, before, n, scale, 1, false, 0);
+    compare_group(h, before, n, scale, n % 4 + 3, false, 0);
+    compare_group(h, 2, n, scale, n % 4 + 3, true, 0);
+    if (n % 3 == 0) compare_group(h, 2, n, scale, n % 4 + 3, n % 2, 5.0f);
 }
 
 /* Bits are proven by the released program; the sanitizers look for reads and writes beyond the ends. */
@@ -358,7 +409,7 @@ static void company_changes_no_bit(void **state) {
         for (uint32_t queries = 1; queries <= QUERIES; queries += queries < 9 ? 1 : STEP) {
             uint32_t keys = n[(queries + i) % (sizeof n / sizeof *n)];
             fill_head(&h, heads[i][0], heads[i][1], keys, 2.0f);
-            compare_group(&h, 2, keys, 0.2f, queries);
+            compare_group(&h, 2, keys, 0.2f, queries, false, 0);
         }
     }
 }
@@ -516,8 +567,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rms_norm_equals_scalar),
         cmocka_unit_test(rms_norm_sums_in_sixteen_lanes),
-        cmocka_unit_test(silu_mul_equals_scalar),
+        cmocka_unit_test(gate_mul_equals_scalar),
         cmocka_unit_test(add_equals_scalar),
+        cmocka_unit_test(add_scaled_equals_scalar),
         cmocka_unit_test(rope_equals_scalar),
         cmocka_unit_test(to_f16_equals_scalar),
         cmocka_unit_test(attend_page_equals_scalar),

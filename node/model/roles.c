@@ -1,0 +1,50 @@
+/* See roles.h: one row per role. Norms belong to the domain of what they feed. */
+#include "node/model/roles.h"
+
+const struct cf_tensor_spec cf_tensor_specs[CF_ROLES] = {
+    {CF_W_TOKEN_EMBD, "token_embd.weight", CF_PREFRONTAL, CF_SPLIT_VOCAB, false, false},
+    {CF_W_OUTPUT_NORM, "output_norm.weight", CF_PREFRONTAL, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_OUTPUT, "output.weight", CF_PREFRONTAL, CF_SPLIT_VOCAB, false, false},
+
+    {CF_W_ATTN_NORM, "blk.%u.attn_norm.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_Q, "blk.%u.attn_q.weight", CF_LEFT_HEMI, CF_SPLIT_Q_ROWS, false, false},
+    {CF_W_K, "blk.%u.attn_k.weight", CF_LEFT_HEMI, CF_SPLIT_KV_ROWS, false, false},
+    {CF_W_V, "blk.%u.attn_v.weight", CF_LEFT_HEMI, CF_SPLIT_KV_ROWS, false, false},
+    {CF_W_Q_BIAS, "blk.%u.attn_q.bias", CF_LEFT_HEMI, CF_SPLIT_Q_ROWS, true, false},
+    {CF_W_K_BIAS, "blk.%u.attn_k.bias", CF_LEFT_HEMI, CF_SPLIT_KV_ROWS, true, false},
+    {CF_W_V_BIAS, "blk.%u.attn_v.bias", CF_LEFT_HEMI, CF_SPLIT_KV_ROWS, true, false},
+    {CF_W_Q_NORM, "blk.%u.attn_q_norm.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_K_NORM, "blk.%u.attn_k_norm.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_SINKS, "blk.%u.attn_sinks.weight", CF_TEMPORAL, CF_SPLIT_HEADS, true, false},
+    {CF_W_O, "blk.%u.attn_output.weight", CF_LEFT_HEMI, CF_SPLIT_ATTN_COLUMNS, false, false},
+    {CF_W_O_BIAS, "blk.%u.attn_output.bias", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, true},
+    {CF_W_ATTN_POST_NORM, "blk.%u.post_attention_norm.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, true},
+
+    {CF_W_Q_A, "blk.%u.attn_q_a.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, false, false},
+    {CF_W_Q_A_NORM, "blk.%u.attn_q_a_norm.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_Q_B, "blk.%u.attn_q_b.weight", CF_LEFT_HEMI, CF_SPLIT_Q_ROWS, false, false},
+    {CF_W_KV_A, "blk.%u.attn_kv_a_mqa.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, false, false},
+    {CF_W_KV_A_NORM, "blk.%u.attn_kv_a_norm.weight", CF_LEFT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_K_B, "blk.%u.attn_k_b.weight", CF_LEFT_HEMI, CF_SPLIT_HEADS, false, false},
+    {CF_W_V_B, "blk.%u.attn_v_b.weight", CF_LEFT_HEMI, CF_SPLIT_HEADS, false, false},
+
+    {CF_W_FFN_NORM, "blk.%u.ffn_norm.weight", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_GATE, "blk.%u.ffn_gate.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, false, false},
+    {CF_W_UP, "blk.%u.ffn_up.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, false, false},
+    {CF_W_DOWN, "blk.%u.ffn_down.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_COLUMNS, false, false},
+    {CF_W_FFN_POST_NORM, "blk.%u.post_ffw_norm.weight", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, true, true},
+
+    {CF_W_ROUTER, "blk.%u.ffn_gate_inp.weight", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, false, false},
+    {CF_W_ROUTER_BIAS, "blk.%u.ffn_gate_inp.bias", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_CHOICE_BIAS, "blk.%u.exp_probs_b.bias", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_GATE_EXPS, "blk.%u.ffn_gate_exps.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, false, false},
+    {CF_W_UP_EXPS, "blk.%u.ffn_up_exps.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, false, false},
+    {CF_W_DOWN_EXPS, "blk.%u.ffn_down_exps.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_COLUMNS, false, false},
+    {CF_W_GATE_EXPS_BIAS, "blk.%u.ffn_gate_exps.bias", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, true, false},
+    {CF_W_UP_EXPS_BIAS, "blk.%u.ffn_up_exps.bias", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, true, false},
+    {CF_W_DOWN_EXPS_BIAS, "blk.%u.ffn_down_exps.bias", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_SHARED_ROUTER, "blk.%u.ffn_gate_inp_shexp.weight", CF_RIGHT_HEMI, CF_SPLIT_REPLICATED, true, false},
+    {CF_W_GATE_SHARED, "blk.%u.ffn_gate_shexp.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, false, false},
+    {CF_W_UP_SHARED, "blk.%u.ffn_up_shexp.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_ROWS, false, false},
+    {CF_W_DOWN_SHARED, "blk.%u.ffn_down_shexp.weight", CF_RIGHT_HEMI, CF_SPLIT_FFN_COLUMNS, false, false},
+};
