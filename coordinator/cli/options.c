@@ -96,6 +96,13 @@ static int store_real(const struct cf_option *o, const char *text, void *to, str
     return 0;
 }
 
+static int store_list(const struct cf_option *o, const char *text, struct cf_option_list *to, struct cf_error *e) {
+    if (to->n == CF_OPTION_LIST_LONGEST)
+        return cf_fail(e, CF_ERR_USAGE, "option --%s: more than %d times", o->name, CF_OPTION_LIST_LONGEST);
+    to->at[to->n++] = text;
+    return 0;
+}
+
 static int store(const struct cf_option *o, const char *text, void *to, struct cf_error *e) {
     switch (o->kind) {
     case CF_OPT_FLAG: *(bool *)to = true; return 0;
@@ -103,8 +110,13 @@ static int store(const struct cf_option *o, const char *text, void *to, struct c
     case CF_OPT_INT: return store_int(o, text, to, e);
     case CF_OPT_REAL: return store_real(o, text, to, e);
     case CF_OPT_STRING: memcpy(to, &text, sizeof text); return 0;
+    case CF_OPT_LIST: return store_list(o, text, to, e);
     }
     return cf_fail(e, CF_ERR_USAGE, "option --%s is of no known kind", o->name);
+}
+
+int cf_option_store(const struct cf_option *o, const char *text, void *config, struct cf_error *e) {
+    return store(o, text, (char *)config + o->offset, e);
 }
 
 /* getopt said '?': unknown, ambiguous, or a value for an option that takes none. */

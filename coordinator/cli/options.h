@@ -14,6 +14,14 @@ enum cf_option_kind {
     CF_OPT_INT,     /* int64_t */
     CF_OPT_REAL,    /* double */
     CF_OPT_STRING,  /* const char * (points into argv) */
+    CF_OPT_LIST,    /* struct cf_option_list: may be given again and again */
+};
+
+enum { CF_OPTION_LIST_LONGEST = 256 };
+
+struct cf_option_list {
+    const char *at[CF_OPTION_LIST_LONGEST]; /* [n], point into argv */
+    size_t n;
 };
 
 struct cf_option {
@@ -55,6 +63,9 @@ const struct cf_option *cf_option_at(const struct cf_command *c, size_t i, size_
  * option. *rest is the index of the first operand. */
 int cf_options_parse(const struct cf_command *c, int argc, char **argv, void *config, int *rest, struct cf_error *e);
 void cf_options_help(const struct cf_command *c, FILE *to);
+/* Stores one value that came another way (a JSON file) as if it stood behind the option on the command line. config:
+ * the struct that the row's offset counts from. */
+int cf_option_store(const struct cf_option *o, const char *text, void *config, struct cf_error *e);
 
 /* Finds the command argv[1], parses, runs. Prints errors as "coffer NAME: text" on stderr. Returns the exit status
  * (0 ok, 1 failure, 2 usage, 130 interrupted). Knows --help, --version, help NAME, and `man` (the man page as roff). */

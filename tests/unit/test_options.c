@@ -20,6 +20,7 @@ struct config {
         int64_t rooms;
         bool open;
     } first, second;
+    struct cf_option_list words;
 };
 
 static const struct cf_option options[] = {
@@ -30,6 +31,7 @@ static const struct cf_option options[] = {
     {"seed", 's', CF_OPT_INT, offsetof(struct config, seed), "N", "any number", 0, 0, NULL},
     {"temp", 0, CF_OPT_REAL, offsetof(struct config, temp), "T", "temperature", 0, 100, NULL},
     {"json", 'j', CF_OPT_FLAG, offsetof(struct config, json), NULL, "one object", 0, 0, NULL},
+    {"word", 'w', CF_OPT_LIST, offsetof(struct config, words), "TEXT", "one more word", 0, 0, NULL},
     {"no-color", 0, CF_OPT_NO_FLAG, offsetof(struct config, color), NULL, "plain", 0, 0, NULL},
     {0},
 };
@@ -102,6 +104,28 @@ static void test_values(void **state) {
     assert_true(c.second.open && !c.first.open && !c.second.rooms);
     assert_int_equal(PARSE("-r", "7", "-n", "2"), 0);
     assert_true(c.first.rooms == 7 && c.n == 2);
+}
+
+static void test_list(void **state) {
+    (void)state;
+    static struct config c;
+    struct cf_error e;
+    int rest;
+    assert_int_equal(PARSE("-w", "one", "--word", "two", "-wthree"), 0);
+    assert_int_equal(c.words.n, 3);
+    assert_string_equal(c.words.at[0], "one");
+    assert_string_equal(c.words.at[2], "three");
+    assert_int_equal(PARSE(NULL), 0);
+    assert_int_equal(c.words.n, 0);
+    const struct cf_option *o = &options[6];
+    assert_string_equal(o->name, "word");
+    while (c.words.n < CF_OPTION_LIST_LONGEST)
+        assert_int_equal(cf_option_store(o, "again", &c, &e), 0);
+    assert_int_equal(cf_option_store(o, "again", &c, &e), -1);
+    assert_string_equal(e.text, "option --word: more than 256 times");
+    assert_int_equal(cf_option_store(&options[1], "17", &c, &e), 0);
+    assert_int_equal(c.n, 17);
+    assert_int_equal(cf_option_store(&options[1], "-7", &c, &e), -1);
 }
 
 static void test_operands(void **state) {
@@ -205,8 +229,8 @@ static void test_status(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_operands),
-        cmocka_unit_test(test_errors), cmocka_unit_test(test_main), cmocka_unit_test(test_help),
-        cmocka_unit_test(test_status)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_values), cmocka_unit_test(test_list),
+        cmocka_unit_test(test_operands), cmocka_unit_test(test_errors), cmocka_unit_test(test_main),
+        cmocka_unit_test(test_help), cmocka_unit_test(test_status)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
