@@ -11,20 +11,21 @@
 #include "coordinator/commands/input.h"
 #include "coordinator/commands/placement.h"
 #include "coordinator/commands/report.h"
+#include "coordinator/commands/sampling.h"
 #include "coordinator/decode/generate.h"
 #include "coordinator/decode/launch.h"
 
 struct config {
     const char *model, *prompt, *file, *prompt_ids, *dump;
     int64_t predict, threads, ranks, logprobs;
-    bool ignore_eos, json, echo, stats, special;
+    bool json, echo, stats, special;
     struct cf_placement place;
-    struct cf_sampler_params sampler;
+    struct cf_sampling sampling;
 };
 
 static void defaults(void *config) {
     *(struct config *)config =
-        (struct config){.predict = -1, .place = cf__placement_defaults(), .sampler = cf_sampler_defaults()};
+        (struct config){.predict = -1, .place = cf__placement_defaults(), .sampling = cf__sampling_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -40,20 +41,6 @@ static const struct cf_option options[] = {
         4096, NULL},
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
         "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
-    {"seed", 's', CF_OPT_INT, AT(sampler.seed), "N", "seed of the sampler; -1 random (default -1)", -1, 9e15, NULL},
-    {"temp", 0, CF_OPT_REAL, AT(sampler.temp), "T", "temperature; 0 takes the best token (default 0.8)", 0, 1e6,
-        "temperature"},
-    {"top-k", 0, CF_OPT_INT, AT(sampler.top_k), "K", "keep the K best tokens; 0 all (default 40)", -1, 1e9, NULL},
-    {"top-p", 0, CF_OPT_REAL, AT(sampler.top_p), "P",
-        "keep the fewest tokens that together have probability P (default 0.95)", 0, 1, NULL},
-    {"min-p", 0, CF_OPT_REAL, AT(sampler.min_p), "P",
-        "drop tokens below P times the best one's probability (default 0.05)", 0, 1, NULL},
-    {"repeat-penalty", 0, CF_OPT_REAL, AT(sampler.repeat_penalty), "X",
-        "penalty of tokens seen lately (default 1, none)", 1e-6, 1e6, NULL},
-    {"repeat-last-n", 0, CF_OPT_INT, AT(sampler.repeat_last_n), "N",
-        "tokens that the penalty looks back; -1 the context (default 64)", -1, 1 << 24, NULL},
-    {"ignore-eos", 0, CF_OPT_FLAG, AT(ignore_eos), NULL,
-        "do not stop at end tokens (they stay candidates, unlike llama.cpp)", 0, 0, NULL},
     {"special", 0, CF_OPT_FLAG, AT(special), NULL, "names of special tokens in the prompt become those tokens", 0, 0,
         NULL},
     {"echo", 0, CF_OPT_FLAG, AT(echo), NULL, "print the prompt before the text", 0, 0, NULL},
@@ -65,8 +52,8 @@ static const struct cf_option options[] = {
     {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
     {0},
 };
-static const struct cf_shared_options shared[] = {
-    {cf__layout_options, AT(place)}, {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
+static const struct cf_shared_options shared[] = {{cf__sampling_options, AT(sampling)}, {cf__layout_options, AT(place)},
+    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
 
 struct run {
     const struct config *c;
@@ -75,6 +62,9 @@ struct run {
     size_t n_text;
     uint32_t *ids;
     size_t n_ids;
+    struct cf_sampling_set set;
+    struct cf_sampler *sampler;
+    struct cf_stop *stop;
     int status; /* other than 0 after success: 130 */
 };
 
@@ -104,9 +94,7 @@ static int parse_ids(struct run *r, uint32_t n_vocab, struct cf_error *e) {
     return 0;
 }
 
-/* Before the model is loaded: a mistake here should not cost that. */
-static int prompt_to_ids(struct cf_job *j, void *ctx, struct cf_error *e) {
-    struct run *r = ctx;
+static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
     if (r->c->prompt_ids) {
         if (parse_ids(r, j->model.n_vocab, e)) return -1;
     } else {
@@ -121,6 +109,17 @@ static int prompt_to_ids(struct cf_job *j, void *ctx, struct cf_error *e) {
         if (r->ids[i] >= j->model.n_vocab)
             return cf_fail(
                 e, CF_ERR_FORMAT, "the tokenizer gave id %u, but the model has %u tokens", r->ids[i], j->model.n_vocab);
+    return 0;
+}
+
+/* Before the model is loaded: a mistake here should not cost that. */
+static int prepare(struct cf_job *j, void *ctx, struct cf_error *e) {
+    struct run *r = ctx;
+    uint32_t n_vocab = j->model.n_vocab;
+    if (prompt_to_ids(r, j, e)) return -1;
+    if (cf__sampling_open(&r->set, &r->c->sampling, j->tokenizer, n_vocab, j->n_ctx, e)) return -1;
+    if (cf__sampling_start(&r->set, &r->set.params, n_vocab, &r->sampler, &r->stop, e)) return -1;
+    if (r->c->place.verbose) cf_sampler_print(r->sampler, stderr);
     return 0;
 }
 
@@ -152,18 +151,17 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     const struct config *c = r->c;
     struct cf_generate g = {.job = j,
         .n_predict = c->predict,
-        .ignore_eos = c->ignore_eos,
+        .ignore_eos = c->sampling.ignore_eos,
+        .sampler = r->sampler,
+        .stop = r->stop,
         .text = show_text,
         .interrupted = cf_interrupted,
         .ctx = r};
-    struct cf_sampler_params params = c->sampler;
     g.prompt = r->ids, g.n_prompt = (uint32_t)r->n_ids;
-    if (params.repeat_last_n < 0) params.repeat_last_n = j->plan.n_ctx;
     uint64_t room = j->plan.n_ctx - g.n_prompt + 1;
     if (c->predict >= 0 && (uint64_t)c->predict < room) room = (uint64_t)c->predict;
     struct cf_result_size size = {g.n_prompt, room, j->model.n_vocab, (uint32_t)c->logprobs, j->n_ranks};
-    int rc = cf_sampler_new(&g.sampler, &params, j->model.n_vocab, e);
-    if (!rc && c->json) rc = cf_result_new(&g.result, &size, e);
+    int rc = c->json ? cf_result_new(&g.result, &size, e) : 0;
     if (!rc && g.result) cf_result_prompt(g.result, r->ids);
     if (!rc && c->dump) rc = cf_dump_open(&g.dump, c->dump, e);
     if (!rc && c->echo && r->text) rc = show_text(r, r->text, r->n_text, e);
@@ -177,15 +175,14 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
         rc = cf_dump_close(g.dump, e);
     r->status = g.interrupt_status;
     cf_result_free(g.result);
-    cf_sampler_free(g.sampler);
     return rc;
 }
 
-static int check_config(const struct config *c, struct cf_error *e) {
+static int check_config(struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->prompt && !c->file && !c->prompt_ids)
         return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
-    return cf__placement_check(&c->place, false, e);
+    return cf__sampling_check(&c->sampling, e) ? -1 : cf__placement_check(&c->place, false, e);
 }
 
 static int command(void *config, int argc, char **argv) {
@@ -211,7 +208,7 @@ static int command(void *config, int argc, char **argv) {
     cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
     uint32_t threads = (uint32_t)c->threads;
     struct cf_job_options o = {.command = "run",
-        .prepare = prompt_to_ids,
+        .prepare = prepare,
         .model = c->model,
         .place = c->place,
         .threads = &threads,
@@ -222,6 +219,9 @@ static int command(void *config, int argc, char **argv) {
     int rc = cf_job_run(&o, work, &r, &e);
     status = rc ? cf_exit_status(&e) : r.status;
     if (!rc) cf_terminal_status(&r.terminal, status);
+    cf_sampler_free(r.sampler);
+    cf_stop_free(r.stop);
+    cf__sampling_close(&r.set);
     free(r.text);
     free(r.ids);
     return status;
@@ -239,6 +239,8 @@ const struct cf_command cf_command_run = {
         "stdout carries the text (or the JSON object) alone; everything else goes to stderr. Exit status: 0, 1 "
         "failure, "
         "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
+        "Tokens are chosen as llama.cpp does it, with its names, defaults and order; --verbose prints all of them. The "
+        "draw is our own: the same seed gives the same text on every machine.\n\n"
         "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
         "number of threads and instruction set (COFFER_ISA chooses one).",
     .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"

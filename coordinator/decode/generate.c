@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "coordinator/decode/say.h"
 #include "coordinator/decode/split.h"
 #include "transport/clock.h"
 
@@ -53,25 +54,22 @@ static int choose(struct cf_generate *g, const float *logits, uint32_t *id, stru
     return 0;
 }
 
-static int show(struct cf_generate *g, struct cf_detok *d, uint32_t id, bool end, struct cf_error *e) {
-    char text[1024];
-    size_t n = end ? 0 : cf_detok_push(d, g->job->tokenizer, id, false, text, sizeof text);
-    if (g->result && cf_result_token(g->result, id, text, n, e)) return -1;
-    return n && g->text ? g->text(g->ctx, text, n, e) : 0;
-}
-
 static int generate(struct cf_generate *g, uint32_t batch, struct cf_error *e) {
-    struct cf_detok d = {.special = g->special};
+    struct cf_say say = {.tokenizer = g->job->tokenizer,
+        .detok = {.special = g->special},
+        .stop = g->stop,
+        .result = g->result,
+        .text = g->text,
+        .ctx = g->ctx};
     uint32_t position = g->n_prompt, sequence = 0, want = 0, id = 0;
-    char text[64];
     for (;;) {
         if (choose(g, cf_engine_logits(g->job->engine, batch, 0), &id, e)) return -1;
         cf_engine_finish(g->job->engine, batch);
         g->n_generated++;
         if (g->token) g->token(g->ctx, id);
         bool end = !g->ignore_eos && cf_tokenizer_is_end(g->job->tokenizer, id);
-        if (show(g, &d, id, end, e)) return -1;
-        if (end || (g->n_predict >= 0 && g->n_generated >= (uint64_t)g->n_predict)) break;
+        if (cf_say_token(&say, id, end, e)) return -1;
+        if (end || cf_say_stopped(&say) || (g->n_predict >= 0 && g->n_generated >= (uint64_t)g->n_predict)) break;
         if (g->interrupted && (g->interrupt_status = g->interrupted())) break;
         if (position >= g->job->plan.n_ctx) {
             g->context_full = true;
@@ -83,9 +81,7 @@ static int generate(struct cf_generate *g, uint32_t batch, struct cf_error *e) {
         batch = b.id;
         g->n_cached = ++position;
     }
-    size_t n = cf_detok_flush(&d, text, sizeof text);
-    if (n && g->result && cf_result_text(g->result, text, n, e)) return -1;
-    return n && g->text ? g->text(g->ctx, text, n, e) : 0;
+    return cf_say_end(&say, e);
 }
 
 int cf_generate_run(struct cf_generate *g, struct cf_error *e) {

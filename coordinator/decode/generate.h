@@ -6,7 +6,8 @@
 #include "coordinator/decode/dump.h"
 #include "coordinator/decode/job.h"
 #include "coordinator/decode/result.h"
-#include "coordinator/decode/sampler.h"
+#include "coordinator/sample/sampler.h"
+#include "coordinator/sample/stop.h"
 
 struct cf_generate {
     struct cf_job *job;
@@ -17,6 +18,7 @@ struct cf_generate {
     bool ignore_eos;
     bool special; /* control tokens are part of the text, by their names */
     struct cf_sampler *sampler;
+    struct cf_stop *stop;     /* strings that end the text (cf_stop_met says which one did), NULL: none */
     struct cf_result *result; /* NULL: nothing is collected */
     struct cf_dump *dump;     /* NULL: no dump */
     /* Text as it comes (whole characters). NULL: none. */

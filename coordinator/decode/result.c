@@ -10,7 +10,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-#include "coordinator/decode/select.h"
+#include "coordinator/sample/top.h"
 
 enum { TEXT_PER_TOKEN = 64, DIGITS = 9 };
 

@@ -11,7 +11,6 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#include "coordinator/decode/sampler.h"
 #include "proto/error.h"
 
 /* One rank's row of `plan` and of `timings`. */
