@@ -18,6 +18,10 @@ const struct cf_option cf__split_options[] = {
         "stages of layout hybrid (default one per host; on one host 2 from four ranks on)", 0, 4096, NULL},
     {"map", 0, CF_OPT_STRING, AT(map), "LIST",
         "NUMA node of each domain: left=1,right=0,temporal=2,prefrontal=3, or s824; implies layout domain", 0, 0, NULL},
+    {"experts", 0, CF_OPT_STRING, AT(experts), "HOW",
+        "of a model with experts every rank of a group holds a part of each (sliced) or some of them whole (whole: an "
+        "order of sums of its own, so results equal only those of other runs with it; default sliced)",
+        0, 0, NULL},
     {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
     {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
         "most batches in flight, which a prompt or the sequences of a decode step are split into (default one per "
@@ -45,7 +49,8 @@ const struct cf_option cf__rank_options[] = {
 };
 
 struct cf_placement cf__placement_defaults(void) {
-    return (struct cf_placement){.ubatch = 512, .numa = "default", .exchange = "auto", .timeout = 60};
+    return (struct cf_placement){
+        .ubatch = 512, .experts = "sliced", .numa = "default", .exchange = "auto", .timeout = 60};
 }
 
 static int check_layouts(const char *names, bool several, struct cf_error *e) {
@@ -66,6 +71,8 @@ int cf__placement_check(const struct cf_placement *p, bool several, struct cf_er
     if (check_layouts(p->layout, several, e)) return -1;
     if (strcmp(p->numa, "default") && strcmp(p->numa, "strict") && strcmp(p->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", p->numa);
+    if (strcmp(p->experts, "sliced") && strcmp(p->experts, "whole"))
+        return cf_fail(e, CF_ERR_USAGE, "--experts %s is unknown; known: sliced, whole", p->experts);
     if (cf_exchange_by_name(p->exchange) < 0)
         return cf_fail(e, CF_ERR_USAGE, "--exchange %s is unknown; known: auto, window, messages", p->exchange);
     return p->map ? cf_domain_map_parse(p->map, node, e) : 0;

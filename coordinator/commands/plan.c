@@ -83,6 +83,7 @@ static int plan(const struct config *c, struct cf_error *e) {
         cf_gguf_close(g);
         return -1;
     }
+    if (!strcmp(c->place.experts, "whole")) cf_model_whole_experts(&m);
     w.n_ctx = c->place.ctx_size > 0 ? (uint32_t)c->place.ctx_size : m.n_ctx_train < 4096 ? m.n_ctx_train : 4096;
     struct cf_rank_info *ranks = calloc((size_t)c->ranks, sizeof *ranks);
     struct cf_plan p = {0};

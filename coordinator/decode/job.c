@@ -72,6 +72,7 @@ static int unknown_isa(struct cf_error *e) {
 static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (j->o->open ? j->o->open(&j->gguf, ctx, e) : cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
     if (cf_model_open(&j->model, j->gguf, e)) return -1;
+    if (j->o->place.experts && !strcmp(j->o->place.experts, "whole")) cf_model_whole_experts(&j->model);
     j->model_open = true;
     struct cf_error why;
     if (j->o->place.direct && cf_gguf_direct(j->gguf, &why))

@@ -28,6 +28,7 @@ struct cf_placement {
     int64_t ctx_size;      /* 0: the model's, at most 4096 */
     int64_t ubatch;        /* most rows of a batch */
     int64_t micro_batches; /* most batches in flight; 0: what the layout wants */
+    const char *experts;   /* "sliced" (also NULL), "whole" */
     const char *numa;      /* "default", "strict", "off" */
     const char *exchange;  /* "auto" (also NULL), "window", "messages" */
     double timeout;

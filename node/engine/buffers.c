@@ -21,7 +21,9 @@ static struct extent extent_of(const struct cf_engine *g) {
                 bool experts = cf_model_has_experts(m, l);
                 const struct cf_axis *wide = experts ? &m->shared : &m->ffn;
                 raise(&x.ffn, cf_axis_cut(wide, last) - cf_axis_cut(wide, first));
-                if (experts) raise(&x.exps, cf_axis_cut(&m->exps, last) - cf_axis_cut(&m->exps, first));
+                if (experts)
+                    raise(&x.exps, m->experts.whole ? m->experts.n_ff
+                                                    : cf_axis_cut(&m->exps, last) - cf_axis_cut(&m->exps, first));
                 if (experts) raise(&x.chunks, last - first);
                 continue;
             }

@@ -1,10 +1,12 @@
 /* The MLP of a layer with experts: every member of the group holds a part of each expert, so all of them work on every
- * token, whichever experts it chooses.
+ * token, whichever experts it chooses. Or whole experts (--experts whole): then it works on the tokens that chose its
+ * own.
  *
  * One team job in rounds: norm; the router's scores; the choice of each row; rows gathered by expert; gate and up of
  * every expert that anybody chose, and of the shared one; rounding; down, chunk by chunk, the experts of a row in
- * ascending order (DESIGN.md section 6), the shared expert last. What leaves is a partial sum like that of any other
- * MLP.
+ * ascending order (DESIGN.md section 6), the shared expert last. Of whole experts the tree over an expert's chunks
+ * comes first, then the experts of a run ascend (a chunk of RIGHT_HEMI is a run of experts); the shared expert is cut
+ * by columns as before. What leaves is a partial sum like that of any other MLP.
  */
 #include <math.h>
 #include <string.h>
@@ -72,23 +74,26 @@ static void choose_row(struct cf__job *j, uint32_t row, float *scratch) {
     g->moe.shared[row] = 1.0f / (1.0f + cf_expf(-dot));
 }
 
-/* Thread 0, while the others wait: pairs by expert, then by row. */
-static void sort_pairs(struct cf__job *j) {
+/* Thread 0, while the others wait: pairs by expert, then by row. Only of experts that this rank holds, numbered from
+ * its first one. */
+static void sort_pairs(struct cf__job *j, const struct parts *p) {
     struct cf_moe *m = &j->g->moe;
-    const struct cf_experts *x = &j->g->o.model->experts;
-    memset(m->first, 0, (x->n + 1) * sizeof *m->first);
-    for (uint32_t i = 0; i < j->n_rows * x->used; i++)
-        m->first[m->chosen[i] + 1]++;
+    uint32_t used = j->g->o.model->experts.used, n = p->down->parts, own = p->down->part0;
+    memset(m->first, 0, (n + 1) * sizeof *m->first);
+    for (uint32_t i = 0; i < j->n_rows * used; i++)
+        if (m->chosen[i] - own < n) m->first[m->chosen[i] - own + 1]++;
     m->n_active = 0;
-    for (uint32_t e = 0; e < x->n; e++) {
+    for (uint32_t e = 0; e < n; e++) {
         if (m->first[e + 1]) m->active[m->n_active++] = e;
         m->first[e + 1] += m->first[e];
     }
-    for (uint32_t i = 0; i < j->n_rows * x->used; i++) { /* rows ascend, so each expert's do */
-        uint32_t pair = m->first[m->chosen[i]]++;
-        m->pair_row[pair] = i / x->used, m->pair_weight[pair] = m->weights[i];
+    m->n_pairs = m->first[n];
+    for (uint32_t i = 0; i < j->n_rows * used; i++) { /* rows ascend, so each expert's do */
+        if (m->chosen[i] - own >= n) continue;
+        uint32_t pair = m->first[m->chosen[i] - own]++;
+        m->pair_row[pair] = i / used, m->pair_weight[pair] = m->weights[i];
     }
-    for (uint32_t e = x->n; e; e--) /* each moved to the first of the next */
+    for (uint32_t e = n; e; e--) /* each moved to the first of the next */
         m->first[e] = m->first[e - 1];
     m->first[0] = 0;
 }
@@ -182,18 +187,29 @@ struct outer {
     uint32_t part;
     uint32_t cut[CF_MAX_CHUNKS + 1], chunks; /* columns of the chunks; an axis of less chunks has less */
     uint32_t chunk0;                         /* of the model */
+    bool whole;                              /* all chunks of an expert, summed up before its weight: into sums[at] */
+    uint32_t at;
 };
 
-static struct outer outer_of(
-    const struct cf__job *j, const struct cf_weight *w, const struct cf_axis *axis, const struct cf_activation *a) {
+static struct outer outer_of(const struct cf__job *j, const struct cf_weight *w, const struct cf_axis *axis,
+    const struct cf_activation *a, bool whole) {
     const struct cf_route *r = j->route;
-    struct outer o = {.w = w, .a = a, .chunk0 = r->own[0].first};
-    uint32_t last = r->own[r->n_own - 1].last;
+    struct outer o = {.w = w, .a = a, .chunk0 = whole ? 0 : r->own[0].first, .whole = whole};
+    uint32_t last = whole ? axis->n_chunks : r->own[r->n_own - 1].last;
     if (last > axis->n_chunks) last = axis->n_chunks;
     for (uint32_t k = o.chunk0; k <= last; k++)
         o.cut[k - o.chunk0] = cf_axis_cut(axis, k);
     o.chunks = last > o.chunk0 ? last - o.chunk0 : 0;
     return o;
+}
+
+/* The run of whole experts that held expert `part` belongs to, counted from this rank's first. */
+static uint32_t run_of(const struct cf__job *j, const struct cf_weight *w, uint32_t part) {
+    const struct cf_axis *axis = &j->g->o.model->exps;
+    uint32_t first = j->route->own[0].first, k = first;
+    while (cf_axis_cut(axis, k + 1) <= w->part0 + part)
+        k++;
+    return k - first;
 }
 
 struct run { /* of tiles and rows that are added up together */
@@ -227,11 +243,15 @@ static void add_part(const struct cf__job *j, const struct outer *o, const struc
                     .y = r->y,
                     .cut = o->cut,
                     .n_chunks = o->chunks});
+            uint32_t sums = o->whole ? 1 : o->chunks;
+            if (o->whole) g->o.kernels->tree_sum(r->y, o->chunks, (size_t)n * CF_TILE, (size_t)n * CF_TILE);
             for (uint32_t i = 0; i < n; i++) {
                 uint32_t row = (rows ? rows[p + i] : p + i) - r->row0;
-                if (biased) g->o.kernels->add(r->y + i * CF_TILE, bias->vector + (size_t)o->part * n_embd + at, lanes);
-                for (uint32_t k = 0; k < o->chunks; k++)
-                    g->o.kernels->add_scaled(r->acc + (((size_t)k * r->tiles + t) * r->rows + row) * CF_TILE,
+                if (biased)
+                    g->o.kernels->add(
+                        r->y + i * CF_TILE, bias->vector + (size_t)(w->part0 + o->part) * n_embd + at, lanes);
+                for (uint32_t k = 0; k < sums; k++)
+                    g->o.kernels->add_scaled(r->acc + (((size_t)(o->at + k) * r->tiles + t) * r->rows + row) * CF_TILE,
                         r->y + ((size_t)k * n + i) * CF_TILE, weight[rows ? p + i : row + r->row0], CF_TILE);
             }
         }
@@ -269,8 +289,8 @@ static void outer_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread
     struct cf_engine *g = j->g;
     const struct cf_model *model = g->o.model;
     const struct cf_moe *m = &g->moe;
-    struct outer experts = outer_of(j, p->down, &model->exps, &m->inner);
-    struct outer shared = outer_of(j, p->shared_down, &model->shared, &g->wide);
+    struct outer experts = outer_of(j, p->down, &model->expert, &m->inner, model->experts.whole);
+    struct outer shared = outer_of(j, p->shared_down, &model->shared, &g->wide, false);
     uint32_t chunks = j->route->own[j->route->n_own - 1].last - j->route->own[0].first;
     uint32_t rows = j->n_rows < CF_MOE_ROWS ? j->n_rows : CF_MOE_ROWS, most = CF_MOE_ROWS / rows, first, last;
     uint32_t fair = cf_weight_tiles(p->down) / (cf_team_size(team) * 8);
@@ -283,6 +303,7 @@ static void outer_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread
             for (uint32_t a = 0; a < m->n_active; a++) {
                 uint32_t from, to;
                 experts.part = m->active[a];
+                if (experts.whole) experts.at = run_of(j, p->down, experts.part);
                 pairs_within(m, experts.part, &r, &from, &to);
                 if (from < to) add_part(j, &experts, &r, from, to, m->pair_row, m->pair_weight);
                 cf_team_breathe(team, thread);
@@ -295,7 +316,7 @@ static void outer_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread
 /* Pieces of the pairs' inner columns, then of the shared expert's. */
 static uint32_t rounding_items(const struct cf__job *j, const struct parts *p) {
     uint32_t n = 0;
-    if (p->down->type->quantised) n += j->n_rows * j->g->o.model->experts.used * cf__pieces(p->down->c1 - p->down->c0);
+    if (p->down->type->quantised) n += j->g->moe.n_pairs * cf__pieces(p->down->c1 - p->down->c0);
     if (p->shared && p->shared_down->type->quantised)
         n += j->n_rows * cf__pieces(p->shared_down->c1 - p->shared_down->c0);
     return n;
@@ -303,7 +324,7 @@ static uint32_t rounding_items(const struct cf__job *j, const struct parts *p) {
 
 static void round_inner(struct cf__job *j, struct cf_team *team, uint32_t thread, const struct parts *p) {
     uint32_t columns = p->down->c1 - p->down->c0, first, last;
-    uint32_t pairs = p->down->type->quantised ? j->n_rows * j->g->o.model->experts.used * cf__pieces(columns) : 0;
+    uint32_t pairs = p->down->type->quantised ? j->g->moe.n_pairs * cf__pieces(columns) : 0;
     while (cf_team_next(team, thread, 1, &first, &last))
         for (; first < last; first++) {
             if (first < pairs)
@@ -326,16 +347,16 @@ void cf__experts_thread(struct cf_team *team, uint32_t thread, void *ctx) {
         for (; first < last; first++)
             choose_row(j, first, cf__scratch_of(g, thread));
     cf_team_barrier(team, thread);
-    if (thread == 0) sort_pairs(j);
+    if (thread == 0) sort_pairs(j, &p);
     if (j->n_rows > 1) {
-        cf_team_again(team, thread, j->n_rows * g->o.model->experts.used);
+        cf_team_again(team, thread, thread ? 0 : g->moe.n_pairs);
         while (cf_team_next(team, thread, 4, &first, &last))
             for (; first < last; first++)
                 gather_pair(j, first);
     }
     cf_team_again(team, thread, thread ? 0 : g->moe.n_active * p.tiles + p.shared_tiles);
     inner_tiles(j, team, thread, &p);
-    cf_team_again(team, thread, rounding_items(j, &p));
+    cf_team_again(team, thread, thread ? 0 : rounding_items(j, &p));
     round_inner(j, team, thread, &p);
     cf_team_again(team, thread, cf_weight_tiles(p.down));
     outer_tiles(j, team, thread, &p);

@@ -82,10 +82,23 @@ static int add_matrix(struct job *j, struct cf_weight *k, const struct cf_gguf_t
         for (uint32_t tile = 0; tile < tiles; tile += step) {
             uint32_t n = tiles - tile < step ? tiles - tile : step, row = tile * CF_TILE;
             uint32_t rows = k->rows - row < n * CF_TILE ? k->rows - row : n * CF_TILE;
-            uint64_t at = (uint64_t)(k->part0 + part) * t->ne[1] + k->base + k->row0 + row;
+            uint64_t at = (uint64_t)(k->part0 + part) * k->place.part_rows + k->place.row + k->row0 + row;
             struct item it = {k, {t, at * t->row_bytes, rows * t->row_bytes, direct && cut}, part, tile, n};
             if (add(j, &it, e)) return -1;
         }
+    return 0;
+}
+
+/* A part whose columns are rows of the file: read whole. */
+static int add_transposed(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
+    uint32_t columns = k->c1 - k->c0;
+    uint64_t floats = (uint64_t)columns * (t->ne[0] + CF_TILE);
+    if (floats > j->vector_columns) j->vector_columns = floats;
+    for (uint32_t part = 0; part < k->parts; part++) {
+        uint64_t at = (uint64_t)(k->part0 + part) * k->place.part_rows + k->place.row;
+        struct item it = {k, {t, at * t->row_bytes, columns * t->row_bytes, false}, part, 0, cf_weight_tiles(k)};
+        if (add(j, &it, e)) return -1;
+    }
     return 0;
 }
 
@@ -108,7 +121,11 @@ static int list(struct job *j, struct cf_weights *w, struct cf_error *e) {
             struct cf_weight *k = cf_weight_of(w, (enum cf_role)role, l);
             if (!k->type) continue;
             const struct cf_gguf_tensor *t = cf_model_tensor(m, j->l->gguf, (enum cf_role)role, l);
-            if (!k->tile_bytes ? add_vector(j, k, t, e) : !j->l->zero && add_matrix(j, k, t, e)) return -1;
+            int (*add_it)(struct job *, struct cf_weight *, const struct cf_gguf_tensor *, struct cf_error *) =
+                !k->tile_bytes        ? add_vector
+                : k->place.transposed ? add_transposed
+                                      : add_matrix;
+            if ((!j->l->zero || !k->tile_bytes) && add_it(j, k, t, e)) return -1;
         }
     }
     if (j->n_items) qsort(j->items, j->n_items, sizeof *j->items, compare);
@@ -130,19 +147,41 @@ static void pack(const struct item *it, const char *data) {
     }
 }
 
+/* Rows of the file are decoded into k->row, their columns then become rows of f32. */
+static void pack_transposed(const struct item *it, const char *data, struct worker *k) {
+    const struct cf_weight *w = it->w;
+    uint32_t columns = w->c1 - w->c0;
+    size_t n = it->part.t->ne[0];
+    cf_type_by_id(it->part.t->type)->decode(data, k->row, columns * n);
+    float *turned = k->row + columns * n;
+    for (uint32_t tile = 0; tile < it->tiles; tile++) {
+        const void *lanes[CF_TILE];
+        for (uint32_t i = 0; i < CF_TILE; i++) {
+            size_t row = (size_t)tile * CF_TILE + i;
+            float *to = turned + i * columns;
+            lanes[i] = row < w->rows ? to : NULL;
+            for (uint32_t c = 0; c < columns && lanes[i]; c++)
+                to[c] = k->row[c * n + row];
+        }
+        w->type->pack(w->tiles + it->index * cf_weight_part_bytes(w) + tile * w->tile_bytes, lanes, 0, columns);
+    }
+}
+
 static int load_item(const struct item *it, struct worker *k, int part, struct cf_error *e) {
     const char *data;
     double start = cf_now();
     if (cf_gguf_end(k->part[part].flight, &data, e)) return -1;
     double middle = cf_now();
-    if (it->tiles) {
+    if (it->w->place.transposed) {
+        pack_transposed(it, data, k);
+    } else if (it->tiles) {
         pack(it, data);
     } else {
         const struct cf_weight *w = it->w;
         size_t length = it->part.t->ne[0], n = w->c1 - w->c0;
         w->type->decode(data, k->row, length * it->part.t->ne[1]);
         for (uint32_t i = 0; i < w->parts; i++)
-            memcpy(w->vector + i * n, k->row + (w->part0 + i) * length + w->base + w->c0, n * sizeof(float));
+            memcpy(w->vector + i * n, k->row + (w->part0 + i) * length + w->place.row + w->c0, n * sizeof(float));
     }
     k->read += middle - start, k->pack += cf_now() - middle;
     return 0;

@@ -51,6 +51,7 @@ struct cf_moe {
     float *shared;              /* [rows] weight of the shared expert */
     uint32_t *first;            /* [experts + 1] first pair of each expert */
     uint32_t *active, n_active; /* [experts] those with pairs, ascending */
+    uint32_t n_pairs;
     uint32_t *pair_row;         /* [pairs] */
     float *pair_weight;         /* [pairs] */
     struct cf_activation in;    /* [pairs] rows of x; with one row in the batch that of x itself */

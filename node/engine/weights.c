@@ -12,7 +12,8 @@ static void measure(struct cf_weights *w, const struct cf_model *m, const struct
     if (!t || s.part0 == s.part1 || s.row0 == s.row1 || s.c0 == s.c1) return;
     struct cf_weight *k = cf_weight_of(w, role, layer);
     const struct cf_tensor_spec *spec = &cf_tensor_specs[role];
-    k->type = cf_type_by_id(t->type), k->base = cf_model_row_base(m, role), k->c0 = s.c0, k->c1 = s.c1;
+    k->place = cf_model_place(m, role), k->type = cf_type_by_id(k->place.transposed ? CF_TYPE_F32 : t->type),
+    k->c0 = s.c0, k->c1 = s.c1;
     if (spec->vector) {
         k->part0 = s.row0, k->parts = s.row1 - s.row0, k->rows = 1;
         w->bytes[spec->domain] += (uint64_t)k->parts * (k->c1 - k->c0) * sizeof(float);

@@ -15,7 +15,7 @@ struct cf_weight {
     const struct cf_type *type;
     uint32_t part0, parts; /* of the file's tensor; parts held */
     uint32_t row0, rows;   /* of the role, in each part; rows held */
-    uint32_t base;         /* row of the file's tensor at which the role begins */
+    struct cf_place place; /* of the role in the file's tensor */
     uint32_t c0, c1;       /* columns held */
     size_t tile_bytes;
     char *tiles;   /* [parts][(rows + 15) / 16][tile_bytes] */

@@ -9,11 +9,8 @@ static int missing(
     const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer, struct cf_error *e) {
     char name[64];
     cf_model_tensor_name(m, role, layer, name);
-    const char *why = "";
-    if (role == CF_W_K_B && cf_gguf_tensor(g, "blk.0.attn_kv_b.weight"))
-        why = " (the file has attn_kv_b in one piece, as converters wrote it before 2025: convert the model anew)";
-    return cf_fail(e, CF_ERR_FORMAT, "%s: tensor %s is missing, which a model of architecture %s needs%s",
-        cf_gguf_path(g), name, m->arch, why);
+    return cf_fail(e, CF_ERR_FORMAT, "%s: tensor %s is missing, which a model of architecture %s needs",
+        cf_gguf_path(g), name, m->arch);
 }
 
 /* Rows that the file's tensor has, of all roles that it holds. */
@@ -40,6 +37,8 @@ static int check_tensor(
             cf_gguf_path(g), t->name, name ? name : "unknown", t->type);
     }
     struct cf_shape s = cf_model_shape(m, role);
+    if (m->fused_kv_b && (role == CF_W_K_B || role == CF_W_V_B))
+        s = (struct cf_shape){m->latent.latent, (uint64_t)m->n_head * (m->latent.plain + m->d_o), 1};
     uint64_t columns = file_columns(m, role, &s), rows = file_rows(m, role, &s);
     if (t->ne[0] != columns || t->ne[1] != rows || t->ne[2] != s.parts || t->ne[3] != 1)
         return cf_fail(e, CF_ERR_FORMAT,
@@ -64,12 +63,13 @@ static uint32_t lcm(uint32_t a, uint32_t b) {
     return a / x * b;
 }
 
+enum { CHUNKS = 24, UNIT = 64 };
+
 static void make_axes(struct cf_model *m) {
-    enum { CHUNKS = 24, UNIT = 64 };
     m->vocab_tiles = (m->n_vocab + CF_TILE - 1) / CF_TILE;
     m->attn = cf_axis_make(m->n_head * m->d_o, lcm(CF_BLOCK, m->d_o), CHUNKS);
     if (m->n_ff) m->ffn = cf_axis_make(m->n_ff, UNIT, CHUNKS);
-    if (m->experts.n) m->exps = cf_axis_make(m->experts.n_ff, UNIT, CHUNKS);
+    if (m->experts.n) m->exps = m->expert = cf_axis_make(m->experts.n_ff, UNIT, CHUNKS);
     if (m->experts.shared) m->shared = cf_axis_make(m->experts.shared, UNIT, m->exps.n_chunks);
 }
 
@@ -84,9 +84,18 @@ static int look(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e)
     m->tied = !cf_gguf_tensor(g, "output.weight");
     m->fused_qkv =
         !m->latent.latent && !cf_gguf_tensor(g, "blk.0.attn_q.weight") && cf_gguf_tensor(g, "blk.0.attn_qkv.weight");
+    m->fused_kv_b =
+        m->latent.latent && !cf_gguf_tensor(g, "blk.0.attn_k_b.weight") && cf_gguf_tensor(g, "blk.0.attn_kv_b.weight");
     m->fused_gate_up = !cf_model_has_experts(m, 0) && !cf_gguf_tensor(g, "blk.0.ffn_gate.weight") &&
                        cf_gguf_tensor(g, "blk.0.ffn_up.weight");
     return 0;
+}
+
+void cf_model_whole_experts(struct cf_model *m) {
+    if (!m->experts.n) return;
+    m->experts.whole = true;
+    m->exps = cf_axis_make(m->experts.n, 1, CHUNKS);
+    if (m->experts.shared) m->shared = cf_axis_make(m->experts.shared, UNIT, m->exps.n_chunks);
 }
 
 int cf_model_open(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e) {

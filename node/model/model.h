@@ -25,6 +25,7 @@ struct cf_experts {
     uint32_t groups, groups_used; /* choice among the best groups only; groups < 2: among all */
     enum cf_gating gating;
     bool norm;   /* weights of the chosen ones are divided by their sum */
+    bool whole;  /* a member holds whole experts, not a part of each (cf_model_whole_experts) */
     float scale; /* and multiplied by this */
 };
 
@@ -53,17 +54,24 @@ struct cf_model {
     struct cf_experts experts;
     struct cf_latent latent;
     bool fused_qkv, fused_gate_up; /* one tensor holds them, one behind the other */
+    bool fused_kv_b;               /* K_B, transposed, and V_B likewise, head by head (files from before 2025) */
     bool tied;                     /* the head is the token embedding */
     bool quantised;                /* any matrix is: then logits are bit-identical everywhere */
     struct cf_axis attn;           /* n_head * d_o columns */
     struct cf_axis ffn;            /* n_ff columns */
-    struct cf_axis exps, shared;   /* columns of an expert, of the shared one (as many chunks, the last may be empty) */
+    struct cf_axis expert;         /* columns of an expert */
+    struct cf_axis exps;           /* what members share of the experts: the same, or the experts themselves if whole */
+    struct cf_axis shared;         /* columns of the shared one (at most as many chunks as exps) */
     uint32_t vocab_tiles;          /* of 16 tokens */
 };
 
 /* Reads numbers and checks every tensor's presence, type and shape. */
 int cf_model_open(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
 void cf_model_close(struct cf_model *m);
+
+/* From now on members hold whole experts: the chunks of RIGHT_HEMI in layers with experts are runs of experts. All
+ * ranks do it, or none; before the plan. Without experts nothing changes. */
+void cf_model_whole_experts(struct cf_model *m);
 
 /* Has this layer experts? A window (0: it sees everything)? */
 static inline bool cf_model_has_experts(const struct cf_model *m, uint32_t layer) {
@@ -90,8 +98,13 @@ const struct cf_gguf_tensor *cf_model_tensor(
     const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer);
 /* Its name, which may be another one than the role's for this architecture. */
 void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t layer, char name[64]);
-/* The row of the file's tensor at which the role begins: 0 unless fused. */
-uint32_t cf_model_row_base(const struct cf_model *m, enum cf_role role);
+/* Where a role lies in the file's tensor: its first row, and the rows from one part to the next. A transposed role has
+ * its columns as rows there, and is held in f32. */
+struct cf_place {
+    uint32_t row, part_rows;
+    bool transposed;
+};
+struct cf_place cf_model_place(const struct cf_model *m, enum cf_role role);
 
 /* The whole of a role: `parts` matrices of rows x columns behind each other (experts, heads; else one). A vector has
  * one row; of experts' biases each expert is a row. */

@@ -23,17 +23,26 @@ void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t 
     if (m->fused_qkv && (role == CF_W_Q || role == CF_W_K || role == CF_W_V)) form = qkv[0];
     if (m->fused_qkv && (role == CF_W_Q_BIAS || role == CF_W_K_BIAS || role == CF_W_V_BIAS)) form = qkv[1];
     if (m->fused_gate_up && role == CF_W_GATE) form = cf_tensor_specs[CF_W_UP].name;
+    if (m->fused_kv_b && (role == CF_W_K_B || role == CF_W_V_B)) form = "blk.%u.attn_kv_b.weight";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
     snprintf(name, 64, form, layer);
 #pragma GCC diagnostic pop
 }
 
-uint32_t cf_model_row_base(const struct cf_model *m, enum cf_role role) {
+struct cf_place cf_model_place(const struct cf_model *m, enum cf_role role) {
     uint32_t q = m->n_head * m->d_k, k = m->n_head_kv * m->d_k;
-    if (m->fused_qkv && (role == CF_W_K || role == CF_W_K_BIAS)) return q;
-    if (m->fused_qkv && (role == CF_W_V || role == CF_W_V_BIAS)) return q + k;
-    return m->fused_gate_up && role == CF_W_UP ? m->n_ff : 0;
+    struct cf_place p = {.part_rows = (uint32_t)cf_model_shape(m, role).rows};
+    if (m->fused_qkv && (role == CF_W_K || role == CF_W_K_BIAS)) p.row = q;
+    if (m->fused_qkv && (role == CF_W_V || role == CF_W_V_BIAS)) p.row = q + k;
+    if (m->fused_gate_up && role == CF_W_UP) p.row = m->n_ff;
+    if (!m->fused_kv_b || (role != CF_W_K_B && role != CF_W_V_B)) return p;
+    p.part_rows = m->latent.plain + m->d_o;
+    if (role == CF_W_V_B)
+        p.row = m->latent.plain;
+    else
+        p.transposed = true;
+    return p;
 }
 
 const struct cf_gguf_tensor *cf_model_tensor(
@@ -139,6 +148,8 @@ struct cf_slice cf_model_slice(const struct cf_model *m, enum cf_role role, uint
         break;
     case CF_SPLIT_FFN_COLUMNS: low = &s.c0, high = &s.c1; /* fall through */
     case CF_SPLIT_FFN_ROWS:
+        if (m->experts.whole && axis_of(m, role) == &m->exps)
+            low = spec->vector ? &s.row0 : &s.part0, high = spec->vector ? &s.row1 : &s.part1;
         from = cf_axis_cut(axis_of(m, role), first), to = cf_axis_cut(axis_of(m, role), last);
         break;
     }
@@ -151,6 +162,7 @@ uint64_t cf_model_bytes(
     const struct cf_gguf_tensor *t = cf_model_tensor(m, g, role, layer);
     if (!t || (role == CF_W_OUTPUT && m->tied)) return 0;
     struct cf_shape s = cf_model_shape(m, role);
+    if (cf_model_place(m, role).transposed) return s.rows * s.columns * s.parts * sizeof(float);
     bool of_experts = role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
     if (cf_tensor_specs[role].vector) return t->bytes;
     return t->row_bytes * s.rows * (active && of_experts ? m->experts.used : s.parts);
