@@ -19,29 +19,21 @@
 #include "node/kernels/trial.h"
 #include "node/kernels/vector.h"
 
+#define PRODUCT_OF(isa, lower, upper) [CF_TYPE_##upper] = cf__product_##lower##_##isa,
+#define CHUNKS_OF(chunks, lower, upper) [CF_TYPE_##upper] = (chunks),
+
 /* Of which instruction set the quantised products are, all other products, the functions that are worth lanes, and the
  * rest; whether the quantised products take several chunks. */
 #define TABLE_OF(isa_, quantised_, products_, lanes_, rest_, chunks_)                                                  \
     {                                                                                                                  \
         .isa = #isa_,                                                                                                  \
-        .product = {[CF_TYPE_F32] = cf__product_f32_##products_,                                                       \
-            [CF_TYPE_F16] = cf__product_f16_##products_,                                                               \
-            [CF_TYPE_BF16] = cf__product_bf16_##products_,                                                             \
-            [CF_TYPE_Q8_0] = cf__product_q8_0_##quantised_,                                                            \
-            [CF_TYPE_Q4_0] = cf__product_q4_0_##quantised_,                                                            \
-            [CF_TYPE_Q4_K] = cf__product_q4_k_##quantised_,                                                            \
-            [CF_TYPE_Q5_K] = cf__product_q5_k_##quantised_,                                                            \
-            [CF_TYPE_Q6_K] = cf__product_q6_k_##quantised_},                                                           \
-        .by_chunks = {[CF_TYPE_Q8_0] = (chunks_),                                                                      \
-            [CF_TYPE_Q4_0] = (chunks_),                                                                                \
-            [CF_TYPE_Q4_K] = (chunks_),                                                                                \
-            [CF_TYPE_Q5_K] = (chunks_),                                                                                \
-            [CF_TYPE_Q6_K] = (chunks_)},                                                                               \
-        .quantise = cf__quantise_##products_, .rms_norm = cf__rms_norm_##lanes_, .gate_mul = cf__gate_mul_##lanes_,    \
-        .add_scaled = cf__add_scaled_##lanes_, .attend_page = cf__attend_page_##lanes_,                                \
-        .tree_sum = cf__tree_sum_##rest_, .add = cf__add_##rest_, .rope = cf__rope_##rest_,                            \
-        .attend_merge = cf__attend_merge_##rest_, .attend_finish = cf__attend_finish_##rest_,                          \
-        .to_f16 = cf__to_f16_##rest_                                                                                   \
+        .product = {CF__QUANTISED(PRODUCT_OF, quantised_)[CF_TYPE_F32] = cf__product_f32_##products_,                  \
+            [CF_TYPE_F16] = cf__product_f16_##products_, [CF_TYPE_BF16] = cf__product_bf16_##products_},               \
+        .by_chunks = {CF__QUANTISED(CHUNKS_OF, chunks_)}, .quantise = cf__quantise_##products_,                        \
+        .rms_norm = cf__rms_norm_##lanes_, .gate_mul = cf__gate_mul_##lanes_, .add_scaled = cf__add_scaled_##lanes_,   \
+        .attend_page = cf__attend_page_##lanes_, .tree_sum = cf__tree_sum_##rest_, .add = cf__add_##rest_,             \
+        .rope = cf__rope_##rest_, .attend_merge = cf__attend_merge_##rest_,                                            \
+        .attend_finish = cf__attend_finish_##rest_, .to_f16 = cf__to_f16_##rest_                                       \
     }
 #define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_, false)
 #define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar, false)
@@ -141,7 +133,7 @@ static const struct cf_kernels *try_amx(const struct cf_kernels *avx512, const s
     static int taken = -1;
     if (taken < 0) taken = cf__trial(&chosen, avx512, amx);
     if (taken <= 0) return avx512;
-    static char name[64]; /* "amx", or "amx:Q8_0+Q4_0" where it pays for some types only */
+    static char name[256]; /* "amx", or "amx:Q8_0+Q4_0" where it pays for some types only */
     size_t at = (size_t)snprintf(name, sizeof name, "%s", amx->isa), first = at;
     for (const uint32_t *type = cf__trial_types; cf__trial_types[taken] != CF_TYPE_LIMIT && *type < CF_TYPE_LIMIT;
          type++)

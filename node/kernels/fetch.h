@@ -17,11 +17,12 @@ INLINE void fetch_line(const void *at) {
 
 /* Prefetches as many bytes as the walk passes here: the block's, and the head's where the walk enters a super-block.
  * A line left out would be missed each time, and one in nine costs a tenth of the bandwidth. */
-INLINE void fetch_ahead(const struct cf__cursor *k, struct shape shape) {
-    if (k->block == k->head + shape.head_bytes)
-        for (uint32_t at = 0; at < shape.head_bytes; at += 64)
+INLINE void fetch_ahead(enum kind kind, const struct cf__cursor *k) {
+    const struct cf__layout *l = layout_of(kind);
+    if (k->block == k->head + l->head_bytes)
+        for (uint32_t at = 0; at < l->head_bytes; at += 64)
             fetch_line(k->head + at);
-    for (uint32_t at = 0; at < shape.block_bytes; at += 64)
+    for (uint32_t at = 0; at < cf__block_bytes(l); at += 64)
         fetch_line(k->block + at);
 }
 

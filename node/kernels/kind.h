@@ -7,26 +7,33 @@
 #include "node/kernels/isa.h"
 #include "node/kernels/tile.h"
 
-enum kind { Q8_0, Q4_0, Q4_K, Q5_K, Q6_K };
+#define KIND_ROW(none, lower, upper) upper,
+enum kind { CF__QUANTISED(KIND_ROW, ) }; /* the numbers are those of enum cf__kind */
+#undef KIND_ROW
 enum float_kind { F32, F16, BF16 };
 
-struct shape {
-    uint32_t super, head_bytes, block_bytes;
-    uint8_t offset; /* stored weight - offset = weight */
-};
-
-INLINE struct shape shape_of(enum kind kind) {
-    switch (kind) {
-    case Q8_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q8_0), 128};
-    case Q4_0: return (struct shape){64, sizeof(struct cf__head_pair), sizeof(struct cf__block_q4), 8};
-    case Q4_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q4), 0};
-    case Q5_K: return (struct shape){256, sizeof(struct cf__head_k), sizeof(struct cf__block_q5_k), 0};
-    default: return (struct shape){256, sizeof(struct cf__head_q6_k), sizeof(struct cf__block_q6_k), 32};
-    }
+INLINE const struct cf__layout *layout_of(enum kind kind) {
+    return &cf__layouts[kind];
+}
+INLINE bool has_min(enum kind kind) {
+    return layout_of(kind)->mins;
+}
+/* Whether a block is two parts of 16 columns with scales of their own. */
+INLINE bool has_halves(enum kind kind) {
+    return layout_of(kind)->halves;
+}
+/* Stored weights that fill a byte: their products with activations do not fit 16 bits in pairs. */
+INLINE bool is_wide(enum kind kind) {
+    return layout_of(kind)->most > 127;
 }
 
-INLINE bool has_min(enum kind kind) {
-    return kind == Q4_K || kind == Q5_K;
+INLINE struct cf__cursor first_block(enum kind kind, const struct cf_product *p) {
+    const struct cf__layout *l = layout_of(kind);
+    return cf__cursor_at(p->tile, p->tile_c0, p->c0, l->super, l->head_bytes, cf__block_bytes(l));
+}
+INLINE void next_block(enum kind kind, struct cf__cursor *k) {
+    const struct cf__layout *l = layout_of(kind);
+    cf__cursor_next(k, l->super, l->head_bytes, cf__block_bytes(l));
 }
 
 #endif

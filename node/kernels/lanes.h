@@ -9,6 +9,7 @@
  *     from_f16(h, out)         8 halves to f32, exactly
  *     widen_u16(h, out)        8 words to int32
  *     widen_u8(b, out)         16 bytes to int32
+ *     look_up(table, index)    table[index] for 16 indices below 16
  *     signed_weights(kind)     whether dot16 wants weights as signed bytes, else as they are stored
  *     dot16(kind, w, q)        the exact dot of 16 columns of 4 rows; w: 4 groups, q: the 16 activations
  *

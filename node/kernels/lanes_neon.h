@@ -32,6 +32,9 @@ INLINE void widen_u8(const uint8_t b[16], i32x4 out[4]) {
     out[3] = (i32x4)vmovl_high_u16(high);
 }
 
+INLINE u8x16 look_up(u8x16 table, u8x16 index) {
+    return (u8x16)vqtbl1q_u8((uint8x16_t)table, (uint8x16_t)index);
+}
 INLINE bool signed_weights(enum kind kind) {
     (void)kind;
     return true;
@@ -48,14 +51,14 @@ INLINE i32x4 dot16(enum kind kind, const u8x16 w[4], const int8_t *q) {
     return (i32x4)dot;
 }
 #else
-/* Products in 16 bits, columns apart: two fit for Q8_0 (128 * 127 * 2), four for weights up to 63. Two rows in each
- * half; each pairwise addition takes two columns of a row. */
+/* Products in 16 bits, columns apart: two fit for wide weights (128 * 127 * 2), four for weights up to 63. Two rows in
+ * each half; each pairwise addition takes two columns of a row. */
 INLINE i32x4 dot16(enum kind kind, const u8x16 w[4], const int8_t *q) {
     int32x4_t groups = vreinterpretq_s32_s8(vld1q_s8(q));
     int8x16_t x[4] = {vreinterpretq_s8_s32(vdupq_laneq_s32(groups, 0)),
         vreinterpretq_s8_s32(vdupq_laneq_s32(groups, 1)), vreinterpretq_s8_s32(vdupq_laneq_s32(groups, 2)),
         vreinterpretq_s8_s32(vdupq_laneq_s32(groups, 3))};
-    const int together = kind == Q8_0 ? 2 : 4;
+    const int together = is_wide(kind) ? 2 : 4;
     int32x4_t rows01 = vdupq_n_s32(0), rows23 = vdupq_n_s32(0);
     for (int g = 0; g < 4; g += together) {
         int16x8_t low = vmull_s8(vget_low_s8((int8x16_t)w[g]), vget_low_s8(x[g]));

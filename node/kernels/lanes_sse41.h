@@ -96,14 +96,18 @@ INLINE void from_f16(const uint16_t h[8], f32x4 out[2]) {
     from_f16_bits(bits, out);
 }
 
-/* pmaddubsw adds two products in 16 bits and saturates: weights below 64 are taken as they are stored, of Q8_0 |w|
- * times q with the sign of w (128 * 127 * 2 fits). Sums of more than two products are made where they fit. */
+INLINE u8x16 look_up(u8x16 table, u8x16 index) {
+    return (u8x16)_mm_shuffle_epi8((__m128i)table, (__m128i)index);
+}
+
+/* pmaddubsw adds two products in 16 bits and saturates: weights below 128 are taken as they are stored, of wide types
+ * |w| times q with the sign of w (128 * 127 * 2 fits). Sums of more than two products are made where they fit. */
 INLINE bool signed_weights(enum kind kind) {
-    return kind == Q8_0;
+    return is_wide(kind);
 }
 
 INLINE __m128i pairs(enum kind kind, u8x16 w, __m128i q) {
-    if (kind == Q8_0) return _mm_maddubs_epi16(_mm_abs_epi8((__m128i)w), _mm_sign_epi8(q, (__m128i)w));
+    if (is_wide(kind)) return _mm_maddubs_epi16(_mm_abs_epi8((__m128i)w), _mm_sign_epi8(q, (__m128i)w));
     return _mm_maddubs_epi16((__m128i)w, q);
 }
 INLINE __m128i widen_pairs(__m128i pairs16) {
@@ -114,10 +118,11 @@ INLINE i32x4 dot16(enum kind kind, const u8x16 w[4], const int8_t *q) {
     __m128i x = _mm_loadu_si128((const __m128i *)(const void *)q);
     __m128i a = pairs(kind, w[0], _mm_shuffle_epi32(x, 0x00)), b = pairs(kind, w[1], _mm_shuffle_epi32(x, 0x55));
     __m128i c = pairs(kind, w[2], _mm_shuffle_epi32(x, 0xaa)), d = pairs(kind, w[3], _mm_shuffle_epi32(x, 0xff));
-    if (kind == Q8_0)
+    const int most = is_wide(kind) ? 128 : layout_of(kind)->most, room = 32767 / (2 * 127 * most);
+    if (room < 2)
         return (i32x4)widen_pairs(a) + (i32x4)widen_pairs(b) + ((i32x4)widen_pairs(c) + (i32x4)widen_pairs(d));
     __m128i ab = _mm_add_epi16(a, b), cd = _mm_add_epi16(c, d);
-    if (kind == Q6_K) return (i32x4)widen_pairs(ab) + (i32x4)widen_pairs(cd);
+    if (room < 4) return (i32x4)widen_pairs(ab) + (i32x4)widen_pairs(cd);
     return (i32x4)widen_pairs(_mm_add_epi16(ab, cd));
 }
 

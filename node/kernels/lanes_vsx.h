@@ -40,6 +40,10 @@ INLINE void from_f16(const uint16_t h[8], f32x4 out[2]) {
     from_f16_bits(bits, out);
 }
 
+INLINE u8x16 look_up(u8x16 table, u8x16 index) {
+    return vec_perm(table, table, index);
+}
+
 /* vmsummbm: signed bytes times unsigned ones, four products into a lane of int32. */
 INLINE bool signed_weights(enum kind kind) {
     (void)kind;

@@ -119,25 +119,24 @@ static inline void cf__pack_head_k(struct cf__head_k *head, const uint8_t *const
     cf__put_bytes(head->min + 4, out[3]);
 }
 
-/* The rest of a file type_NAME.c of a quantised type, which has a layout, decode, pack, COLUMNS and BYTES of its own.
- */
-#define CF__QUANTISED_TYPE(lower, upper)                                                                               \
-    static size_t tile_bytes(uint32_t c0, uint32_t c1) {                                                               \
-        return cf__tile_bytes(&cf__layout_##lower, c0, c1);                                                            \
+/* The rest of a quantised type. */
+#define CF__TYPE(lower, upper, columns_, bytes_, decode_, pack_)                                                       \
+    static size_t tile_bytes_##lower(uint32_t c0, uint32_t c1) {                                                       \
+        return cf__tile_bytes(&cf__layouts[CF__##upper], c0, c1);                                                      \
     }                                                                                                                  \
-    static void unpack_row(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {                    \
-        cf__unpack_row(&cf__layout_##lower, tile, lane, c0, c1, dst);                                                  \
+    static void unpack_row_##lower(const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {            \
+        cf__unpack_row(&cf__layouts[CF__##upper], tile, lane, c0, c1, dst);                                            \
     }                                                                                                                  \
     extern const struct cf_type cf__type_##lower;                                                                      \
     const struct cf_type cf__type_##lower = {.name = #upper,                                                           \
         .id = CF_TYPE_##upper,                                                                                         \
-        .block = COLUMNS,                                                                                              \
-        .block_bytes = BYTES,                                                                                          \
+        .block = columns_,                                                                                             \
+        .block_bytes = bytes_,                                                                                         \
         .quantised = true,                                                                                             \
         .cut = CF_BLOCK,                                                                                               \
-        .decode = decode,                                                                                              \
-        .tile_bytes = tile_bytes,                                                                                      \
-        .pack = pack,                                                                                                  \
-        .unpack_row = unpack_row};
+        .decode = decode_,                                                                                             \
+        .tile_bytes = tile_bytes_##lower,                                                                              \
+        .pack = pack_,                                                                                                 \
+        .unpack_row = unpack_row_##lower};
 
 #endif

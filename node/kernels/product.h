@@ -7,13 +7,10 @@
 #define COFFER_NODE_KERNELS_PRODUCT_H
 
 #include "node/kernels/kernels.h"
+#include "node/kernels/tile.h"
 
-#define CF__QUANTISED_PRODUCTS(isa)                                                                                    \
-    void cf__product_q8_0_##isa(const struct cf_product *p);                                                           \
-    void cf__product_q4_0_##isa(const struct cf_product *p);                                                           \
-    void cf__product_q4_k_##isa(const struct cf_product *p);                                                           \
-    void cf__product_q5_k_##isa(const struct cf_product *p);                                                           \
-    void cf__product_q6_k_##isa(const struct cf_product *p);
+#define CF__DECLARE_PRODUCT(isa, lower, upper) void cf__product_##lower##_##isa(const struct cf_product *p);
+#define CF__QUANTISED_PRODUCTS(isa) CF__QUANTISED(CF__DECLARE_PRODUCT, isa)
 
 #define CF__PRODUCTS(isa)                                                                                              \
     CF__QUANTISED_PRODUCTS(isa)                                                                                        \

@@ -24,36 +24,28 @@ INLINE u8x16 moved(u8x16 v, int left, uint8_t mask) {
 
 /* The 32 columns of a block as 8 groups of 4 columns of 4 rows. */
 INLINE void load_weights(enum kind kind, const uint8_t *block, int v, u8x16 w[8]) {
-    if (kind == Q8_0) {
-        for (int g = 0; g < 8; g++)
+    const struct cf__layout *l = layout_of(kind);
+    for (int g = 0; g < 8; g++) {
+        if (l->bits == 8) {
             w[g] = load_vector(block, g, v);
-    } else {
-        for (int g = 0; g < 4; g++) {
-            u8x16 low = load_vector(block, g, v);
-            w[g] = low & all_u8(15);
-            w[g + 4] = moved(low, -4, 15);
+        } else if (l->bits < 4) {
+            w[g] = moved(load_vector(block, g / 4, v), -(g % 4 * 2), 3);
+            if (l->bits == 3) w[g] |= moved(load_vector(block, 2, v), 2 - g, 4);
+        } else {
+            w[g] = moved(load_vector(block, g % 4, v), g < 4 ? 0 : -4, 15);
+            if (l->bits == 5) w[g] |= moved(load_vector(block, 4, v), 4 - g, 0x10);
+            if (l->bits == 6) w[g] |= moved(load_vector(block, 4 + g / 4, v), 4 - g % 4 * 2, 0x30);
         }
+        if (l->table) w[g] = look_up(load_u8(l->table), w[g]);
+        if (signed_weights(kind) && l->offset) w[g] -= all_u8(l->offset);
     }
-    if (kind == Q5_K) {
-        u8x16 high = load_vector(((const struct cf__block_q5_k *)block)->high, 0, v);
-        for (int g = 0; g < 8; g++)
-            w[g] |= moved(high, 4 - g, 0x10);
-    }
-    if (kind == Q6_K) {
-        const struct cf__block_q6_k *b = (const void *)block;
-        u8x16 high[2] = {load_vector(b->high, 0, v), load_vector(b->high, 1, v)};
-        for (int g = 0; g < 8; g++)
-            w[g] |= moved(high[g / 4], 4 - g % 4 * 2, 0x30);
-    }
-    if (signed_weights(kind) && shape_of(kind).offset)
-        for (int g = 0; g < 8; g++)
-            w[g] -= all_u8(shape_of(kind).offset);
 }
 
-/* d and dmin of a super-block, and the scales of the block at hand (two for Q6_K, else scale[0] only), by vector. */
+/* d and dmin of a super-block, and the scales of the block at hand, by vector; [1] of columns 16 .. 31 where these have
+ * their own. */
 struct scales {
     f32x4 d[VECTORS], dmin[VECTORS];
-    f32x4 scale[2][VECTORS], min[VECTORS];
+    f32x4 scale[2][VECTORS], min[2][VECTORS];
 };
 
 INLINE void tile_from_f16(const uint16_t h[CF_TILE], f32x4 out[VECTORS]) {
@@ -62,65 +54,95 @@ INLINE void tile_from_f16(const uint16_t h[CF_TILE], f32x4 out[VECTORS]) {
 }
 
 INLINE void scales_of_super(enum kind kind, const uint8_t *head, struct scales *s) {
-    if (has_min(kind)) {
+    const enum cf__head form = layout_of(kind)->head;
+    if (form == CF__K || form == CF__K16) { /* both begin with d and dmin */
         tile_from_f16(((const struct cf__head_k *)(const void *)head)->d, s->d);
         tile_from_f16(((const struct cf__head_k *)(const void *)head)->dmin, s->dmin);
     }
-    if (kind == Q6_K) tile_from_f16(((const struct cf__head_q6_k *)(const void *)head)->d, s->d);
+    if (form == CF__BY_32 || form == CF__BY_16) /* both begin with d */
+        for (int v = 0; v < VECTORS; v++)
+            s->d[v] = load_f32(((const struct cf__head_by_32 *)(const void *)head)->d + 4 * v);
+}
+
+/* scale = d * bytes, these with or without a sign */
+INLINE void times_bytes(const f32x4 d[VECTORS], const void *bytes, bool has_sign, f32x4 scale[VECTORS]) {
+    i32x4 whole[VECTORS];
+    widen_u8(bytes, whole);
+    for (int v = 0; v < VECTORS; v++)
+        scale[v] = d[v] * to_f32(has_sign ? (whole[v] ^ 128) - 128 : whole[v]);
 }
 
 INLINE void scales_of_block(enum kind kind, const uint8_t *head, uint32_t column, struct scales *s) {
+    const struct cf__head_pair *pair = (const void *)head;
+    const struct cf__head_pair_min *pair_min = (const void *)head;
+    const struct cf__head_k *k = (const void *)head;
+    const struct cf__head_k16 *k16 = (const void *)head;
+    const struct cf__head_by_32 *by_32 = (const void *)head;
+    const struct cf__head_by_16 *by_16 = (const void *)head;
+    const uint32_t b = column / 32, in = b % 8;
     i32x4 whole[VECTORS];
-    if (kind == Q8_0 || kind == Q4_0) {
-        tile_from_f16(((const struct cf__head_pair *)(const void *)head)->d[column / 32 % 2], s->scale[0]);
-    } else if (kind == Q6_K) {
-        const struct cf__head_q6_k *h = (const void *)head;
-        for (int i = 0; i < 2; i++) {
-            widen_u8((const uint8_t *)h->scale[column % 256 / 16 + (uint32_t)i], whole);
-            for (int v = 0; v < VECTORS; v++) /* the byte is signed */
-                s->scale[i][v] = s->d[v] * to_f32((whole[v] ^ 128) - 128);
+    switch (layout_of(kind)->head) {
+    case CF__PAIR: tile_from_f16(pair->d[b % 2], s->scale[0]); break;
+    case CF__PAIR_MIN:
+        tile_from_f16(pair_min->d[b % 2], s->scale[0]);
+        tile_from_f16(pair_min->min[b % 2], s->min[0]);
+        break;
+    case CF__E8M0:
+        widen_u8(((const struct cf__head_e8m0 *)(const void *)head)->e[b % 4], whole);
+        for (int v = 0; v < VECTORS; v++) { /* 2^(e - 128): e = 0 and 1 are denormal */
+            i32x4 tiny = whole[v] < 2;
+            s->scale[0][v] = (f32x4)((tiny & (whole[v] + 1) << 21) | (~tiny & (whole[v] - 1) << 23));
         }
-    } else {
-        const struct cf__head_k *h = (const void *)head;
-        widen_u8(h->scale[column % 256 / 32], whole);
-        for (int v = 0; v < VECTORS; v++)
-            s->scale[0][v] = s->d[v] * to_f32(whole[v]);
-        widen_u8(h->min[column % 256 / 32], whole);
-        for (int v = 0; v < VECTORS; v++)
-            s->min[v] = s->dmin[v] * to_f32(whole[v]);
+        break;
+    case CF__K:
+        times_bytes(s->d, k->scale[in], false, s->scale[0]);
+        times_bytes(s->dmin, k->min[in], false, s->min[0]);
+        break;
+    case CF__K16:
+        for (int i = 0; i < 2; i++) {
+            widen_u8(k16->both[2 * in + (uint32_t)i], whole);
+            for (int v = 0; v < VECTORS; v++) {
+                s->scale[i][v] = s->d[v] * to_f32(whole[v] & 15);
+                s->min[i][v] = s->dmin[v] * to_f32(whole[v] >> 4);
+            }
+        }
+        break;
+    case CF__BY_32: times_bytes(s->d, by_32->scale[in], true, s->scale[0]); break;
+    case CF__BY_16:
+        for (int i = 0; i < 2; i++)
+            times_bytes(s->d, by_16->scale[2 * in + (uint32_t)i], true, s->scale[i]);
+        break;
     }
 }
 
 /* One block of one activation row and vector v of the tile, scaled into acc. */
 INLINE f32x4 add_block(enum kind kind, const u8x16 w[8], const struct scales *s, int v, const int8_t *q, float d,
     const int16_t *sum, f32x4 acc) {
-    const int32_t offset = signed_weights(kind) ? 0 : shape_of(kind).offset;
-    i32x4 dot[2] = {dot16(kind, w, q), dot16(kind, w + 4, q + 16)};
-    f32x4 scale_x = all_f32(d);
-    if (kind == Q6_K) {
-        acc = fma_dot(s->scale[0][v] * scale_x, dot[0] - all_i32(offset * sum[0]), acc);
-        return fma_dot(s->scale[1][v] * scale_x, dot[1] - all_i32(offset * sum[1]), acc);
+    const int32_t offset = signed_weights(kind) ? 0 : layout_of(kind)->offset;
+    const i32x4 dot[2] = {dot16(kind, w, q), dot16(kind, w + 4, q + 16)};
+    const f32x4 scale_x = all_f32(d);
+    for (int i = 0; i < 1 + has_halves(kind); i++) {
+        const int32_t sum_q = has_halves(kind) ? sum[i] : sum[0] + sum[1];
+        const i32x4 whole = has_halves(kind) ? dot[i] : dot[0] + dot[1];
+        acc = fma_dot(s->scale[i][v] * scale_x, whole - all_i32(offset * sum_q), acc);
+        if (has_min(kind)) acc = fma_f32(-s->min[i][v], all_f32(d * (float)sum_q), acc);
     }
-    int32_t total = sum[0] + sum[1];
-    acc = fma_dot(s->scale[0][v] * scale_x, dot[0] + dot[1] - all_i32(offset * total), acc);
-    if (has_min(kind)) acc = fma_f32(-s->min[v], all_f32(d * (float)total), acc);
     return acc;
 }
 
 INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum kind kind) {
-    const struct shape shape = shape_of(kind);
-    struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, shape.super, shape.head_bytes, shape.block_bytes);
+    struct cf__cursor k = first_block(kind, p);
     const int8_t *q = cf__row_q(p, i0);
     const float *d = cf__row_d(p, i0);
     const int16_t *sum = cf__row_sum(p, i0);
     const size_t stride = p->x->q_stride;
-    struct scales s = {.min = {all_f32(0)}};
+    struct scales s = {.min = {{all_f32(0)}}};
     const uint8_t *head = NULL;
     f32x4 acc[VECTORS][ROWS];
     for (uint32_t i = 0; i < n; i++)
         acc[0][i] = acc[1][i] = acc[2][i] = acc[3][i] = all_f32(0);
     while (k.column < p->c1) {
-        for (uint32_t b = 0; i0 == 0 && b < shape.block_bytes; b += 64)
+        for (uint32_t b = 0; i0 == 0 && b < cf__block_bytes(layout_of(kind)); b += 64)
             __builtin_prefetch(k.block + AHEAD + b);
         if (k.head != head) scales_of_super(kind, head = k.head, &s);
         scales_of_block(kind, head, k.column, &s);
@@ -135,7 +157,7 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
         q += 32;
         d += 1;
         sum += 2;
-        cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
+        next_block(kind, &k);
     }
     for (uint32_t i = 0; i < n; i++)
         for (int v = 0; v < VECTORS; v++)
@@ -152,21 +174,11 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32
         default: rows(p, i0, 4, kind); break;                                                                          \
         }
 
-void NAME(product_q8_0)(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q8_0)
-}
-void NAME(product_q4_0)(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q4_0)
-}
-void NAME(product_q4_k)(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q4_K)
-}
-void NAME(product_q5_k)(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q5_K)
-}
-void NAME(product_q6_k)(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q6_K)
-}
+#define PRODUCT(none, lower, upper)                                                                                    \
+    void NAME(product_##lower)(const struct cf_product *p) {                                                           \
+        BY_ROWS(quantised_rows, p, upper)                                                                              \
+    }
+CF__QUANTISED(PRODUCT, )
 
 #ifndef QUANTISED_ONLY
 /* A column of 16 weights. */

@@ -65,8 +65,8 @@ INLINE void multiply(uint32_t set, const int8_t *q, size_t q_stride, const int8_
 struct panel {
     _Alignas(64) int8_t w[PANEL][8][64]; /* [block][group][4 * row + column % 4] */
     float scale[2 * PANEL][CF_TILE];     /* [dot] */
-    float min[PANEL][CF_TILE];
-    float sum_x[PASS][PANEL]; /* scale_x * sum(q), for types with a minimum */
+    float min[2 * PANEL][CF_TILE];       /* [dot] */
+    float sum_x[PASS][2 * PANEL];        /* [row][dot] scale_x * sum(q), for types with a minimum */
 };
 
 struct work {
@@ -91,44 +91,46 @@ struct ahead {
 };
 
 INLINE uint32_t dots_per_block(enum kind kind) {
-    return kind == Q6_K ? 2 : 1;
-}
-
-/* Weights as signed bytes. */
-INLINE __m512i signed_weights(enum kind kind, __m512i w) {
-    if (kind == Q8_0) return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80));
-    if (kind == Q4_0) return _mm512_sub_epi8(w, _mm512_set1_epi8(8));
-    if (kind == Q6_K) return _mm512_sub_epi8(w, _mm512_set1_epi8(32));
-    return w;
+    return has_halves(kind) ? 2 : 1;
 }
 
 /* The next n_blocks blocks at *k. */
 INLINE void unpack(enum kind kind, struct panel *to, struct cf__cursor *k, uint32_t n_blocks, bool prefetch) {
-    const struct shape shape = shape_of(kind);
+    const uint32_t dots = dots_per_block(kind);
     for (uint32_t b = 0; b < n_blocks; b++) {
-        __m512i w[8];
-        if (prefetch) fetch_ahead(k, shape);
-        load_weights(kind, k->block, w);
-        for (int g = 0; g < 8; g++)
-            _mm512_store_si512(to->w[b][g], signed_weights(kind, w[g]));
+        if (prefetch) fetch_ahead(kind, k);
+#pragma GCC unroll 8
+        for (int g = 0; g < 8; g++) {
+            const __m512i offset = _mm512_set1_epi8((char)layout_of(kind)->offset);
+            _mm512_store_si512(to->w[b][g], _mm512_sub_epi8(weights(kind, k->block, g), offset)); /* signed */
+        }
         struct scales s = load_scales(kind, k->head, k->column);
-        _mm512_storeu_ps(to->scale[b * dots_per_block(kind)], s.scale[0]);
-        if (kind == Q6_K) _mm512_storeu_ps(to->scale[b * 2 + 1], s.scale[1]);
-        if (has_min(kind)) _mm512_storeu_ps(to->min[b], s.min);
-        cf__cursor_next(k, shape.super, shape.head_bytes, shape.block_bytes);
+        for (uint32_t i = 0; i < dots; i++) {
+            _mm512_storeu_ps(to->scale[b * dots + i], s.scale[i]);
+            if (has_min(kind)) _mm512_storeu_ps(to->min[b * dots + i], s.min[i]);
+        }
+        next_block(kind, k);
     }
 }
 
 /* sum_x of blocks [block, block + n_blocks) of n rows from i0 on. */
-INLINE void sum_activations(
-    struct panel *to, const struct cf_product *p, uint32_t i0, uint32_t n, uint32_t block, uint32_t n_blocks) {
+INLINE void sum_activations(enum kind kind, struct panel *to, const struct cf_product *p, uint32_t i0, uint32_t n,
+    uint32_t block, uint32_t n_blocks) {
     const __mmask8 blocks = (__mmask8)((1u << n_blocks) - 1);
     const __mmask16 halves = (__mmask16)((1u << 2 * n_blocks) - 1);
     const float *d = cf__row_d(p, i0) + block;
     const int16_t *sum = cf__row_sum(p, i0) + 2 * block;
     for (uint32_t i = 0; i < n; i++, d += p->x->q_stride / 32, sum += p->x->q_stride / 16) {
-        __m256i pairs = _mm256_madd_epi16(_mm256_maskz_loadu_epi16(halves, sum), _mm256_set1_epi16(1));
-        _mm256_storeu_ps(to->sum_x[i], _mm256_mul_ps(_mm256_maskz_loadu_ps(blocks, d), _mm256_cvtepi32_ps(pairs)));
+        const __m256i sums = _mm256_maskz_loadu_epi16(halves, sum);
+        const __m256 scale = _mm256_maskz_loadu_ps(blocks, d);
+        if (has_halves(kind)) {
+            const __m512i of = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+            const __m512 twice = _mm512_permutexvar_ps(of, _mm512_castps256_ps512(scale));
+            _mm512_storeu_ps(to->sum_x[i], _mm512_mul_ps(twice, _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(sums))));
+        } else {
+            const __m256i pairs = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
+            _mm256_storeu_ps(to->sum_x[i], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(pairs)));
+        }
     }
 }
 
@@ -145,7 +147,7 @@ INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *pa
     const __m512 min = _mm512_loadu_ps(panel->min[dot]);
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < rows; i++)
-        acc[i] = _mm512_fnmadd_ps(min, _mm512_set1_ps(sum_x[i * PANEL]), acc[i]);
+        acc[i] = _mm512_fnmadd_ps(min, _mm512_set1_ps(sum_x[i * 2 * PANEL]), acc[i]);
 }
 
 INLINE uint32_t blocks_of_panel(uint32_t block, uint32_t n_blocks) {
@@ -171,11 +173,10 @@ INLINE void go_ahead(enum kind kind, struct ahead *a, const struct groups *group
 /* Rows [i0, i0 + n) of the product, n <= PASS, in groups of `rows` <= n. */
 INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const uint32_t rows, const enum kind kind) {
     const uint32_t per_block = dots_per_block(kind), n_blocks = (p->c1 - p->c0) / CF_BLOCK;
-    const struct shape shape = shape_of(kind);
     const struct groups groups = {(n + rows - 1) / rows, rows, n - rows};
     const size_t stride = p->x->q_stride;
     const int8_t *q = cf__row_q(p, i0);
-    struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, shape.super, shape.head_bytes, shape.block_bytes);
+    struct cf__cursor k = first_block(kind, p);
     struct ahead a = {0};
     struct work work;
 
@@ -184,7 +185,7 @@ INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const 
         for (; next < n_blocks && next <= block + PANEL; next += PANEL) { /* two panels at first, then one */
             struct panel *to = &work.panel[next / PANEL % 2];
             unpack(kind, to, &k, blocks_of_panel(next, n_blocks), i0 == 0);
-            if (has_min(kind)) sum_activations(to, p, i0, n, next, blocks_of_panel(next, n_blocks));
+            if (has_min(kind)) sum_activations(kind, to, p, i0, n, next, blocks_of_panel(next, n_blocks));
             __asm__ volatile("" : : : "memory"); /* GCC does not know that loading a tile reads memory */
         }
         while (a.slot < AHEAD && a.block < n_blocks)
@@ -201,7 +202,7 @@ INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const 
             for (uint32_t dot = 0; dot < dots; dot++, slot++) {
                 go_ahead(kind, &a, &groups, n_blocks, &work, q, stride);
                 add_dots(kind, rows, panel, dot, work.ring[slot % RING], d + dot / per_block, stride / 32,
-                    &panel->sum_x[row][dot / per_block], acc);
+                    &panel->sum_x[row][dot], acc);
             }
             float *out = block + PANEL < n_blocks ? work.acc[g * rows] : p->y + (size_t)(i0 + row) * CF_TILE;
 #pragma GCC unroll 16
@@ -245,35 +246,13 @@ static bool takes_chunks(const struct cf_product *p) {
     return p->n_chunks == 0 || p->n < LEAST_ROWS; /* few rows: the AVX-512 function walks through all chunks */
 }
 
-void cf__product_q8_0_amx(const struct cf_product *p) {
-    if (takes_chunks(p))
-        by_passes(p, Q8_0, cf__product_q8_0_avx512);
-    else
-        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q8_0), cf__product_q8_0_amx);
-}
-void cf__product_q4_0_amx(const struct cf_product *p) {
-    if (takes_chunks(p))
-        by_passes(p, Q4_0, cf__product_q4_0_avx512);
-    else
-        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q4_0), cf__product_q4_0_amx);
-}
-void cf__product_q4_k_amx(const struct cf_product *p) {
-    if (takes_chunks(p))
-        by_passes(p, Q4_K, cf__product_q4_k_avx512);
-    else
-        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q4_K), cf__product_q4_k_amx);
-}
-void cf__product_q5_k_amx(const struct cf_product *p) {
-    if (takes_chunks(p))
-        by_passes(p, Q5_K, cf__product_q5_k_avx512);
-    else
-        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q5_K), cf__product_q5_k_amx);
-}
-void cf__product_q6_k_amx(const struct cf_product *p) {
-    if (takes_chunks(p))
-        by_passes(p, Q6_K, cf__product_q6_k_avx512);
-    else
-        cf__each_chunk(p, cf_type_by_id(CF_TYPE_Q6_K), cf__product_q6_k_amx);
-}
+#define PRODUCT(none, lower, upper)                                                                                    \
+    void cf__product_##lower##_amx(const struct cf_product *p) {                                                       \
+        if (takes_chunks(p))                                                                                           \
+            by_passes(p, upper, cf__product_##lower##_avx512);                                                         \
+        else                                                                                                           \
+            cf__each_chunk(p, cf_type_by_id(CF_TYPE_##upper), cf__product_##lower##_amx);                              \
+    }
+CF__QUANTISED(PRODUCT, )
 
 #endif

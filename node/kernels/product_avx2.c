@@ -1,8 +1,9 @@
 /* The products and the rounding of activations with AVX2 and FMA: the 16 rows of a tile are two halves of 8 lanes.
  *
- * vpmaddubsw adds pairs in 16 bits and saturates, which must never happen: weights below 64 are taken as they are
- * stored, and as many of its results are added in 16 bits as fit (8 for Q4, 4 for Q5, 2 for Q6). Q8_0 would need a sign
- * moved from weight to activation and fits one result only: there both are widened to 16 bits beforehand, for vpmaddwd.
+ * vpmaddubsw adds pairs in 16 bits and saturates, which must never happen: weights below 128 are taken as they are
+ * stored, and as many of its results are added in 16 bits as fit (8 for Q4, 4 for Q5, 2 for Q6, one for IQ2). Wide
+ * weights (Q8_0, IQ4) would need a sign moved from weight to activation and fit one result only: there both are widened
+ * to 16 bits beforehand, for vpmaddwd.
  * Where weights are stored with an offset, the dot starts at -offset times the sum of the activations.
  *
  * Up to 16 activation rows go together. A block is unpacked once for all of them into the first cache, from where 4
@@ -32,8 +33,8 @@ INLINE __m256i merge(__m256i w, __m256i v, int left, __m256i mask) {
 
 /* A block of 32 columns, unpacked. */
 struct unpacked {
-    __m256i w[16][2];           /* [vector][half]: 4 columns each as unsigned bytes (8 vectors); Q8_0: see widened */
-    __m256 scale[2][2], min[2]; /* [half of the columns, Q6_K only][half], [half] */
+    __m256i w[16][2];              /* [vector][half]: 4 columns each as unsigned bytes (8 vectors), or 2 in 16 bits */
+    __m256 scale[2][2], min[2][2]; /* [part: the block, or half of its columns][half] */
 };
 
 /* A vector of 4 columns as two of 2 columns in 16 bits: vector g holds columns 0 and 2, vector g + 8 columns 1 and 3.
@@ -42,28 +43,31 @@ INLINE __m256i even_bytes(__m256i v) {
     return _mm256_and_si256(v, _mm256_set1_epi16(255));
 }
 
-INLINE void unpack_weights(enum kind kind, const uint8_t *block, int half, __m256i w[16][2]) {
-    if (kind == Q8_0) {
-        for (int g = 0; g < 8; g++) {
-            __m256i v = load_vector(block, g, half);
-            w[g][half] = even_bytes(v);
-            w[g + 8][half] = _mm256_srli_epi16(v, 8);
-        }
-        return;
+/* Columns 4g .. 4g + 3 of a block, unsigned bytes: the stored weights. */
+INLINE __m256i weights(enum kind kind, const uint8_t *block, int g, int half) {
+    const uint32_t bits = layout_of(kind)->bits;
+    const __m256i zero = _mm256_setzero_si256();
+    if (bits == 8) return load_vector(block, g, half);
+    __m256i v;
+    if (bits < 4) {
+        v = merge(zero, load_vector(block, g / 4, half), -(g % 4 * 2), _mm256_set1_epi8(3));
+        if (bits == 3) v = merge(v, load_vector(block, 2, half), 2 - g, _mm256_set1_epi8(4));
+    } else {
+        v = merge(zero, load_vector(block, g % 4, half), g < 4 ? 0 : -4, _mm256_set1_epi8(15));
+        if (bits == 5) v = merge(v, load_vector(block, 4, half), 4 - g, _mm256_set1_epi8(0x10));
+        if (bits == 6) v = merge(v, load_vector(block, 4 + g / 4, half), 4 - g % 4 * 2, _mm256_set1_epi8(0x30));
     }
-    const __m256i low = _mm256_set1_epi8(15), bit4 = _mm256_set1_epi8(0x10), bits45 = _mm256_set1_epi8(0x30);
-    __m256i high[2];
-    if (kind == Q5_K) high[0] = high[1] = load_vector(((const struct cf__block_q5_k *)block)->high, 0, half);
-    if (kind == Q6_K)
-        for (int h = 0; h < 2; h++)
-            high[h] = load_vector(((const struct cf__block_q6_k *)block)->high, h, half);
+    const uint8_t *table = layout_of(kind)->table;
+    if (!table) return v;
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)table)), v);
+}
+
+INLINE void unpack_weights(enum kind kind, const uint8_t *block, int half, __m256i w[16][2]) {
 #pragma GCC unroll 8
     for (int g = 0; g < 8; g++) {
-        __m256i v = load_vector(block, g % 4, half);
-        v = _mm256_and_si256(g < 4 ? v : _mm256_srli_epi16(v, 4), low);
-        if (kind == Q5_K) v = merge(v, high[0], 4 - g, bit4);
-        if (kind == Q6_K) v = merge(v, high[g / 4], 4 - g % 4 * 2, bits45);
-        w[g][half] = v;
+        __m256i v = weights(kind, block, g, half);
+        w[g][half] = is_wide(kind) ? even_bytes(v) : v;
+        if (is_wide(kind)) w[g + 8][half] = _mm256_srli_epi16(v, 8);
     }
 }
 
@@ -77,18 +81,51 @@ INLINE __m256 load_i8(const int8_t *b, int half) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(b + 8 * half))));
 }
 
+/* 2^(e - 128) */
+INLINE __m256 load_e8m0(const uint8_t *e, int half) {
+    const __m256i x = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(e + 8 * half)));
+    const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(x, _mm256_set1_epi32(1)), 23);
+    const __m256i tiny = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), x);
+    return _mm256_castsi256_ps(_mm256_blendv_epi8(normal, tiny, _mm256_cmpgt_epi32(_mm256_set1_epi32(2), x)));
+}
+
 INLINE void unpack_scales(enum kind kind, const uint8_t *head, uint32_t column, int half, struct unpacked *to) {
-    if (kind == Q8_0 || kind == Q4_0) {
-        to->scale[0][half] = load_f16(((const struct cf__head_pair *)(const void *)head)->d[column / 32 % 2], half);
-    } else if (kind == Q6_K) {
-        const struct cf__head_q6_k *h = (const void *)head;
-        __m256 d = load_f16(h->d, half);
+    const struct cf__head_pair *pair = (const void *)head;
+    const struct cf__head_pair_min *pair_min = (const void *)head;
+    const struct cf__head_e8m0 *e8m0 = (const void *)head;
+    const struct cf__head_k *k = (const void *)head;
+    const struct cf__head_k16 *k16 = (const void *)head;
+    const struct cf__head_by_32 *by_32 = (const void *)head;
+    const struct cf__head_by_16 *by_16 = (const void *)head;
+    const uint32_t b = column / 32, in = b % 8;
+    switch (layout_of(kind)->head) {
+    case CF__PAIR: to->scale[0][half] = load_f16(pair->d[b % 2], half); break;
+    case CF__PAIR_MIN:
+        to->scale[0][half] = load_f16(pair_min->d[b % 2], half);
+        to->min[0][half] = load_f16(pair_min->min[b % 2], half);
+        break;
+    case CF__E8M0: to->scale[0][half] = load_e8m0(e8m0->e[b % 4], half); break;
+    case CF__K:
+        to->scale[0][half] = _mm256_mul_ps(load_f16(k->d, half), load_u8(k->scale[in], half));
+        to->min[0][half] = _mm256_mul_ps(load_f16(k->dmin, half), load_u8(k->min[in], half));
+        break;
+    case CF__K16:
+        for (uint32_t c = 0; c < 2; c++) {
+            const uint8_t *at = k16->both[2 * in + c] + 8 * half;
+            const __m256i both = _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)at));
+            const __m256i scale = _mm256_and_si256(both, _mm256_set1_epi32(15)), min = _mm256_srli_epi32(both, 4);
+            to->scale[c][half] = _mm256_mul_ps(load_f16(k16->d, half), _mm256_cvtepi32_ps(scale));
+            to->min[c][half] = _mm256_mul_ps(load_f16(k16->dmin, half), _mm256_cvtepi32_ps(min));
+        }
+        break;
+    case CF__BY_32:
+        to->scale[0][half] = _mm256_mul_ps(_mm256_loadu_ps(by_32->d + 8 * half), load_i8(by_32->scale[in], half));
+        break;
+    case CF__BY_16:
         for (uint32_t c = 0; c < 2; c++)
-            to->scale[c][half] = _mm256_mul_ps(d, load_i8(h->scale[column % 256 / 16 + c], half));
-    } else {
-        const struct cf__head_k *h = (const void *)head;
-        to->scale[0][half] = _mm256_mul_ps(load_f16(h->d, half), load_u8(h->scale[column % 256 / 32], half));
-        to->min[half] = _mm256_mul_ps(load_f16(h->dmin, half), load_u8(h->min[column % 256 / 32], half));
+            to->scale[c][half] =
+                _mm256_mul_ps(_mm256_loadu_ps(by_16->d + 8 * half), load_i8(by_16->scale[2 * in + c], half));
+        break;
     }
 }
 
@@ -101,10 +138,10 @@ INLINE void unpack(enum kind kind, const struct cf__cursor *k, struct unpacked *
 
 /* The activation rows over a panel of blocks. */
 struct panel {
-    int32_t x[ROWS][PANEL][16];    /* what vector v of the weights is multiplied with: q, 4 or (Q8_0) 2 columns */
-    int32_t start[2][ROWS][PANEL]; /* of the dot of each block (Q6_K: of each half of one) */
+    int32_t x[ROWS][PANEL][16];    /* what vector v of the weights is multiplied with: q, 4 or (wide) 2 columns */
+    int32_t start[2][ROWS][PANEL]; /* of the dot of each part of a block: all of it, or half of its columns */
     float d[ROWS][PANEL];
-    float sum_x[ROWS][PANEL]; /* d * sum(q), for types with a minimum */
+    float sum_x[2][ROWS][PANEL]; /* of each part, d * sum(q), for types with a minimum */
 };
 
 /* n_blocks of row i from q, d, sum on. */
@@ -112,7 +149,7 @@ INLINE void prepare(enum kind kind, struct panel *to, uint32_t i, const int8_t *
     uint32_t n_blocks) {
     for (uint32_t b = 0; b < n_blocks; b++) {
         __m256i v = load_vector(q + 32 * b, 0, 0), *x = (void *)to->x[i][b];
-        if (kind == Q8_0) {
+        if (is_wide(kind)) {
             _mm256_store_si256(x, _mm256_srai_epi16(_mm256_slli_epi16(v, 8), 8));
             _mm256_store_si256(x + 1, _mm256_srai_epi16(v, 8));
         } else {
@@ -123,17 +160,16 @@ INLINE void prepare(enum kind kind, struct panel *to, uint32_t i, const int8_t *
     const __m256i blocks = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)n_blocks), eight);
     const __m256i sums = _mm256_maskload_epi32((const void *)sum, blocks); /* two of 16 columns for each block */
     const __m256 scale = _mm256_maskload_ps(d, blocks);
-    __m256i *start[2] = {(void *)to->start[0][i], (void *)to->start[1][i]};
+    const int by = has_min(kind) ? 1 : -layout_of(kind)->offset; /* times the sum of q */
+    const int both = (int)((unsigned)by << 16 | (by & 0xffff)), first = by & 0xffff, second = (int)((unsigned)by << 16);
     _mm256_store_ps(to->d[i], scale);
-    if (kind == Q8_0) _mm256_store_si256(start[0], _mm256_madd_epi16(sums, _mm256_set1_epi16(-128)));
-    if (kind == Q4_0) _mm256_store_si256(start[0], _mm256_madd_epi16(sums, _mm256_set1_epi16(-8)));
-    if (kind == Q6_K) {
-        _mm256_store_si256(start[0], _mm256_madd_epi16(sums, _mm256_set1_epi32(-32 & 0xffff)));
-        _mm256_store_si256(start[1], _mm256_madd_epi16(sums, _mm256_set1_epi32((int)0xffe00000)));
-    }
-    if (has_min(kind)) {
-        __m256 whole = _mm256_cvtepi32_ps(_mm256_madd_epi16(sums, _mm256_set1_epi16(1)));
-        _mm256_store_ps(to->sum_x[i], _mm256_mul_ps(scale, whole));
+    for (int part = 0; part < 1 + has_halves(kind); part++) {
+        const int factors = !has_halves(kind) ? both : part == 0 ? first : second;
+        const __m256i product = _mm256_madd_epi16(sums, _mm256_set1_epi32(factors));
+        if (has_min(kind))
+            _mm256_store_ps(to->sum_x[part][i], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(product)));
+        else
+            _mm256_store_si256((void *)to->start[part][i], product);
     }
 }
 
@@ -150,7 +186,7 @@ INLINE __m256i keep(__m256i v) {
 /* dot[i][half] += vectors [v0, v1) of a block times row i0 + i. */
 INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked *u, const int v0, const int v1,
     const struct panel *p, uint32_t i0, uint32_t b, __m256i dot[][2]) {
-    __m256i sum[GROUP][2]; /* in 16 bits; Q8_0: not used */
+    __m256i sum[GROUP][2]; /* in 16 bits; wide: not used */
 #pragma GCC unroll 16
     for (int v = v0; v < v1; v++) {
         const __m256i w[2] = {keep(_mm256_load_si256(&u->w[v][0])), keep(_mm256_load_si256(&u->w[v][1]))};
@@ -159,7 +195,7 @@ INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked 
             const __m256i x = broadcast32(&p->x[i0 + i][b][v]);
 #pragma GCC unroll 2
             for (int half = 0; half < 2; half++)
-                if (kind == Q8_0) {
+                if (is_wide(kind)) {
                     dot[i][half] = keep(_mm256_add_epi32(dot[i][half], _mm256_madd_epi16(w[half], x)));
                 } else {
                     __m256i pairs = _mm256_maddubs_epi16(w[half], x);
@@ -167,7 +203,7 @@ INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked 
                 }
         }
     }
-    if (kind == Q8_0) return;
+    if (is_wide(kind)) return;
 #pragma GCC unroll 4
     for (uint32_t i = 0; i < n; i++)
 #pragma GCC unroll 2
@@ -178,16 +214,17 @@ INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked 
 /* One block of rows i0 .. i0 + n, n <= GROUP, scaled and added to y. */
 INLINE void add_block(enum kind kind, const uint32_t n, const struct unpacked *u, const struct panel *p, uint32_t i0,
     uint32_t b, float y[ROWS][CF_TILE]) {
-    const int vectors = kind == Q8_0 ? 16 : 8, parts = kind == Q6_K ? 2 : 1;
-    const int fit = kind == Q5_K ? 4 : kind == Q6_K ? 2 : vectors; /* in 16 bits */
+    const int vectors = is_wide(kind) ? 16 : 8, parts = has_halves(kind) ? 2 : 1, each = vectors / parts;
+    const int room = 32767 / (2 * 127 * layout_of(kind)->most); /* pairs of products that fit 16 bits */
+    const int fit = is_wide(kind) || room >= each ? each : room >= 4 ? 4 : room >= 2 ? 2 : 1;
 #pragma GCC unroll 2
     for (int part = 0; part < parts; part++) {
         __m256i dot[GROUP][2];
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++)
             dot[i][0] = dot[i][1] = has_min(kind) ? _mm256_setzero_si256() : broadcast32(&p->start[part][i0 + i][b]);
-        const int v0 = part * vectors / parts, v1 = v0 + vectors / parts;
-#pragma GCC unroll 4
+        const int v0 = part * each, v1 = v0 + each;
+#pragma GCC unroll 8
         for (int v = v0; v < v1; v += fit)
             add_vectors(kind, n, u, v, v + fit, p, i0, b, dot);
 #pragma GCC unroll 4
@@ -197,15 +234,15 @@ INLINE void add_block(enum kind kind, const uint32_t n, const struct unpacked *u
                 float *to = y[i0 + i] + 8 * half;
                 const __m256 both = _mm256_mul_ps(u->scale[part][half], _mm256_set1_ps(p->d[i0 + i][b]));
                 __m256 acc = _mm256_fmadd_ps(both, _mm256_cvtepi32_ps(dot[i][half]), _mm256_load_ps(to));
-                if (has_min(kind)) acc = _mm256_fnmadd_ps(u->min[half], _mm256_set1_ps(p->sum_x[i0 + i][b]), acc);
+                if (has_min(kind))
+                    acc = _mm256_fnmadd_ps(u->min[part][half], _mm256_set1_ps(p->sum_x[part][i0 + i][b]), acc);
                 _mm256_store_ps(to, acc);
             }
     }
 }
 
 INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const enum kind kind) {
-    const struct shape shape = shape_of(kind);
-    struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, shape.super, shape.head_bytes, shape.block_bytes);
+    struct cf__cursor k = first_block(kind, p);
     struct unpacked u;
     _Alignas(64) struct panel panel;
     _Alignas(64) float y[ROWS][CF_TILE];
@@ -216,7 +253,7 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, uint32_t n, 
             prepare(kind, &panel, i, cf__row_q(p, i0 + i) + 32 * done, cf__row_d(p, i0 + i) + done,
                 cf__row_sum(p, i0 + i) + 2 * done, n_blocks);
         for (uint32_t b = 0; b < n_blocks; b++) {
-            if (i0 == 0) fetch_ahead(&k, shape);
+            if (i0 == 0) fetch_ahead(kind, &k);
             unpack(kind, &k, &u);
             uint32_t i = 0;
             for (; i + GROUP <= n; i += GROUP)
@@ -227,7 +264,7 @@ INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, uint32_t n, 
             case 3: add_block(kind, 3, &u, &panel, i, b, y); break;
             default: break;
             }
-            cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
+            next_block(kind, &k);
         }
         done += n_blocks;
     }
@@ -246,21 +283,11 @@ INLINE void quantised(const struct cf_product *p, const enum kind kind) {
         quantised_rows(p, i0, p->n - i0 < most ? p->n - i0 : most, kind);
 }
 
-void cf__product_q8_0_avx2(const struct cf_product *p) {
-    quantised(p, Q8_0);
-}
-void cf__product_q4_0_avx2(const struct cf_product *p) {
-    quantised(p, Q4_0);
-}
-void cf__product_q4_k_avx2(const struct cf_product *p) {
-    quantised(p, Q4_K);
-}
-void cf__product_q5_k_avx2(const struct cf_product *p) {
-    quantised(p, Q5_K);
-}
-void cf__product_q6_k_avx2(const struct cf_product *p) {
-    quantised(p, Q6_K);
-}
+#define PRODUCT(none, lower, upper)                                                                                    \
+    void cf__product_##lower##_avx2(const struct cf_product *p) {                                                      \
+        quantised(p, upper);                                                                                           \
+    }
+CF__QUANTISED(PRODUCT, )
 
 /* Calls `rows(p, i0, count, kind)` with a constant count for up to 4 rows at a time. */
 #define BY_ROWS(rows, p, kind)                                                                                         \

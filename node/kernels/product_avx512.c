@@ -1,176 +1,11 @@
-/* The products and the rounding of activations with AVX-512 and VNNI: the 16 rows of a tile are the 16 lanes.
- *
- * vpdpbusd multiplies unsigned weights with signed activations, so a type whose weights are stored with an offset
- * starts its dot at -offset times the sum of the activations. Up to 16 activation rows go together: the dot of the
- * block in hand lies in a register of each, the sums lie in the first cache, and every vector of weights is loaded (and
- * unpacked) once for all of them. What a row adds to a block beside its dot is computed for a panel of 16 blocks at a
- * time and then taken from memory by broadcast, which costs no arithmetic port. The functions below are written once
- * for all types and numbers of rows and specialised by inlining.
+/* With AVX-512: the products of the types that most files are made of (product_512.h), of the float types, and the
+ * rounding of activations.
  */
 #if defined(__x86_64__)
 
-#include <immintrin.h>
+#include "node/kernels/product_512.h"
 
-#include "node/kernels/product.h"
-#include "node/kernels/unpack_avx512.h"
-
-enum { ROWS = 16, FLOAT_ROWS = 12, PANEL = 16 }; /* F32 and BF16 run faster in groups of 12: README.md */
-
-INLINE __m512i broadcast32(const void *at) {
-    int32_t v;
-    memcpy(&v, at, 4);
-    return _mm512_set1_epi32(v);
-}
-
-/* One activation row over a panel of blocks. */
-struct panel {
-    int32_t start[2 * PANEL]; /* of the dot of each block (Q6_K: of each half of one) */
-    float d[PANEL];
-    float sum_x[PANEL]; /* d * sum(q), for types with a minimum */
-};
-
-INLINE void prepare(enum kind kind, struct panel *to, const float *d, const int16_t *sum, uint32_t n_blocks) {
-    const __mmask16 blocks = (__mmask16)((1u << n_blocks) - 1);
-    const __m512 scale = _mm512_maskz_loadu_ps(blocks, d);
-    const __m512i halves = _mm512_maskz_loadu_epi16((__mmask32)((1ull << 2 * n_blocks) - 1), sum);
-    _mm512_store_ps(to->d, scale);
-    if (kind == Q8_0) _mm512_store_si512(to->start, _mm512_madd_epi16(halves, _mm512_set1_epi16(-128)));
-    if (kind == Q4_0) _mm512_store_si512(to->start, _mm512_madd_epi16(halves, _mm512_set1_epi16(-8)));
-    if (kind == Q6_K)
-        for (int h = 0; h < 2; h++) {
-            __m256i half = h ? _mm512_extracti64x4_epi64(halves, 1) : _mm512_castsi512_si256(halves);
-            __m512i times32 = _mm512_slli_epi32(_mm512_cvtepi16_epi32(half), 5);
-            _mm512_store_si512(to->start + PANEL * h, _mm512_sub_epi32(_mm512_setzero_si512(), times32));
-        }
-    if (has_min(kind)) {
-        __m512i whole = _mm512_madd_epi16(halves, _mm512_set1_epi16(1));
-        _mm512_store_ps(to->sum_x, _mm512_mul_ps(scale, _mm512_cvtepi32_ps(whole)));
-    }
-}
-
-/* Vector v of the weights of a block: the low nibbles or bytes of group v, or the high nibbles of group v + 4. */
-INLINE __m512i weights(enum kind kind, const uint8_t *block, int g) {
-    const __m512i mask = _mm512_set1_epi8(15);
-    if (kind == Q8_0) return _mm512_loadu_si512(block + 64 * g);
-    __m512i v = _mm512_loadu_si512(block + 64 * (g % 4));
-    v = _mm512_and_si512(g < 4 ? v : _mm512_srli_epi16(v, 4), mask);
-    if (kind == Q5_K) {
-        __m512i high = _mm512_loadu_si512(((const struct cf__block_q5_k *)block)->high);
-        v = merge(v, g < 4 ? _mm512_slli_epi16(high, g < 4 ? 4 - g : 0) : _mm512_srli_epi16(high, g > 4 ? g - 4 : 0),
-            _mm512_set1_epi8(0x10));
-    }
-    if (kind == Q6_K) {
-        __m512i high = _mm512_loadu_si512(((const struct cf__block_q6_k *)block)->high[g / 4]);
-        int at = g % 4 * 2;
-        v = merge(v,
-            at < 4 ? _mm512_slli_epi16(high, at < 4 ? 4 - at : 0) : _mm512_srli_epi16(high, at > 4 ? at - 4 : 0),
-            _mm512_set1_epi8(0x30));
-    }
-    return v;
-}
-
-/* Where the activations of up to 16 rows lie: a pointer for every fourth, so that all fit the general registers. */
-struct lines {
-    const int8_t *at[ROWS / 4];
-    size_t one, three; /* rows, in bytes */
-};
-
-INLINE const int8_t *line(const struct lines *l, uint32_t i) {
-    const int8_t *at = l->at[i / 4];
-    return i % 4 == 0 ? at : i % 4 == 1 ? at + l->one : i % 4 == 2 ? at + 2 * l->one : at + l->three;
-}
-
-/* dot[i] += groups [g0, g1) of a block times row i, group by group in turn for all rows: so the additions of as many
- * rows as there are hide each other's latency, with few instructions waiting. */
-INLINE void add_groups(
-    enum kind kind, const uint32_t n, const uint8_t *block, int g0, int g1, const struct lines *q, __m512i dot[ROWS]) {
-#pragma GCC unroll 8
-    for (int g = g0; g < g1; g++) {
-        const __m512i w = weights(kind, block, g);
-#pragma GCC unroll 16
-        for (uint32_t i = 0; i < n; i++)
-            dot[i] = _mm512_dpbusd_epi32(dot[i], w, broadcast32(line(q, i) + 4 * g));
-    }
-}
-
-/* sum[i] += scale * d * dot[i] and, for types with a minimum, -min * sum_x */
-INLINE void scale_dots(enum kind kind, const uint32_t n, __m512 scale, __m512 min, const struct panel *panel,
-    uint32_t b, const __m512i dot[ROWS], float sum[ROWS][CF_TILE]) {
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < n; i++) {
-        const __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(panel[i].d[b]));
-        __m512 acc = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(dot[i]), _mm512_load_ps(sum[i]));
-        if (has_min(kind)) acc = _mm512_fnmadd_ps(min, _mm512_set1_ps(panel[i].sum_x[b]), acc);
-        _mm512_store_ps(sum[i], acc);
-    }
-}
-
-INLINE void start_dots(enum kind kind, const uint32_t n, const struct panel *panel, uint32_t at, __m512i dot[ROWS]) {
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < n; i++)
-        dot[i] = has_min(kind) ? _mm512_setzero_si512() : broadcast32(&panel[i].start[at]);
-}
-
-INLINE void add_block(enum kind kind, const uint32_t n, const struct cf__cursor *k, const struct lines *q,
-    const struct panel *panel, uint32_t b, float sum[ROWS][CF_TILE]) {
-    const struct scales s = load_scales(kind, k->head, k->column);
-    __m512i dot[ROWS];
-    if (kind == Q6_K) {
-        for (uint32_t h = 0; h < 2; h++) {
-            start_dots(kind, n, panel, 2 * b + h, dot);
-            add_groups(kind, n, k->block, 4 * (int)h, 4 * (int)h + 4, q, dot);
-            scale_dots(kind, n, s.scale[h], s.min, panel, b, dot, sum);
-        }
-        return;
-    }
-    start_dots(kind, n, panel, b, dot);
-    add_groups(kind, n, k->block, 0, 8, q, dot);
-    scale_dots(kind, n, s.scale[0], s.min, panel, b, dot, sum);
-}
-
-INLINE void quantised_rows(const struct cf_product *p, uint32_t i0, const uint32_t n, const enum kind kind) {
-    const struct shape shape = shape_of(kind);
-    struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, shape.super, shape.head_bytes, shape.block_bytes);
-    const float *d = cf__row_d(p, i0);
-    const int16_t *sum = cf__row_sum(p, i0);
-    const size_t stride = p->x->q_stride;
-    struct lines q = {.one = stride, .three = 3 * stride};
-    for (uint32_t i = 0; i < n; i += 4)
-        q.at[i / 4] = cf__row_q(p, i0 + i);
-    __asm__("" : "+r"(q.one), "+r"(q.three)); /* else GCC keeps a pointer for each row, most of them in memory */
-    _Alignas(64) struct panel panel[ROWS];
-    _Alignas(64) float y[ROWS][CF_TILE];
-    const uint32_t whole[] = {p->c0, p->c1};
-    const uint32_t *end = (p->n_chunks ? p->cut : whole) + 1; /* of the chunk at hand */
-    float *out = p->y + (size_t)i0 * CF_TILE;
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < n; i++)
-        _mm512_store_ps(y[i], _mm512_setzero_ps());
-    while (k.column < p->c1) {
-        const uint32_t left = (p->c1 - k.column) / CF_BLOCK, n_blocks = left < PANEL ? left : PANEL;
-        for (uint32_t i = 0; i < n; i++)
-            prepare(kind, &panel[i], d + i * (stride / 32), sum + i * (stride / 16), n_blocks);
-        for (uint32_t b = 0; b < n_blocks; b++) {
-            if (i0 == 0) fetch_ahead(&k, shape);
-            add_block(kind, n, &k, &q, panel, b, y);
-#pragma GCC unroll 6
-            for (uint32_t i = 0; i < n; i += 4)
-                q.at[i / 4] += CF_BLOCK;
-            cf__cursor_next(&k, shape.super, shape.head_bytes, shape.block_bytes);
-            if (k.column == *end) {
-#pragma GCC unroll 16
-                for (uint32_t i = 0; i < n; i++) {
-                    _mm512_storeu_ps(out + i * CF_TILE, _mm512_load_ps(y[i]));
-                    _mm512_store_ps(y[i], _mm512_setzero_ps());
-                }
-                out += (size_t)p->n * CF_TILE;
-                end++;
-            }
-        }
-        d += n_blocks;
-        sum += 2 * n_blocks;
-    }
-}
+enum { FLOAT_ROWS = 12 }; /* F32 and BF16 run faster in groups of 12: README.md */
 
 INLINE __m512 load_floats(enum float_kind kind, const char *column) {
     if (kind == F32) return _mm512_loadu_ps(column);
@@ -224,21 +59,11 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
         default: rows(p, i0, 16, kind); break;                                                                         \
         }
 
-void cf__product_q8_0_avx512(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q8_0, ROWS)
-}
-void cf__product_q4_0_avx512(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q4_0, ROWS)
-}
-void cf__product_q4_k_avx512(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q4_K, ROWS)
-}
-void cf__product_q5_k_avx512(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q5_K, ROWS)
-}
-void cf__product_q6_k_avx512(const struct cf_product *p) {
-    BY_ROWS(quantised_rows, p, Q6_K, ROWS)
-}
+#define PRODUCT(none, lower, upper)                                                                                    \
+    void cf__product_##lower##_avx512(const struct cf_product *p) {                                                    \
+        BY_ROWS(quantised_rows, p, upper, ROWS)                                                                        \
+    }
+CF__QUANTISED_MAIN(PRODUCT, )
 
 void cf__product_f32_avx512(const struct cf_product *p) {
     BY_ROWS(float_rows, p, F32, FLOAT_ROWS)

@@ -15,49 +15,42 @@ static int32_t dot(const int8_t *w, const int8_t *q, uint32_t n) {
     return sum;
 }
 
-/* acc plus one block of 32 columns; q, d and sum are the activation's, at the block. */
+/* acc plus one block of 32 columns, 16 at a time where the type has scales of 16; q, d and sum are the activation's, at
+ * the block. */
 static float add_block(
     const struct cf__layout *l, const struct cf__run *run, const int8_t *q, float d, const int16_t *sum, float acc) {
-    if (l->halves) {
-        acc = fmaf(run->scale[0] * d, (float)dot(run->w, q, 16), acc);
-        return fmaf(run->scale[1] * d, (float)dot(run->w + 16, q + 16, 16), acc);
+    const uint32_t parts = l->halves ? 2 : 1, columns = CF_BLOCK / parts;
+    for (uint32_t i = 0; i < parts; i++) {
+        int sum_q = l->halves ? sum[i] : sum[0] + sum[1];
+        acc = fmaf(run->scale[i] * d, (float)dot(run->w + i * columns, q + i * columns, columns), acc);
+        if (l->mins) acc = fmaf(-run->min[i], d * (float)sum_q, acc);
     }
-    acc = fmaf(run->scale[0] * d, (float)dot(run->w, q, 32), acc);
-    return l->mins ? fmaf(-run->min, d * (float)(sum[0] + sum[1]), acc) : acc;
+    return acc;
 }
 
 static void quantised(const struct cf_product *p, const struct cf__layout *l) {
-    struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, l->super, l->head_bytes, l->block_bytes);
+    const uint32_t block_bytes = cf__block_bytes(l);
+    struct cf__cursor k = cf__cursor_at(p->tile, p->tile_c0, p->c0, l->super, l->head_bytes, block_bytes);
     memset(p->y, 0, sizeof(float) * CF_TILE * p->n);
     for (size_t block = 0; k.column < p->c1; block++) {
         for (uint32_t lane = 0; lane < CF_TILE; lane++) {
             struct cf__run run;
-            l->open(k.head, k.block, k.column, lane, &run);
+            cf__open(l, k.head, k.block, k.column, lane, &run);
             for (uint32_t i = 0; i < p->n; i++) {
                 float *y = &p->y[(size_t)i * CF_TILE + lane];
                 *y = add_block(
                     l, &run, cf__row_q(p, i) + block * 32, cf__row_d(p, i)[block], cf__row_sum(p, i) + block * 2, *y);
             }
         }
-        cf__cursor_next(&k, l->super, l->head_bytes, l->block_bytes);
+        cf__cursor_next(&k, l->super, l->head_bytes, block_bytes);
     }
 }
 
-void cf__product_q8_0_scalar(const struct cf_product *p) {
-    quantised(p, &cf__layout_q8_0);
-}
-void cf__product_q4_0_scalar(const struct cf_product *p) {
-    quantised(p, &cf__layout_q4_0);
-}
-void cf__product_q4_k_scalar(const struct cf_product *p) {
-    quantised(p, &cf__layout_q4_k);
-}
-void cf__product_q5_k_scalar(const struct cf_product *p) {
-    quantised(p, &cf__layout_q5_k);
-}
-void cf__product_q6_k_scalar(const struct cf_product *p) {
-    quantised(p, &cf__layout_q6_k);
-}
+#define PRODUCT(none, lower, upper)                                                                                    \
+    void cf__product_##lower##_scalar(const struct cf_product *p) {                                                    \
+        quantised(p, &cf__layouts[CF__##upper]);                                                                       \
+    }
+CF__QUANTISED(PRODUCT, )
 
 /* One column of 16 weights into every y: one fma each. */
 static void add_column(const struct cf_product *p, uint32_t column, const float w[CF_TILE]) {

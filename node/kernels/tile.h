@@ -1,4 +1,5 @@
-/* The packed tile of the quantised types, as C structs, and how to walk along its columns. Private to node/kernels.
+/* The packed tile of the quantised types, as C structs, which type is packed how, and how to walk along its columns.
+ * Private to node/kernels.
  *
  * A tile is a run of *super-blocks* (64 columns for Q8_0 and Q4_0, 256 for the K-types), counted from column 0 of the
  * matrix, so that a tile may begin and end inside one. Each super-block that the tile touches is a head with the scales
@@ -11,61 +12,172 @@
 
 #include <string.h>
 
+#include "node/kernels/codebook.h"
 #include "node/kernels/kernels.h"
 #include "node/kernels/type.h"
 
 typedef uint8_t cf__vector[CF_TILE][4]; /* one group of 4 columns of 16 rows, or its nibbles or bits */
 
-/* Q8_0 and Q4_0: scales of two blocks share one cache line. */
+/* The heads: scales by lane. Exact in f32 all of them, the products of two as well. */
+
+/* Scales of two blocks share one cache line. */
 struct cf__head_pair {
     uint16_t d[2][CF_TILE]; /* f16, of block (column / 32) % 2 */
 };
-/* Q4_K and Q5_K. value = d * scale * w - dmin * min */
+/* value = d * w - min */
+struct cf__head_pair_min {
+    uint16_t d[2][CF_TILE], min[2][CF_TILE]; /* f16 */
+};
+/* A power of two for each 32 columns: cf__e8m0_half(). */
+struct cf__head_e8m0 {
+    uint8_t e[4][CF_TILE]; /* of block (column / 32) % 4 */
+};
+/* value = d * scale * w - dmin * min */
 struct cf__head_k {
     uint16_t d[CF_TILE], dmin[CF_TILE];         /* f16 */
     uint8_t scale[8][CF_TILE], min[8][CF_TILE]; /* of sub-block (column / 32) % 8 */
 };
-struct cf__head_q6_k {
-    uint16_t d[CF_TILE];       /* f16 */
+/* The same for each 16 columns. */
+struct cf__head_k16 {
+    uint16_t d[CF_TILE], dmin[CF_TILE]; /* f16 */
+    uint8_t both[16][CF_TILE];          /* scale in the low, min in the high nibble, of columns (column / 16) % 16 */
+};
+/* value = d * scale * w; d is the f16 of the file, or a power of two of it. */
+struct cf__head_by_32 {
+    float d[CF_TILE];
+    int8_t scale[8][CF_TILE]; /* of sub-block (column / 32) % 8 */
+};
+struct cf__head_by_16 {
+    float d[CF_TILE];
     int8_t scale[16][CF_TILE]; /* of columns (column / 16) % 16 */
-    uint8_t unused[32];
 };
 
-struct cf__block_q8_0 {
-    cf__vector w[8]; /* weight + 128 */
+/* The blocks: 32 columns of weights as stored, that is weight + offset, or the index into a table of these. */
+
+struct cf__block_8 {
+    cf__vector w[8];
 };
-/* Q4_0 (weight + 8) and Q4_K. */
-struct cf__block_q4 {
+struct cf__block_4 {
     cf__vector low[4]; /* group g in the low nibbles, group g + 4 in the high nibbles */
 };
-struct cf__block_q5_k {
+struct cf__block_5 {
     cf__vector low[4];
     cf__vector high; /* bit g: bit 4 of group g */
 };
-/* weight + 32 */
-struct cf__block_q6_k {
+struct cf__block_6 {
     cf__vector low[4];
     cf__vector high[2]; /* bits 2g, 2g+1 of high[h]: bits 4, 5 of group 4h + g */
 };
+struct cf__block_2 {
+    cf__vector low[2]; /* bits 2g, 2g+1 of low[h]: group 4h + g */
+};
+struct cf__block_3 {
+    cf__vector low[2];
+    cf__vector high; /* bit g: bit 2 of group g */
+};
 
-/* One row's 32 columns of a block as plain numbers: value = scale[column / 16] * w - min. */
+/* One row's 32 columns of a block as plain numbers: value = scale[column / 16] * w - min[column / 16]. */
 struct cf__run {
     int8_t w[CF_BLOCK];
-    float scale[2]; /* equal unless the type has scales of 16 columns */
-    float min;      /* 0 for types without */
+    float scale[2], min[2]; /* both equal unless the type has scales of 16 columns; min 0 for types without */
 };
+
+/* The quantised types, to be expanded by what needs a row for each: X(arg, name in C, name). Those that most files are
+ * made of, the others, and all. */
+#define CF__QUANTISED_MAIN(X, arg)                                                                                     \
+    X(arg, q8_0, Q8_0)                                                                                                 \
+    X(arg, q4_0, Q4_0)                                                                                                 \
+    X(arg, q4_k, Q4_K)                                                                                                 \
+    X(arg, q5_k, Q5_K)                                                                                                 \
+    X(arg, q6_k, Q6_K)
+#define CF__QUANTISED_MORE(X, arg)                                                                                     \
+    X(arg, q4_1, Q4_1)                                                                                                 \
+    X(arg, q5_0, Q5_0)                                                                                                 \
+    X(arg, q5_1, Q5_1)                                                                                                 \
+    X(arg, q2_k, Q2_K)                                                                                                 \
+    X(arg, q3_k, Q3_K)                                                                                                 \
+    X(arg, iq4_nl, IQ4_NL)                                                                                             \
+    X(arg, iq4_xs, IQ4_XS)                                                                                             \
+    X(arg, mxfp4, MXFP4)                                                                                               \
+    X(arg, iq3_s, IQ3_S)                                                                                               \
+    X(arg, iq3_xxs, IQ3_XXS)                                                                                           \
+    X(arg, iq2_s, IQ2_S)                                                                                               \
+    X(arg, iq2_xs, IQ2_XS)                                                                                             \
+    X(arg, iq2_xxs, IQ2_XXS)
+#define CF__QUANTISED(X, arg) CF__QUANTISED_MAIN(X, arg) CF__QUANTISED_MORE(X, arg)
+
+#define CF__KIND_ROW(prefix, lower, upper) prefix##upper,
+enum cf__kind { CF__QUANTISED(CF__KIND_ROW, CF__) CF__KINDS };
+
+enum cf__head { CF__PAIR, CF__PAIR_MIN, CF__E8M0, CF__K, CF__K16, CF__BY_32, CF__BY_16 };
 
 /* What the code that serves all quantised types must know of one. */
 struct cf__layout {
+    enum cf__head head;
     uint32_t super; /* columns */
-    uint32_t head_bytes, block_bytes;
-    bool halves; /* a scale for each 16 columns, not 32 */
+    uint32_t head_bytes;
+    uint32_t bits; /* of a weight in a block: its kind, and 64 bytes each */
+    bool halves;   /* a scale (and min) for each 16 columns, not 32 */
     bool mins;
-    /* column: any column of the block; tells which scales of the head are its own. */
-    void (*open)(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run);
+    uint8_t offset;       /* stored weight - offset = weight; never both an offset and a min */
+    uint8_t most;         /* the greatest stored weight */
+    const uint8_t *table; /* [16] what is stored is the index of the stored weight; NULL: itself */
 };
 
-extern const struct cf__layout cf__layout_q8_0, cf__layout_q4_0, cf__layout_q4_k, cf__layout_q5_k, cf__layout_q6_k;
+#define CF__HEAD(of, columns, type) .head = (of), .super = (columns), .head_bytes = sizeof(struct type)
+#define CF__HEAD_PAIR CF__HEAD(CF__PAIR, 64, cf__head_pair)
+#define CF__HEAD_PAIR_MIN CF__HEAD(CF__PAIR_MIN, 64, cf__head_pair_min), .mins = true
+#define CF__HEAD_E8M0 CF__HEAD(CF__E8M0, 128, cf__head_e8m0)
+#define CF__HEAD_K CF__HEAD(CF__K, 256, cf__head_k), .mins = true
+#define CF__HEAD_K16 CF__HEAD(CF__K16, 256, cf__head_k16), .mins = true, .halves = true
+#define CF__HEAD_BY_32 CF__HEAD(CF__BY_32, 256, cf__head_by_32)
+#define CF__HEAD_BY_16 CF__HEAD(CF__BY_16, 256, cf__head_by_16), .halves = true
+
+/* In the header, so that products which are specialised by kind see constants. */
+static const struct cf__layout cf__layouts[CF__KINDS] = {
+    [CF__Q8_0] = {CF__HEAD_PAIR, .bits = 8, .offset = 128, .most = 255},
+    [CF__Q4_0] = {CF__HEAD_PAIR, .bits = 4, .offset = 8, .most = 15},
+    [CF__Q4_1] = {CF__HEAD_PAIR_MIN, .bits = 4, .most = 15},
+    [CF__Q5_0] = {CF__HEAD_PAIR, .bits = 5, .offset = 16, .most = 31},
+    [CF__Q5_1] = {CF__HEAD_PAIR_MIN, .bits = 5, .most = 31},
+    [CF__Q2_K] = {CF__HEAD_K16, .bits = 2, .most = 3},
+    [CF__Q3_K] = {CF__HEAD_BY_16, .bits = 3, .offset = 4, .most = 7},
+    [CF__Q4_K] = {CF__HEAD_K, .bits = 4, .most = 15},
+    [CF__Q5_K] = {CF__HEAD_K, .bits = 5, .most = 31},
+    [CF__Q6_K] = {CF__HEAD_BY_16, .bits = 6, .offset = 32, .most = 63},
+    [CF__IQ4_NL] = {CF__HEAD_PAIR, .bits = 4, .offset = 128, .most = 241, .table = cf__values_iq4},
+    [CF__IQ4_XS] = {CF__HEAD_BY_32, .bits = 4, .offset = 128, .most = 241, .table = cf__values_iq4},
+    [CF__MXFP4] = {CF__HEAD_E8M0, .bits = 4, .offset = 12, .most = 24, .table = cf__values_mxfp4},
+    [CF__IQ3_S] = {CF__HEAD_BY_32, .bits = 4, .offset = 15, .most = 30, .table = cf__values_iq3_s},
+    [CF__IQ3_XXS] = {CF__HEAD_BY_32, .bits = 4, .offset = 62, .most = 124, .table = cf__values_iq3_xxs},
+    [CF__IQ2_S] = {CF__HEAD_BY_16, .bits = 3, .offset = 43, .most = 86, .table = cf__values_iq2},
+    [CF__IQ2_XS] = {CF__HEAD_BY_16, .bits = 3, .offset = 43, .most = 86, .table = cf__values_iq2},
+    [CF__IQ2_XXS] = {CF__HEAD_BY_32, .bits = 3, .offset = 43, .most = 86, .table = cf__values_iq2},
+};
+
+static inline uint32_t cf__block_bytes(const struct cf__layout *l) {
+    return l->bits * (uint32_t)sizeof(cf__vector);
+}
+
+/* One row of a block, and its scales, as plain numbers. column: any column of the block; tells which scales of the head
+ * are its own. */
+void cf__open(const struct cf__layout *l, const void *head, const void *block, uint32_t column, uint32_t lane,
+    struct cf__run *run);
+/* The scales only. */
+void cf__open_scales(const struct cf__layout *l, const void *head, uint32_t column, uint32_t lane, struct cf__run *run);
+
+/* dst[32]: its values, as the formats define them. */
+void cf__values(const struct cf__layout *l, const struct cf__run *run, float dst[CF_BLOCK]);
+
+/* Half of 2^(e - 127), the scale of MXFP4 (its values are twice those of e2m1). OCP Microscaling Formats 1.0, 5.4; e =
+ * 255 is no NaN here, as in ggml. */
+static inline float cf__e8m0_half(uint8_t e) {
+    union {
+        uint32_t u;
+        float f;
+    } x = {.u = e < 2 ? 0x00200000u << e : (uint32_t)(e - 1) << 23};
+    return x.f;
+}
 
 /* Where a walk along the columns of a tile stands: `block` is the block of `column`, `head` that of its super-block. */
 struct cf__cursor {
@@ -77,7 +189,7 @@ static inline size_t cf__tile_bytes(const struct cf__layout *l, uint32_t c0, uin
     if (c1 <= c0) return 0;
     size_t heads = (c1 - 1) / l->super - c0 / l->super + 1;
     size_t blocks = (c1 - c0 + CF_BLOCK - 1) / CF_BLOCK;
-    return heads * l->head_bytes + blocks * l->block_bytes;
+    return heads * l->head_bytes + blocks * cf__block_bytes(l);
 }
 
 /* at: what cf_product.tile is, tile + tile_bytes(tile_c0, column). That is the head if the column is the first one of

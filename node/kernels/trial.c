@@ -15,8 +15,10 @@ enum {
     BLOCKS = COLUMNS / CF_BLOCK,
 };
 
-const uint32_t cf__trial_types[] = {
-    CF_TYPE_Q8_0, CF_TYPE_Q4_0, CF_TYPE_Q4_K, CF_TYPE_Q5_K, CF_TYPE_Q6_K, CF_TYPE_LIMIT};
+#define TYPE(none, lower, upper) CF_TYPE_##upper,
+const uint32_t cf__trial_types[] = {CF__QUANTISED(TYPE, ) CF_TYPE_LIMIT};
+#define LAYOUT(none, lower, upper) [CF_TYPE_##upper] = &cf__layouts[CF__##upper],
+static const struct cf__layout *const layouts[CF_TYPE_LIMIT] = {CF__QUANTISED(LAYOUT, )};
 
 struct data {
     _Alignas(64) uint8_t tiles[TILES][COLUMNS * CF_TILE + COLUMNS * 8]; /* room for any type */
@@ -33,27 +35,25 @@ static uint32_t random32(struct data *t) {
     return (uint32_t)(t->seed >> 32);
 }
 
-static const struct cf__layout *layout_of(uint32_t type, uint32_t *halves) {
-    *halves = 2 * CF_TILE; /* f16 at the front of a head */
-    switch (type) {
-    case CF_TYPE_Q8_0: return &cf__layout_q8_0;
-    case CF_TYPE_Q4_0: return &cf__layout_q4_0;
-    case CF_TYPE_Q4_K: return &cf__layout_q4_k;
-    case CF_TYPE_Q5_K: return &cf__layout_q5_k;
-    default: *halves = CF_TILE; return &cf__layout_q6_k;
-    }
+/* Any bytes are a tile, as long as the scales are finite: the top of what is a float is made positive and below 2. */
+static void fix_head(const struct cf__layout *l, uint8_t *head) {
+    static const uint32_t halves[] = {[CF__PAIR] = 32, [CF__PAIR_MIN] = 64, [CF__K] = 32, [CF__K16] = 32};
+    const bool floats = l->head == CF__BY_32 || l->head == CF__BY_16;
+    for (uint32_t i = 0; !floats && l->head != CF__E8M0 && i < halves[l->head]; i++)
+        head[2 * i + 1] &= 0x3f;
+    for (uint32_t i = 0; floats && i < CF_TILE; i++)
+        head[4 * i + 3] = 0x3c;
+    for (uint32_t i = 0; l->head == CF__E8M0 && i < l->head_bytes; i++)
+        head[i] = (uint8_t)(100 + head[i] % 32);
 }
 
-/* Any bytes are a tile, as long as the scales are finite. */
-static void fill_tiles(struct data *t, uint32_t type, size_t bytes) {
-    uint32_t halves;
-    const struct cf__layout *l = layout_of(type, &halves);
+static void fill_tiles(struct data *t, const struct cf__layout *l) {
+    const size_t bytes = cf__tile_bytes(l, 0, COLUMNS);
     for (int i = 0; i < TILES; i++) {
         for (size_t b = 0; b < bytes; b++)
             t->tiles[i][b] = (uint8_t)random32(t);
         for (uint32_t c = 0; c < COLUMNS; c += l->super)
-            for (uint32_t h = 0; h < halves; h++)
-                t->tiles[i][cf__tile_bytes(l, 0, c) + 2 * h + 1] &= 0x3f; /* positive, below 2 */
+            fix_head(l, t->tiles[i] + cf__tile_bytes(l, 0, c));
     }
 }
 
@@ -119,8 +119,7 @@ int cf__trial(struct cf_kernels *chosen, const struct cf_kernels *known, const s
     fill_rows(t);
     int taken = 0;
     for (const uint32_t *type = cf__trial_types; *type < CF_TYPE_LIMIT; type++) {
-        uint32_t halves;
-        fill_tiles(t, *type, cf__tile_bytes(layout_of(*type, &halves), 0, COLUMNS));
+        fill_tiles(t, layouts[*type]);
         cf_product_fn old = known->product[*type], new = candidate->product[*type];
         if (!equal(t, old, new) || !faster(t, old, new)) continue;
         chosen->product[*type] = new;

@@ -1,5 +1,5 @@
-/* The table of tensor types, their names, the conversions between 16 and 32 bit floats, and what all quantised types
- * share. One file per type holds the rest (type_NAME.c).
+/* The table of tensor types, their names and the conversions between 16 and 32 bit floats. Layouts in a file are in
+ * type_NAME.c, how quantised types are packed in tile.h and tile.c.
  */
 #include "node/kernels/type.h"
 
@@ -8,18 +8,14 @@
 #include "node/kernels/tile.h"
 
 extern const struct cf_type cf__type_f32, cf__type_f16, cf__type_bf16;
-extern const struct cf_type cf__type_q8_0, cf__type_q4_0, cf__type_q4_k, cf__type_q5_k, cf__type_q6_k;
+#define DECLARE(none, lower, upper) extern const struct cf_type cf__type_##lower;
+CF__QUANTISED(DECLARE, )
 
-static const struct cf_type *const types[CF_TYPE_LIMIT] = {
-    [CF_TYPE_F32] = &cf__type_f32,
+#define ROW(none, lower, upper) [CF_TYPE_##upper] = &cf__type_##lower,
+static const struct cf_type *const types[CF_TYPE_LIMIT] = {[CF_TYPE_F32] = &cf__type_f32,
     [CF_TYPE_F16] = &cf__type_f16,
-    [CF_TYPE_Q4_0] = &cf__type_q4_0,
-    [CF_TYPE_Q8_0] = &cf__type_q8_0,
-    [CF_TYPE_Q4_K] = &cf__type_q4_k,
-    [CF_TYPE_Q5_K] = &cf__type_q5_k,
-    [CF_TYPE_Q6_K] = &cf__type_q6_k,
     [CF_TYPE_BF16] = &cf__type_bf16,
-};
+    CF__QUANTISED(ROW, )};
 
 /* Every number that GGUF files carry or carried. */
 static const char *const names[CF_TYPE_LIMIT] = {
@@ -64,8 +60,6 @@ static const char *const names[CF_TYPE_LIMIT] = {
     [38] = "IQ4_NL_8_8",
     [39] = "MXFP4",
 };
-
-const uint8_t cf__zero_block[256];
 
 const struct cf_type *cf_type_by_id(uint32_t id) {
     return id < CF_TYPE_LIMIT ? types[id] : NULL;
@@ -129,17 +123,4 @@ uint16_t cf_f32_to_bf16(float f) {
     union bits x = {.f = f};
     if ((x.u & 0x7fffffff) > 0x7f800000) return (uint16_t)(x.u >> 16 | 0x40);
     return (uint16_t)((x.u + 0x7fff + (x.u >> 16 & 1)) >> 16);
-}
-
-void cf__unpack_row(const struct cf__layout *l, const void *tile, uint32_t lane, uint32_t c0, uint32_t c1, float *dst) {
-    struct cf__cursor k = cf__cursor_at(tile, c0, c0, l->super, l->head_bytes, l->block_bytes);
-    struct cf__run run;
-    while (k.column < c1) {
-        l->open(k.head, k.block, k.column, lane, &run);
-        for (uint32_t j = 0; j < CF_BLOCK; j++) {
-            float product = run.scale[j / 16] * (float)run.w[j];
-            *dst++ = l->mins ? product - run.min : product;
-        }
-        cf__cursor_next(&k, l->super, l->head_bytes, l->block_bytes);
-    }
 }

@@ -25,7 +25,7 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
             head = memset(at, 0, sizeof *head);
             at += sizeof *head;
         }
-        struct cf__block_q4 *block = (void *)at;
+        struct cf__block_4 *block = (void *)at;
         const uint8_t *from[CF_TILE];
         cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
         for (uint32_t r = 0; r < CF_TILE; r++)
@@ -37,21 +37,4 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
     }
 }
 
-static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
-    const struct cf__head_pair *h = head;
-    const struct cf__block_q4 *b = block;
-    for (uint32_t j = 0; j < 16; j++) {
-        uint8_t byte = b->low[j / 4][lane][j % 4];
-        run->w[j] = (int8_t)((byte & 15) - 8);
-        run->w[j + 16] = (int8_t)((byte >> 4) - 8);
-    }
-    run->scale[0] = run->scale[1] = cf_f16_to_f32(h->d[column / COLUMNS % 2][lane]);
-    run->min = 0;
-}
-
-const struct cf__layout cf__layout_q4_0 = {.super = PAIR,
-    .head_bytes = sizeof(struct cf__head_pair),
-    .block_bytes = sizeof(struct cf__block_q4),
-    .open = open};
-
-CF__QUANTISED_TYPE(q4_0, Q4_0)
+CF__TYPE(q4_0, Q4_0, COLUMNS, BYTES, decode, pack)

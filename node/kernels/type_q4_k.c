@@ -27,7 +27,7 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
         uint32_t base = c / COLUMNS * COLUMNS;
         end = base + COLUMNS < c1 ? base + COLUMNS : c1;
         struct cf__head_k *head = (void *)at;
-        struct cf__block_q4 *blocks = (void *)(at + sizeof *head);
+        struct cf__block_4 *blocks = (void *)(at + sizeof *head);
         const uint8_t *from[CF_TILE];
         cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
         cf__pack_head_k(head, from);
@@ -36,23 +36,4 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
     }
 }
 
-static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
-    const struct cf__head_k *h = head;
-    const struct cf__block_q4 *b = block;
-    uint32_t s = column % COLUMNS / 32;
-    for (uint32_t j = 0; j < 16; j++) {
-        uint8_t byte = b->low[j / 4][lane][j % 4];
-        run->w[j] = (int8_t)(byte & 15);
-        run->w[j + 16] = (int8_t)(byte >> 4);
-    }
-    run->scale[0] = run->scale[1] = cf_f16_to_f32(h->d[lane]) * (float)h->scale[s][lane];
-    run->min = cf_f16_to_f32(h->dmin[lane]) * (float)h->min[s][lane];
-}
-
-const struct cf__layout cf__layout_q4_k = {.super = COLUMNS,
-    .head_bytes = sizeof(struct cf__head_k),
-    .block_bytes = sizeof(struct cf__block_q4),
-    .mins = true,
-    .open = open};
-
-CF__QUANTISED_TYPE(q4_k, Q4_K)
+CF__TYPE(q4_k, Q4_K, COLUMNS, BYTES, decode, pack)

@@ -24,8 +24,7 @@ static void decode(const void *src, float *dst, size_t n) {
 
 /* Bit 4 of sub-blocks [first, last), of which blocks[0] is the first.
  * From bit s of word g to bit g of word s: within each byte lane, a matrix of 8 x 8 bits transposed. */
-static void pack_high(
-    struct cf__block_q5_k *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+static void pack_high(struct cf__block_5 *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
     uint32_t bits[8][CF_TILE];
     for (uint32_t half = 0; half < 2; half++) {
         cf__rows words;
@@ -48,7 +47,7 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
         uint32_t base = c / COLUMNS * COLUMNS;
         end = base + COLUMNS < c1 ? base + COLUMNS : c1;
         struct cf__head_k *head = (void *)at;
-        struct cf__block_q5_k *blocks = (void *)(at + sizeof *head);
+        struct cf__block_5 *blocks = (void *)(at + sizeof *head);
         const uint8_t *from[CF_TILE];
         cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
         cf__pack_head_k(head, from);
@@ -58,23 +57,4 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
     }
 }
 
-static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
-    const struct cf__head_k *h = head;
-    const struct cf__block_q5_k *b = block;
-    uint32_t s = column % COLUMNS / 32;
-    for (uint32_t j = 0; j < 32; j++) {
-        uint32_t g = j / 4;
-        int low = b->low[g % 4][lane][j % 4] >> g / 4 * 4 & 15;
-        run->w[j] = (int8_t)(low | (b->high[lane][j % 4] >> g & 1) << 4);
-    }
-    run->scale[0] = run->scale[1] = cf_f16_to_f32(h->d[lane]) * (float)h->scale[s][lane];
-    run->min = cf_f16_to_f32(h->dmin[lane]) * (float)h->min[s][lane];
-}
-
-const struct cf__layout cf__layout_q5_k = {.super = COLUMNS,
-    .head_bytes = sizeof(struct cf__head_k),
-    .block_bytes = sizeof(struct cf__block_q5_k),
-    .mins = true,
-    .open = open};
-
-CF__QUANTISED_TYPE(q5_k, Q5_K)
+CF__TYPE(q5_k, Q5_K, COLUMNS, BYTES, decode, pack)

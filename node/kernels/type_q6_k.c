@@ -32,12 +32,12 @@ static void decode(const void *src, float *dst, size_t n) {
     }
 }
 
-static void pack_head(struct cf__head_q6_k *head, const uint8_t *const from[CF_TILE]) {
+static void pack_head(struct cf__head_by_16 *head, const uint8_t *const from[CF_TILE]) {
     cf__rows rows;
     cf__lanes words;
     uint8_t scale[16][CF_TILE];
     for (uint32_t r = 0; r < CF_TILE; r++)
-        head->d[r] = cf__u16(from[r] + D);
+        head->d[r] = cf_f16_to_f32(cf__u16(from[r] + D));
     cf__take(rows, from, SCALES);
     cf__transpose(words, rows);
     for (uint32_t i = 0; i < 4; i++)
@@ -47,7 +47,7 @@ static void pack_head(struct cf__head_q6_k *head, const uint8_t *const from[CF_T
 
 /* Sub-blocks [first, last), of which blocks[0] is the first. */
 static void pack_nibbles(
-    struct cf__block_q6_k *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+    struct cf__block_6 *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
     for (uint32_t i = 0; i < 4; i++) {
         uint32_t s = i / 2 * 4 + i % 2; /* its nibbles lie below those of s + 2 */
         if (s + 2 < first || s >= last) continue;
@@ -59,8 +59,7 @@ static void pack_nibbles(
 }
 
 /* From pair t of word g to pair g of word t: within each byte lane, a matrix of 4 x 4 pairs transposed. */
-static void pack_high(
-    struct cf__block_q6_k *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+static void pack_high(struct cf__block_6 *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
     for (uint32_t i = 0; i < 4; i++) {
         cf__rows words;
         cf__lanes pairs;
@@ -80,8 +79,8 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
     for (uint32_t c = c0, end; c < c1; c = end) {
         uint32_t base = c / COLUMNS * COLUMNS;
         end = base + COLUMNS < c1 ? base + COLUMNS : c1;
-        struct cf__head_q6_k *head = memset(at, 0, sizeof *head);
-        struct cf__block_q6_k *blocks = (void *)(at + sizeof *head);
+        struct cf__head_by_16 *head = (void *)at;
+        struct cf__block_6 *blocks = (void *)(at + sizeof *head);
         const uint8_t *from[CF_TILE];
         cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
         pack_head(head, from);
@@ -91,24 +90,4 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
     }
 }
 
-static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
-    const struct cf__head_q6_k *h = head;
-    const struct cf__block_q6_k *b = block;
-    float d = cf_f16_to_f32(h->d[lane]);
-    for (uint32_t j = 0; j < 32; j++) {
-        uint32_t g = j / 4;
-        int low = b->low[g % 4][lane][j % 4] >> g / 4 * 4 & 15, high = b->high[g / 4][lane][j % 4] >> g % 4 * 2 & 3;
-        run->w[j] = (int8_t)((low | high << 4) - 32);
-    }
-    for (uint32_t half = 0; half < 2; half++)
-        run->scale[half] = d * (float)h->scale[column % COLUMNS / 16 + half][lane];
-    run->min = 0;
-}
-
-const struct cf__layout cf__layout_q6_k = {.super = COLUMNS,
-    .head_bytes = sizeof(struct cf__head_q6_k),
-    .block_bytes = sizeof(struct cf__block_q6_k),
-    .halves = true,
-    .open = open};
-
-CF__QUANTISED_TYPE(q6_k, Q6_K)
+CF__TYPE(q6_k, Q6_K, COLUMNS, BYTES, decode, pack)

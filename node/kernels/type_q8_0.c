@@ -20,7 +20,7 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
             head = memset(at, 0, sizeof *head);
             at += sizeof *head;
         }
-        struct cf__block_q8_0 *block = (void *)at;
+        struct cf__block_8 *block = (void *)at;
         const uint8_t *from[CF_TILE];
         cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
         for (uint32_t r = 0; r < CF_TILE; r++)
@@ -38,18 +38,4 @@ static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint3
     }
 }
 
-static void open(const void *head, const void *block, uint32_t column, uint32_t lane, struct cf__run *run) {
-    const struct cf__head_pair *h = head;
-    const struct cf__block_q8_0 *b = block;
-    for (uint32_t j = 0; j < CF_BLOCK; j++)
-        run->w[j] = (int8_t)(b->w[j / 4][lane][j % 4] - 128);
-    run->scale[0] = run->scale[1] = cf_f16_to_f32(h->d[column / COLUMNS % 2][lane]);
-    run->min = 0;
-}
-
-const struct cf__layout cf__layout_q8_0 = {.super = PAIR,
-    .head_bytes = sizeof(struct cf__head_pair),
-    .block_bytes = sizeof(struct cf__block_q8_0),
-    .open = open};
-
-CF__QUANTISED_TYPE(q8_0, Q8_0)
+CF__TYPE(q8_0, Q8_0, COLUMNS, BYTES, decode, pack)

@@ -14,6 +14,7 @@
 
 #include "node/kernels/kernels.h"
 #include "tests/bandwidth/pin.h"
+#include "tests/blocks.h"
 #include "tests/random.h"
 #include "transport/clock.h"
 
@@ -42,11 +43,8 @@ static void pack_tile(const struct cf_type *t, uint64_t *seed, char *tile) {
     if (!file) abort();
     for (size_t i = 0; i < row_bytes * CF_TILE; i++)
         file[i] = t->quantised || i % 2 == 0 ? (uint8_t)cf_random32(seed) : 0x3c; /* floats: about 1, or 2^-7 */
-    for (size_t at = 0; t->quantised && at < row_bytes * CF_TILE; at += t->block_bytes) {
-        const uint16_t scale = 0x2000; /* 2^-7 */
-        memcpy(file + at + (t->id == CF_TYPE_Q6_K ? 208 : 0), &scale, 2);
-        if (t->id == CF_TYPE_Q4_K || t->id == CF_TYPE_Q5_K) memcpy(file + at + 2, &scale, 2);
-    }
+    for (size_t at = 0; t->quantised && at < row_bytes * CF_TILE; at += t->block_bytes)
+        cf_block_set_scales(t, file + at, 0x2000); /* 2^-7 */
     for (uint32_t r = 0; r < CF_TILE; r++)
         rows[r] = file + r * row_bytes;
     t->pack(tile, rows, 0, COLUMNS);
@@ -138,7 +136,7 @@ static void measure(const struct cf_kernels *kernels, const struct cf_type *type
     double plain = 0, stream = 0, block_bytes = (double)type->tile_bytes(0, COLUMNS) / (COLUMNS / 32);
     for (int i = 0; i < threads; i++)
         plain += jobs[i].sum_rate, stream += jobs[i].stream_rate;
-    printf("%-7s %-5s %6.1f %7.2f %7.2f %6.1f", kernels->isa, type->name, block_bytes, 1e-9 * plain, 1e-9 * stream,
+    printf("%-7s %-7s %6.1f %7.2f %7.2f %6.1f", kernels->isa, type->name, block_bytes, 1e-9 * plain, 1e-9 * stream,
         100 * stream / plain);
     for (size_t k = 0; k < N_COUNTS; k++)
         printf(" %6.2f", 1e9 * jobs[0].block_seconds[k]);
@@ -152,8 +150,8 @@ int main(int argc, char **argv) {
     if (threads < 1 || threads > 1024 || !kernels) return 2;
     struct job *jobs = calloc((size_t)threads, sizeof *jobs);
     if (!jobs) return 1;
-    printf("isa     type   bytes  plain  stream  share  ns per block and row, from cache: rows");
-    printf("\n               /block  GB/s    GB/s      %%");
+    printf("isa     type     bytes  plain  stream  share  ns per block and row, from cache: rows");
+    printf("\n                 /block  GB/s    GB/s      %%");
     for (size_t k = 0; k < N_COUNTS; k++)
         printf(" %6u", row_counts[k]);
     printf("   GOPS\n");

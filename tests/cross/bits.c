@@ -11,6 +11,7 @@
 
 #include "node/kernels/kernels.h"
 #include "node/kernels/rope.h"
+#include "tests/blocks.h"
 #include "tests/random.h"
 
 enum { WIDTH = 768, ROWS = 11, N_MATH = 20000, PAGE = 64, D = 96 };
@@ -91,9 +92,10 @@ static void fill_row(const struct cf_type *t, uint8_t *row) {
     for (uint32_t at = 0; at < WIDTH / t->block * t->block_bytes; at++)
         row[at] = (uint8_t)random32();
     for (uint8_t *b = row; b < row + WIDTH / t->block * t->block_bytes; b += t->block_bytes) {
-        uint32_t scale = t->quantised ? (t->id == CF_TYPE_Q6_K ? 208 : 0) : t->block_bytes - 2;
-        b[scale + 1] &= 0xbf;
-        if (t->id == CF_TYPE_Q4_K || t->id == CF_TYPE_Q5_K) b[3] &= 0xbf;
+        if (t->quantised)
+            cf_block_make_finite(t, b);
+        else
+            b[t->block_bytes - 1] &= 0xbf;
     }
 }
 

@@ -12,6 +12,7 @@
 
 #include "node/kernels/bits.h"
 #include "node/kernels/type.h"
+#include "tests/blocks.h"
 #include "tests/random.h"
 
 static uint64_t seed = 1;
@@ -37,7 +38,8 @@ static void test_names(void **state) {
     assert_null(cf_type_by_name("Q4_K_M"));
     assert_null(cf_type_by_name(""));
     assert_null(cf_type_by_name(NULL));
-    assert_null(cf_type_by_id(21));
+    assert_ptr_equal(cf_type_by_name("iq2_xxs"), cf_type_by_id(16));
+    assert_null(cf_type_by_id(19));
     assert_null(cf_type_by_id(CF_TYPE_LIMIT));
     assert_null(cf_type_by_id(UINT32_MAX));
     assert_string_equal(cf_type_name(21), "IQ3_S");
@@ -237,19 +239,175 @@ static void test_decode_q6_k(void **state) {
     assert_true(out[255] == 0.5f * 7 * -32);
 }
 
+static void test_decode_q4_1_q5_1(void **state) {
+    (void)state;
+    uint8_t q4[20] = {0}, q5[24] = {0};
+    float out[32];
+    put16(q4, HALF), put16(q4 + 2, MINUS_ONE);
+    q4[4] = 0xf3, q4[19] = 0x20;
+    cf_type_by_id(CF_TYPE_Q4_1)->decode(q4, out, 32);
+    assert_true(out[0] == 0.5f && out[16] == 6.5f && out[15] == -1 && out[31] == 0 && out[1] == -1);
+    put16(q5, HALF), put16(q5 + 2, MINUS_ONE);
+    q5[4] = 0x01, q5[7] = 0x80; /* fifth bits of columns 0 and 31 */
+    q5[8] = 0xf3, q5[23] = 0x20;
+    cf_type_by_id(CF_TYPE_Q5_1)->decode(q5, out, 32);
+    assert_true(out[0] == 8.5f && out[16] == 6.5f && out[15] == -1 && out[31] == 8);
+}
+
+static void test_decode_q5_0(void **state) {
+    (void)state;
+    uint8_t block[22] = {0};
+    float out[32];
+    put16(block, TWO);
+    block[2] = 0x02, block[4] = 0x01; /* fifth bits of columns 1 and 16 */
+    block[6] = 0xf1, block[7] = 0x0f;
+    cf_type_by_id(CF_TYPE_Q5_0)->decode(block, out, 32);
+    assert_true(out[0] == 2 * -15 && out[16] == 2 * 15 && out[1] == 2 * 15 && out[17] == -32);
+}
+
+static void test_decode_q2_k(void **state) {
+    (void)state;
+    uint8_t block[84] = {0};
+    float out[256];
+    put16(block + 80, TWO), put16(block + 82, HALF);
+    block[0] = 0x53;            /* columns 0..15: scale 3, min 5 */
+    block[3] = 0xf1;            /* columns 48..63 */
+    block[15] = 0x2f;           /* columns 240..255 */
+    block[16] = 0x03;           /* column 0 (3), 32, 64, 96 (0) */
+    block[16 + 31] = 0x08;      /* column 63 (2) */
+    block[16 + 32 + 31] = 0x40; /* column 255 (1) */
+    cf_type_by_id(CF_TYPE_Q2_K)->decode(block, out, 256);
+    assert_true(out[0] == 2 * 3 * 3 - 0.5f * 5 && out[1] == -2.5f && out[16] == 0);
+    assert_true(out[63] == 2 * 1 * 2 - 0.5f * 15 && out[255] == 2 * 15 * 1 - 0.5f * 2);
+}
+
+static void test_decode_q3_k(void **state) {
+    (void)state;
+    uint8_t block[110] = {0};
+    float out[256];
+    put16(block + 108, HALF);
+    block[0] = 0x81;       /* third bits of columns 0 and 224 */
+    block[32] = 0x02;      /* column 0 (2) */
+    block[32 + 32] = 0xc0; /* column 224 (3) */
+    block[96] = 0x05;      /* scale 0: 5 + 16 * 3; scale 8: 0 */
+    block[104] = 0x03;     /* upper bits of scales 0 (3), 4, 8, 12 (0) */
+    block[96 + 6] = 0xa0;  /* scale 14: 10 + 16 * 2 */
+    block[104 + 2] = 0x80; /* upper bits of scale 14 (2) */
+    cf_type_by_id(CF_TYPE_Q3_K)->decode(block, out, 256);
+    assert_true(out[0] == 0.5f * (5 + 48 - 32) * (2 + 4 - 4));
+    assert_true(out[1] == 0.5f * (5 + 48 - 32) * -4);
+    assert_true(out[224] == 0.5f * (10 + 32 - 32) * (3 + 4 - 4));
+    assert_true(out[225] == 0.5f * (10 + 32 - 32) * -4);
+    assert_true(out[128] == 0.5f * -32 * -4);
+}
+
+static void test_decode_iq4(void **state) {
+    (void)state;
+    uint8_t nl[18] = {0}, xs[136] = {0};
+    float out[256];
+    put16(nl, TWO);
+    nl[2] = 0x80, nl[17] = 0xf7;
+    cf_type_by_id(CF_TYPE_IQ4_NL)->decode(nl, out, 32);
+    assert_true(out[0] == -254 && out[16] == 2 && out[15] == -20 && out[31] == 226);
+    put16(xs, HALF);
+    put16(xs + 2, 0xc001); /* upper bits of scales 0 (1) and 7 (3) */
+    xs[4] = 0x02;          /* lower bits of scale 0 (2) */
+    xs[7] = 0xf0;          /* of scale 7 (15) */
+    xs[8] = 0x9e;          /* columns 0 (89) and 16 (13) */
+    xs[135] = 0x01;        /* columns 239 (-104) and 255 (-127) */
+    cf_type_by_id(CF_TYPE_IQ4_XS)->decode(xs, out, 256);
+    assert_true(out[0] == 0.5f * (18 - 32) * 89 && out[16] == 0.5f * (18 - 32) * 13);
+    assert_true(out[239] == 0.5f * (63 - 32) * -104 && out[255] == 0.5f * (63 - 32) * -127);
+    assert_true(out[32] == 0.5f * -32 * -127);
+}
+
+static void test_decode_mxfp4(void **state) {
+    (void)state;
+    uint8_t block[17] = {0};
+    float out[32];
+    block[0] = 129; /* 2^2, and the values are halves: 0 0.5 1 1.5 2 3 4 6 */
+    block[1] = 0xf1, block[2] = 0x87, block[16] = 0x65;
+    cf_type_by_id(CF_TYPE_MXFP4)->decode(block, out, 32);
+    assert_true(out[0] == 2 && out[16] == -24 && out[1] == 24 && out[17] == 0 && out[15] == 12 && out[31] == 16);
+    static const float least[3] = {0x1p-128f, 0x1p-127f, 0x1p-126f};
+    block[1] = 0x01;
+    for (uint8_t e = 0; e < 3; e++) { /* the scale is a denormal float below 2 */
+        block[0] = e;
+        cf_type_by_id(CF_TYPE_MXFP4)->decode(block, out, 32);
+        assert_true(out[0] == least[e]);
+    }
+    block[0] = 255;
+    cf_type_by_id(CF_TYPE_MXFP4)->decode(block, out, 32);
+    assert_true(out[0] == 0x1p127f);
+}
+
+/* Grid entries below are the first and others as ggml's tables give them, lowest byte first. */
+static void test_decode_iq3(void **state) {
+    (void)state;
+    uint8_t xxs[98] = {0}, s[110] = {0};
+    float out[256];
+    put16(xxs, TWO);
+    xxs[2] = 1;                     /* columns 0..3: 0x04040414 */
+    xxs[3] = 255;                   /* columns 4..7: 0x3e341c04 */
+    xxs[66] = 0x81, xxs[69] = 0x50; /* signs of columns 0..7: 1 and the parity bit 7; of 8..15: 1; scale 5 */
+    cf_type_by_id(CF_TYPE_IQ3_XXS)->decode(xxs, out, 256);
+    float db = 2 * 5.5f * 0.5f;
+    assert_true(out[0] == db * -0x14 && out[1] == db * 4 && out[3] == db * 4);
+    assert_true(
+        out[4] == db * 4 && out[6] == db * 0x34 && out[7] == db * -0x3e && out[8] == db * -4 && out[15] == db * -4);
+    assert_true(out[9] == db * 4 && out[32] == 2 * 0.5f * 0.5f * 4);
+    put16(s, HALF);
+    s[2 + 8] = 2;     /* columns 32..35 of sub-block 1: number 258 with the ninth bit: 0x0509070b */
+    s[66 + 1] = 0x01; /* that bit */
+    s[74 + 4] = 0x08; /* sign of column 35 */
+    s[106] = 0x70;    /* scale 7 of sub-block 1 */
+    cf_type_by_id(CF_TYPE_IQ3_S)->decode(s, out, 256);
+    assert_true(out[32] == 0.5f * 15 * 11 && out[33] == 0.5f * 15 * 7);
+    assert_true(out[34] == 0.5f * 15 * 9 && out[35] == -0.5f * 15 * 5);
+    assert_true(out[0] == 0.5f * 1 && out[255] == 0.5f * 1);
+}
+
+static void test_decode_iq2(void **state) {
+    (void)state;
+    uint8_t xxs[66] = {0}, xs[74] = {0}, s[82] = {0};
+    float out[256];
+    put16(xxs, TWO);
+    xxs[2] = 255;                 /* columns 0..7 */
+    xxs[6] = 0x02, xxs[9] = 0x30; /* signs: column 1 and, for parity, column 7; scale 3 */
+    cf_type_by_id(CF_TYPE_IQ2_XXS)->decode(xxs, out, 256);
+    static const float xxs_255[8] = {8, 25, 8, 8, 25, 43, 43, 43};
+    for (int j = 0; j < 8; j++)
+        assert_true(out[j] == 2 * 3.5f * 0.25f * (j == 1 || j == 7 ? -1 : 1) * xxs_255[j]);
+    assert_true(out[8] == 2 * 3.5f * 0.25f * 8 && out[32] == 2 * 0.5f * 0.25f * 8);
+    put16(xs, TWO);
+    put16(xs + 2 + 2 * 31, 511 | 3 << 9); /* the last columns: signs of 248 and 249 */
+    xs[73] = 0xc0;                        /* scale 12 of columns 240..255 */
+    cf_type_by_id(CF_TYPE_IQ2_XS)->decode(xs, out, 256);
+    static const float xs_511[8] = {43, 43, 43, 43, 43, 43, 43, 43};
+    for (int j = 0; j < 8; j++)
+        assert_true(out[248 + j] == 2 * 12.5f * 0.25f * (j < 2 ? -1 : 1) * xs_511[j]);
+    assert_true(out[239] == 2 * 0.5f * 0.25f * 8);
+    put16(s, TWO);
+    s[2 + 5] = 0xff;  /* columns 40..47: number 1023 with the upper bits */
+    s[66 + 1] = 0x0c; /* these */
+    s[34 + 5] = 0x40; /* sign of column 46 */
+    s[74 + 1] = 0x09; /* scale 9 of columns 32..47 */
+    cf_type_by_id(CF_TYPE_IQ2_S)->decode(s, out, 256);
+    static const float s_1023[8] = {43, 43, 43, 43, 43, 43, 43, 43};
+    for (int j = 0; j < 8; j++)
+        assert_true(out[40 + j] == 2 * 9.5f * 0.25f * (j == 6 ? -1 : 1) * s_1023[j]);
+}
+
 /* Random bytes whose floats (values or scales) are finite: exponent bit 4 of f16, 7 of bf16, is cleared. */
 static void fill_row(const struct cf_type *t, uint8_t *row, uint32_t columns) {
     size_t bytes = (size_t)columns / t->block * t->block_bytes;
     for (size_t i = 0; i < bytes; i++)
         row[i] = (uint8_t)random32();
     for (uint8_t *b = row; b < row + bytes; b += t->block_bytes) {
-        if (t->id == CF_TYPE_F32)
-            b[3] &= 0xbf;
-        else if (t->id == CF_TYPE_Q6_K)
-            b[209] &= 0xbf;
+        if (t->quantised)
+            cf_block_make_finite(t, b);
         else
-            b[1] &= 0xbf;
-        if (t->id == CF_TYPE_Q4_K || t->id == CF_TYPE_Q5_K) b[3] &= 0xbf;
+            b[t->block_bytes - 1] &= 0xbf;
     }
 }
 
@@ -320,6 +478,18 @@ static void test_tile_bytes(void **state) {
     const struct cf_type *k = cf_type_by_id(CF_TYPE_Q4_K);
     assert_int_equal(k->tile_bytes(0, 96) + k->tile_bytes(96, 512) - k->tile_bytes(0, 512), 320);
     assert_int_equal(k->tile_bytes(0, 256) + k->tile_bytes(256, 512), k->tile_bytes(0, 512));
+    /* What the README of kernels says of memory: bits per weight. */
+    static const struct {
+        uint32_t id;
+        double bits;
+    } memory[] = {{CF_TYPE_Q4_1, 5}, {CF_TYPE_Q5_0, 5.5}, {CF_TYPE_Q5_1, 6}, {CF_TYPE_Q2_K, 2.625},
+        {CF_TYPE_Q3_K, 3.625}, {CF_TYPE_IQ4_NL, 4.5}, {CF_TYPE_IQ4_XS, 4.375}, {CF_TYPE_MXFP4, 4.25},
+        {CF_TYPE_IQ3_S, 4.375}, {CF_TYPE_IQ3_XXS, 4.375}, {CF_TYPE_IQ2_S, 3.625}, {CF_TYPE_IQ2_XS, 3.625},
+        {CF_TYPE_IQ2_XXS, 3.375}};
+    for (size_t i = 0; i < sizeof memory / sizeof memory[0]; i++) {
+        size_t bytes = cf_type_by_id(memory[i].id)->tile_bytes(0, 4096);
+        assert_true((double)bytes * 8 / (4096 * CF_TILE) == memory[i].bits);
+    }
 }
 
 int main(void) {
@@ -335,6 +505,14 @@ int main(void) {
         cmocka_unit_test(test_decode_q4_k),
         cmocka_unit_test(test_decode_q5_k),
         cmocka_unit_test(test_decode_q6_k),
+        cmocka_unit_test(test_decode_q4_1_q5_1),
+        cmocka_unit_test(test_decode_q5_0),
+        cmocka_unit_test(test_decode_q2_k),
+        cmocka_unit_test(test_decode_q3_k),
+        cmocka_unit_test(test_decode_iq4),
+        cmocka_unit_test(test_decode_mxfp4),
+        cmocka_unit_test(test_decode_iq3),
+        cmocka_unit_test(test_decode_iq2),
         cmocka_unit_test(test_pack),
         cmocka_unit_test(test_tile_bytes),
     };
