@@ -10,14 +10,15 @@
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/input.h"
 #include "coordinator/commands/placement.h"
+#include "coordinator/commands/prompts.h"
 #include "coordinator/commands/report.h"
 #include "coordinator/commands/sampling.h"
 #include "coordinator/decode/generate.h"
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *prompt, *file, *prompt_ids, *dump;
-    int64_t predict, threads, ranks, logprobs;
+    const char *model, *prompt, *file, *prompt_ids, *dump, *prompts, *output;
+    int64_t predict, threads, ranks, logprobs, parallel;
     bool json, echo, stats, special;
     struct cf_placement place;
     struct cf_sampling sampling;
@@ -35,6 +36,14 @@ static const struct cf_option options[] = {
     {"file", 'f', CF_OPT_STRING, AT(file), "FILE", "read the prompt from FILE (- for stdin)", 0, 0, NULL},
     {"prompt-ids", 0, CF_OPT_STRING, AT(prompt_ids), "IDS", "token ids separated by commas instead of a text", 0, 0,
         NULL},
+    {"prompts", 0, CF_OPT_STRING, AT(prompts), "FILE",
+        "many prompts: a JSON object a line (- for stdin), {\"prompt\": \"...\"} and what it wants of its own; an "
+        "answer "
+        "a line, in order of completion",
+        0, 0, NULL},
+    {"output", 'o', CF_OPT_STRING, AT(output), "FILE", "with --prompts: write the answers to FILE", 0, 0, NULL},
+    {"parallel", 0, CF_OPT_INT, AT(parallel), "N",
+        "with --prompts: most sequences at once, each with a context of its own (default 8)", 0, 65536, "np"},
     {"predict", 'n', CF_OPT_INT, AT(predict), "N",
         "tokens to generate; -1 until the end or the context is full (default -1)", -1, 1e9, "n-predict"},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
@@ -65,11 +74,27 @@ struct run {
     struct cf_sampling_set set;
     struct cf_sampler *sampler;
     struct cf_stop *stop;
-    int status; /* other than 0 after success: 130 */
+    struct cf_prompts *prompts; /* NULL: one prompt */
+    int status;                 /* other than 0 after success: 130 */
 };
+
+static int read_prompts(struct run *r, struct cf_error *e) {
+    const struct config *c = r->c;
+    const struct cf_prompts_options o = {.file = c->prompts,
+        .output = c->output,
+        .parallel = c->parallel,
+        .predict = c->predict,
+        .logprobs = c->logprobs,
+        .json = c->json,
+        .special = c->special,
+        .ctx_chosen = c->place.ctx_size > 0,
+        .sampling = &c->sampling};
+    return cf_prompts_read(&r->prompts, &o, e);
+}
 
 static int read_prompt(struct run *r, struct cf_error *e) {
     const struct config *c = r->c;
+    if (c->prompts) return read_prompts(r, e);
     if (!c->file) {
         r->text = strdup(c->prompt ? c->prompt : "");
         r->n_text = r->text ? strlen(r->text) : 0;
@@ -116,6 +141,7 @@ static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
 static int prepare(struct cf_job *j, void *ctx, struct cf_error *e) {
     struct run *r = ctx;
     uint32_t n_vocab = j->model.n_vocab;
+    if (r->prompts) return cf_prompts_prepare(r->prompts, j, e);
     if (prompt_to_ids(r, j, e)) return -1;
     if (cf__sampling_open(&r->set, &r->c->sampling, j->tokenizer, n_vocab, j->n_ctx, e)) return -1;
     if (cf__sampling_start(&r->set, &r->set.params, n_vocab, &r->sampler, &r->stop, e)) return -1;
@@ -149,6 +175,7 @@ static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct
 static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     struct run *r = ctx;
     const struct config *c = r->c;
+    if (r->prompts) return cf_prompts_work(r->prompts, j, &r->terminal, &r->status, e);
     struct cf_generate g = {.job = j,
         .n_predict = c->predict,
         .ignore_eos = c->sampling.ignore_eos,
@@ -180,8 +207,13 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
 
 static int check_config(struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
-    if (!c->prompt && !c->file && !c->prompt_ids)
-        return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE or --prompt-ids IDS");
+    if (!c->prompt && !c->file && !c->prompt_ids && !c->prompts)
+        return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE, --prompt-ids IDS or --prompts FILE");
+    if (c->prompts && (c->prompt || c->file || c->prompt_ids || c->dump || c->echo))
+        return cf_fail(
+            e, CF_ERR_USAGE, "--prompts does not go together with -p, -f, --prompt-ids, --dump-logits and --echo");
+    if (!c->prompts && (c->output || c->parallel))
+        return cf_fail(e, CF_ERR_USAGE, "%s is for --prompts", c->output ? "-o" : "--parallel");
     return cf__sampling_check(&c->sampling, e) ? -1 : cf__placement_check(&c->place, false, e);
 }
 
@@ -222,6 +254,7 @@ static int command(void *config, int argc, char **argv) {
     cf_sampler_free(r.sampler);
     cf_stop_free(r.stop);
     cf__sampling_close(&r.set);
+    cf_prompts_free(r.prompts);
     free(r.text);
     free(r.ids);
     return status;
@@ -241,9 +274,20 @@ const struct cf_command cf_command_run = {
         "2 usage, 130 after Ctrl-C. The first Ctrl-C ends the text, the second kills.\n\n"
         "Tokens are chosen as llama.cpp does it, with its names, defaults and order; --verbose prints all of them. The "
         "draw is our own: the same seed gives the same text on every machine.\n\n"
+        "--prompts takes a JSON object a line: \"prompt\" (a text or token ids), and what this prompt wants of its "
+        "own: "
+        "\"id\" (comes back), \"n_predict\", \"stop\", \"ignore_eos\", and any number of the sampling options, such as "
+        "\"temperature\", \"top_k\", \"seed\". Answers are lines with \"index\" (of the prompt, from 0), \"id\", "
+        "\"text\", "
+        "\"end\" (eos, stop, limit, context), \"n_prompt\", \"n_generated\" and \"seed\", with --json also ids, hash "
+        "and "
+        "logprobs; in order of completion, each the same as that of a run of its own. After Ctrl-C the finished ones "
+        "are "
+        "there.\n\n"
         "The logits of files with quantised matrices are the same, bit for bit, for every number of ranks, layout, "
         "number of threads and instruction set (COFFER_ISA chooses one).",
     .example = "coffer run -m model.gguf -p \"Once upon a time\" -n 64\n"
+               "coffer run -m model.gguf --prompts prompts.jsonl -n 64 -o answers.jsonl\n"
                "mpirun -n 4 coffer run -m model.gguf -p \"Once upon a time\" -n 64 --layout tensor",
     .options = options,
     .shared = shared,

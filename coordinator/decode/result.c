@@ -217,16 +217,39 @@ static json_t *timings_json(const struct cf_result *r) {
     return timings;
 }
 
-int cf_result_print_json(const struct cf_result *r, FILE *to, struct cf_error *e) {
+/* What a run and an answer of many have in common. Returns true if something is lost. */
+static bool add_tokens(const struct cf_result *r, json_t *object) {
     char hash[17];
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)cf_result_hash(r));
+    return json_object_set_new(object, "prompt_ids", ids_json(r->prompt_ids, r->size.n_prompt)) ||
+           json_object_set_new(object, "ids", ids_json(r->ids, r->n_ids)) ||
+           json_object_set_new(object, "text", text_json(r->text, r->n_text)) ||
+           json_object_set_new(object, "logits_xxh64", json_string(hash)) ||
+           (r->size.n_top && json_object_set_new(object, "top", top_json(r)));
+}
+
+int cf_result_answer(const struct cf_result *r, const struct cf_answer *a, char **line, size_t *n, struct cf_error *e) {
     json_t *object = json_object();
-    bool failed = json_object_set_new(object, "prompt_ids", ids_json(r->prompt_ids, r->size.n_prompt)) ||
-                  json_object_set_new(object, "ids", ids_json(r->ids, r->n_ids)) ||
-                  json_object_set_new(object, "text", text_json(r->text, r->n_text)) ||
-                  json_object_set_new(object, "logits_xxh64", json_string(hash)) ||
-                  (r->size.n_top && json_object_set_new(object, "top", top_json(r))) ||
-                  json_object_set_new(object, "plan", plan_json(r)) ||
+    bool lost = json_object_set_new(object, "index", json_integer(a->index));
+    if (a->id)
+        lost |= json_object_set_new(object, "id", json_loads(a->id, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL)) != 0;
+    lost |= a->whole ? add_tokens(r, object) : json_object_set_new(object, "text", text_json(r->text, r->n_text)) != 0;
+    lost |= json_object_set_new(object, "end", json_string(a->end)) ||
+            json_object_set_new(object, "n_prompt", json_integer((json_int_t)r->size.n_prompt)) ||
+            json_object_set_new(object, "n_generated", json_integer((json_int_t)r->n_ids)) ||
+            json_object_set_new(object, "seed", json_integer((json_int_t)a->seed));
+    *n = lost ? 0 : json_dumpb(object, NULL, 0, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS));
+    *line = *n ? malloc(*n + 1) : NULL;
+    if (*line) json_dumpb(object, *line, *n, JSON_COMPACT | JSON_REAL_PRECISION(DIGITS));
+    json_decref(object);
+    if (!*line) return cf_fail(e, CF_ERR_MEMORY, "no memory for an answer");
+    (*line)[(*n)++] = '\n';
+    return 0;
+}
+
+int cf_result_print_json(const struct cf_result *r, FILE *to, struct cf_error *e) {
+    json_t *object = json_object();
+    bool failed = add_tokens(r, object) || json_object_set_new(object, "plan", plan_json(r)) ||
                   json_object_set_new(object, "timings", timings_json(r));
     if (failed) {
         json_decref(object);

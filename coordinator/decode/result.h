@@ -7,6 +7,7 @@
 #ifndef COFFER_COORDINATOR_DECODE_RESULT_H
 #define COFFER_COORDINATOR_DECODE_RESULT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -57,5 +58,16 @@ uint64_t cf_result_hash(const struct cf_result *r);
 
 /* Prints the object and a newline, and flushes. Bytes of the text that are no UTF-8 come out as U+FFFD. */
 int cf_result_print_json(const struct cf_result *r, FILE *to, struct cf_error *e);
+
+/* One line of the answers to many prompts. */
+struct cf_answer {
+    uint32_t index;  /* of the prompt, from 0 */
+    const char *id;  /* JSON, or NULL */
+    const char *end; /* why it ended */
+    uint64_t seed;
+    bool whole; /* with ids, hash and top list, as the object of --json has them */
+};
+/* *line is malloc'ed: *n bytes, an object and a newline. */
+int cf_result_answer(const struct cf_result *r, const struct cf_answer *a, char **line, size_t *n, struct cf_error *e);
 
 #endif

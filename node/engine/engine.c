@@ -30,14 +30,21 @@ static struct cf_context *free_context(const struct cf_engine *g) {
     return NULL;
 }
 
-/* Can the first of the queue begin? A KV operation waits for all batches before it, a batch for a free context. */
+static bool has_rows_of(const struct cf_context *c, uint32_t sequence) {
+    for (uint32_t i = 0; i < c->n_rows; i++)
+        if (c->sequence[i] == sequence) return true;
+    return false;
+}
+
+/* Can the first of the queue begin? A KV operation waits for the batches before it that have rows of its sequence, a
+ * batch for a free context. */
 static bool can_open(struct cf_engine *g) {
     if (!g->queue_n) return false;
     const struct cf_queued *q = cf__queue_at(g, 0);
     if (!q->kv) return free_context(g) != NULL;
     for (uint32_t i = 0; i < g->plan.n_flight; i++) {
         const struct cf_context *c = &g->contexts[i];
-        if (c->used && !c->done && (int32_t)(c->id - q->after) <= 0) return false;
+        if (c->used && !c->done && (int32_t)(c->id - q->after) <= 0 && has_rows_of(c, q->kv_sequence)) return false;
     }
     return true;
 }
