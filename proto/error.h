@@ -24,7 +24,7 @@ enum cf_code {
 
 struct cf_error {
     enum cf_code code;
-    char text[512];
+    char text[1024];
 };
 
 /* Fills *e (if e is not NULL) and returns -1, so that `return cf_fail(...)` is one line. */

@@ -66,7 +66,7 @@ size_t cf_detok_push(
     unsigned char small[CHUNK];
     size_t held = d->n_held;
     memcpy(small, d->held, held);
-    size_t n = cf_token_bytes(t, id, d->special, (char *)small + held, CHUNK - held);
+    size_t n = cf_token_bytes(t, id, false, (char *)small + held, CHUNK - held);
     if (!n) return 0;
     if (n > CHUNK - held) n = CHUNK - held;
     unsigned char *text = small;

@@ -39,7 +39,6 @@ size_t cf_token_bytes(const struct cf_tokenizer *t, uint32_t id, bool special, c
 
 /* A text stream: gives out whole UTF-8 characters only, holding back an incomplete tail. */
 struct cf_detok {
-    bool special; /* set by the caller: control tokens appear by their names */
     bool started;
     unsigned char held[8];
     size_t n_held;

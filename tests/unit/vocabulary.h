@@ -20,6 +20,8 @@ enum { VOCABULARY_MAX = 1024 };
 
 struct vocabulary {
     const char *model, *pre;
+    const char *architecture;  /* NULL: llama */
+    const char *chat_template; /* NULL: the file has none */
     char texts[VOCABULARY_MAX][64];
     float scores[VOCABULARY_MAX];
     int32_t types[VOCABULARY_MAX];
@@ -105,7 +107,8 @@ static inline int vocabulary_strings(
 }
 
 static inline int vocabulary_values(struct vocabulary *v, struct cf_gguf_writer *w, struct cf_error *e) {
-    int rc = cf_gguf_add_str(w, "general.architecture", "llama", e);
+    int rc = cf_gguf_add_str(w, "general.architecture", v->architecture ? v->architecture : "llama", e);
+    if (v->chat_template) rc |= cf_gguf_add_str(w, "tokenizer.chat_template", v->chat_template, e);
     if (v->model) rc |= cf_gguf_add_str(w, "tokenizer.ggml.model", v->model, e);
     if (v->pre) rc |= cf_gguf_add_str(w, "tokenizer.ggml.pre", v->pre, e);
     if (v->wrong_tokens)
