@@ -1,5 +1,6 @@
 /* See front.h. One poll loop over four descriptors: the launcher's stdout and stderr, our signals, and our own stdout
- * (may it be written, has its reader gone). No handler, no thread, no state outside struct front.
+ * (may it be written, has its reader gone); while the user types in a talk, over a fifth: the terminal (talk.c). No
+ * handler, no thread, no state outside struct front.
  */
 #include "coordinator/cli/front.h"
 
@@ -17,6 +18,7 @@
 
 #include "coordinator/cli/launcher.h"
 #include "coordinator/cli/spawn.h"
+#include "coordinator/cli/talk.h"
 
 enum {
     CHUNK = 4096,     /* at most this much per write: a pipe that polls writable takes it without blocking */
@@ -39,6 +41,7 @@ struct front {
     size_t at, n; /* pending[at..n) waits to be written to stdout */
     char pending[CHUNK];
     struct cf_launcher_lines lines;
+    struct cf_talk talk;
 };
 
 static int64_t now_ms(void) {
@@ -57,7 +60,7 @@ static void stop(struct front *f, int status) {
 
 static void on_interrupt(struct front *f) {
     f->interrupts++;
-    if (!f->running) return;
+    if (!f->running || f->talk.reading) return; /* a line that is being typed is dropped: see wait_for_key */
     if (f->interrupts == 1)
         kill(f->launcher.pid, SIGUSR1); /* mpirun hands it to every rank */
     else if (f->interrupts == 2)
@@ -86,6 +89,8 @@ static void on_signals(struct front *f) {
             on_interrupt(f);
         else if (info.ssi_signo == SIGCHLD)
             on_child(f);
+        else if (info.ssi_signo == SIGWINCH || info.ssi_signo == SIGCONT)
+            cf_talk_redraw(&f->talk);
         else
             stop(f, 128 + (int)info.ssi_signo);
     }
@@ -119,6 +124,7 @@ static void write_text(struct front *f) {
 
 /* Reads at most one chunk. Returns false at the end of the stream. */
 static bool read_text(struct front *f) {
+    if (f->o->talk) return cf_talk_fill(&f->talk, f->launcher.out);
     ssize_t n = read(f->launcher.out, f->pending, sizeof f->pending);
     if (n < 0 && errno == EINTR) return true;
     if (n <= 0) return false;
@@ -132,7 +138,6 @@ static bool read_lines(struct front *f) {
     ssize_t n = read(f->launcher.err, bytes, sizeof bytes);
     if (n < 0 && errno == EINTR) return true;
     if (n > 0) cf_launcher_push(&f->lines, bytes, (size_t)n);
-    if (f->lines.has_status && f->running && !f->deadline) f->deadline = now_ms() + END_MS;
     return n > 0;
 }
 
@@ -152,27 +157,58 @@ static void on_deadline(struct front *f) {
     if (f->launcher.err >= 0) close_stream(&f->launcher.err);
 }
 
+static bool goes_on(const struct front *f) {
+    return f->running || f->launcher.out >= 0 || f->launcher.err >= 0 || f->n;
+}
+
+/* Serves whatever is ready; waits if nothing is. key: the terminal, or -1. Returns 1 if key can be read, 0 if not, -1
+ * if nothing can be waited for. */
+static int turn(struct front *f, int key) {
+    if (f->o->talk && !f->n) f->n = cf_talk_next(&f->talk, &f->lines, f->pending, sizeof f->pending);
+    bool pending = f->n > 0;
+    struct pollfd fds[] = {
+        {.fd = f->signals, .events = POLLIN},
+        {.fd = f->launcher.err, .events = POLLIN},
+        {.fd = pending ? -1 : f->launcher.out, .events = POLLIN},
+        {.fd = f->ended_by ? -1 : STDOUT_FILENO, .events = pending ? POLLOUT : 0},
+        {.fd = key, .events = POLLIN},
+    };
+    if (!pending && f->lines.asked && key < 0) return 0;
+    int64_t wait = f->deadline ? f->deadline - now_ms() : -1;
+    if (f->deadline && wait < 0) wait = 0;
+    if (poll(fds, 5, (int)wait) < 0 && errno != EINTR) return -1;
+    if (fds[0].revents) on_signals(f);
+    if (fds[1].revents && !read_lines(f)) close_stream(&f->launcher.err);
+    if (fds[2].revents && !read_text(f)) close_stream(&f->launcher.out);
+    if (f->lines.has_status && f->running && !f->deadline) f->deadline = now_ms() + END_MS;
+    if (pending && fds[3].revents & (POLLOUT | POLLNVAL))
+        write_text(f);
+    else if (fds[3].revents & POLLERR)
+        stop(f, READER_GONE);
+    if (f->ended_by) f->at = f->n = 0;
+    on_deadline(f);
+    return fds[4].revents != 0;
+}
+
+/* For libedit: see console.h. */
+static int wait_for_key(void *ctx, int fd) {
+    struct front *f = ctx;
+    for (;;) {
+        int ready = turn(f, fd);
+        if (f->interrupts) return 0;
+        if (ready < 0 || f->ended_by || !f->running || f->lines.has_status) return -1;
+        if (ready) return 1;
+    }
+}
+
 static void pump(struct front *f) {
-    while (f->running || f->launcher.out >= 0 || f->launcher.err >= 0 || f->n) {
-        bool pending = f->n > 0;
-        struct pollfd fds[] = {
-            {.fd = f->signals, .events = POLLIN},
-            {.fd = f->launcher.err, .events = POLLIN},
-            {.fd = pending ? -1 : f->launcher.out, .events = POLLIN},
-            {.fd = f->ended_by ? -1 : STDOUT_FILENO, .events = pending ? POLLOUT : 0},
-        };
-        int64_t wait = f->deadline ? f->deadline - now_ms() : -1;
-        if (f->deadline && wait < 0) wait = 0;
-        if (poll(fds, 4, (int)wait) < 0 && errno != EINTR) return;
-        if (fds[0].revents) on_signals(f);
-        if (fds[1].revents && !read_lines(f)) close_stream(&f->launcher.err);
-        if (fds[2].revents && !read_text(f)) close_stream(&f->launcher.out);
-        if (pending && fds[3].revents & (POLLOUT | POLLNVAL))
-            write_text(f);
-        else if (fds[3].revents & POLLERR)
-            stop(f, READER_GONE);
-        if (f->ended_by) f->at = f->n = 0;
-        on_deadline(f);
+    while (goes_on(f)) {
+        if (turn(f, -1) < 0) return;
+        if (!f->lines.asked || f->n) continue;
+        f->lines.asked = false;
+        f->interrupts = 0;
+        if (!f->ended_by && f->running) cf_talk_answer(&f->talk, &f->lines, &f->launcher);
+        f->interrupts = 0;
     }
 }
 
@@ -182,12 +218,13 @@ static void explain(const struct front *f) {
     if (*f->lines.verdict)
         fprintf(stderr, "coffer: %s\n", f->lines.verdict);
     else if (WIFSIGNALED(f->wait_status))
-        fprintf(stderr, "coffer: mpirun died: %s\n", strsignal(WTERMSIG(f->wait_status)));
+        fprintf(stderr, "coffer: %s died: %s\n", f->o->direct ? "the process with the model" : "mpirun",
+            strsignal(WTERMSIG(f->wait_status)));
     else if (f->lines.passed_block)
         return; /* mpirun has said it in words of its own */
     else if (code > 128 && code < 128 + SIGRTMIN)
         fprintf(stderr, "coffer: a rank died: %s\n", strsignal(code - 128));
-    else
+    else if (!f->o->direct)
         fprintf(stderr, "coffer: mpirun ended with exit status %d\n", code);
 }
 
@@ -213,13 +250,14 @@ static void fill_standard_descriptors(void) {
     if (fd > STDERR_FILENO) close(fd);
 }
 
-static void choose_signals(sigset_t *set) {
+static void choose_signals(sigset_t *set, bool talk) {
     struct sigaction hangup;
     sigemptyset(set);
     sigaddset(set, SIGINT);
     sigaddset(set, SIGTERM);
     sigaddset(set, SIGCHLD);
     sigaction(SIGHUP, NULL, &hangup);
+    if (talk) sigaddset(set, SIGWINCH), sigaddset(set, SIGCONT);
     if (hangup.sa_handler != SIG_IGN) sigaddset(set, SIGHUP); /* nohup means it */
 }
 
@@ -229,7 +267,7 @@ int cf_front_launch(const struct cf_front_options *o, struct cf_error *e) {
     f.both_on_terminal = !o->text && isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
     fill_standard_descriptors();
     cf_launcher_open(&f.lines);
-    choose_signals(&mine);
+    choose_signals(&mine, o->talk);
     sigprocmask(SIG_BLOCK, &mine, &before);
     void (*old_pipe)(int) = signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -237,10 +275,12 @@ int cf_front_launch(const struct cf_front_options *o, struct cf_error *e) {
     int status = -1;
     if (f.signals < 0) {
         cf_fail(e, CF_ERR_SYSTEM, "signalfd: %s", strerror(errno));
-    } else if (cf_spawn_launcher(&f.launcher, o, e) == 0) {
+    } else if (cf_talk_open(&f.talk, o->talk, wait_for_key, &f, e) == 0 && cf_spawn_launcher(&f.launcher, o, e) == 0) {
         pump(&f);
         status = conclude(&f);
+        if (f.launcher.in >= 0) close(f.launcher.in);
     }
+    cf_talk_close(&f.talk);
     if (f.signals >= 0) close(f.signals);
     prctl(PR_SET_CHILD_SUBREAPER, 0);
     signal(SIGPIPE, old_pipe);

@@ -2,6 +2,9 @@
  * of it. It owns the terminal: copies the text of rank 0 to stdout, draws the progress that rank 0 reports
  * (terminal.h), turns Ctrl-C into "end the text" and then into "kill", and leaves no process behind, however it ends.
  *
+ * In a talk (chat) it also reads the user's lines, with editing and history, whenever rank 0 asks for one. A Ctrl-C
+ * then ends the answer, a second one before the answer has ended kills, and one at an empty prompt ends the talk.
+ *
  * Call it before any MPI call and before any thread is started: it forks.
  */
 #ifndef COFFER_COORDINATOR_CLI_FRONT_H
@@ -18,6 +21,9 @@ struct cf_front_options {
     char **argv;
     const char *mpirun; /* with options if need be, parted by spaces; NULL: $COFFER_MPIRUN, else "mpirun" */
     bool oversubscribe; /* more ranks than mpirun sees slots */
+    /* A talk (terminal.h): stdin is a terminal; the ranks ask for lines, which libedit reads here (console.h). */
+    bool talk;
+    bool direct; /* one rank, started without mpirun */
     /* Takes the text in place of stdout, in pieces of any size; NULL: stdout. Returns -1 to end the run: with errno
      * EPIPE as one whose reader is gone, else with status 1, and the caller knows why. */
     int (*text)(void *ctx, const char *bytes, size_t n);

@@ -25,6 +25,10 @@ void cf_interrupt_install(bool under_front) {
     if (under_front) sigaction(SIGUSR1, &action, NULL);
 }
 
+void cf_interrupt_clear(void) {
+    if (asked_to_stop != SIGTERM) asked_to_stop = 0;
+}
+
 int cf_interrupted(void) {
     if (!asked_to_stop) return 0;
     return asked_to_stop == SIGTERM ? 143 : 130;

@@ -14,4 +14,8 @@ void cf_interrupt_install(bool under_front);
 /* 0, or the exit status that the request to stop asks for: 130 (SIGINT, SIGUSR1) or 143 (SIGTERM). */
 int cf_interrupted(void);
 
+/* The request has been met and the program goes on (chat: the answer has stopped). One to end the program (SIGTERM)
+ * stays. */
+void cf_interrupt_clear(void);
+
 #endif

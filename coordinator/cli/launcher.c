@@ -49,10 +49,20 @@ static void on_status(struct cf_launcher_lines *l, const char *text) {
     l->status = atoi(text) & 255;
 }
 
+static void on_ask(struct cf_launcher_lines *l, const char *text) {
+    l->asked = true;
+    snprintf(l->prompt, sizeof l->prompt, "%s", text);
+}
+
+static void on_style(struct cf_launcher_lines *l, const char *text) {
+    l->dim = !strcmp(text, "dim");
+}
+
 static const struct event {
     const char *word;
     void (*act)(struct cf_launcher_lines *l, const char *text);
-} events[] = {{"progress", on_progress}, {"note", on_note}, {"last", on_last}, {"status", on_status}};
+} events[] = {{"progress", on_progress}, {"note", on_note}, {"last", on_last}, {"status", on_status}, {"ask", on_ask},
+    {"style", on_style}};
 
 /* An unknown word is dropped: a newer program may say more. */
 static void on_event(struct cf_launcher_lines *l, const char *line) {

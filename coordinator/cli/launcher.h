@@ -18,8 +18,11 @@ struct cf_launcher_lines {
     bool text_mid_line; /* the text on our terminal stands in the middle of a line: set by whoever writes it */
     bool has_status;    /* rank 0 sent its exit status ... */
     int status;         /* ... and this is it */
-    bool passed_block;  /* a block of mpirun's that is no verdict went to stderr */
-    char verdict[320];  /* mpirun's reason in one line of ours; empty: none was seen */
+    bool asked;         /* rank 0 wants a line from the user; whoever reads it takes this back */
+    char prompt[32];
+    bool dim;          /* the text from now on is to look so */
+    bool passed_block; /* a block of mpirun's that is no verdict went to stderr */
+    char verdict[320]; /* mpirun's reason in one line of ours; empty: none was seen */
     bool in_block;
     size_t n_line, n_block;
     char *last; /* lines for after the text, malloc'ed; cf_launcher_end shows and frees them */

@@ -70,16 +70,18 @@ static int build(struct words *w, const struct cf_front_options *o, struct cf_er
     if (n < 0) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/exe: %s", strerror(errno));
     self[n] = '\0';
     snprintf(ranks, sizeof ranks, "%d", o->ranks);
-    add_split(w, mpirun && *mpirun ? mpirun : "mpirun");
-    if (!w->n) return cf_fail(e, CF_ERR_USAGE, "COFFER_MPIRUN names no program");
+    if (!o->direct) add_split(w, mpirun && *mpirun ? mpirun : "mpirun");
+    if (!o->direct && !w->n) return cf_fail(e, CF_ERR_USAGE, "COFFER_MPIRUN names no program");
     static const char *const always[] = {"--bind-to", "none", "--mca", "odls_base_sigkill_timeout", "0"};
-    add(w, "-n");
-    add(w, ranks);
-    for (size_t i = 0; i < sizeof always / sizeof *always; i++)
-        add(w, always[i]);
-    if (o->oversubscribe) add(w, "--oversubscribe");
-    if (geteuid() == 0) add(w, "--allow-run-as-root");
-    add_environment(w);
+    if (!o->direct) {
+        add(w, "-n");
+        add(w, ranks);
+        for (size_t i = 0; i < sizeof always / sizeof *always; i++)
+            add(w, always[i]);
+        if (o->oversubscribe) add(w, "--oversubscribe");
+        if (geteuid() == 0) add(w, "--allow-run-as-root");
+        add_environment(w);
+    }
     add(w, self);
     for (int i = 1; i < o->argc; i++)
         add(w, o->argv[i]);
@@ -87,7 +89,7 @@ static int build(struct words *w, const struct cf_front_options *o, struct cf_er
 }
 
 /* In the child: never returns. What goes wrong is written to `report` as an errno. */
-static void become(char **words, int out, int err, int report, pid_t parent) {
+static void become(char **words, int in, int out, int err, int report, pid_t parent) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(1); /* it died before the prctl */
@@ -96,7 +98,9 @@ static void become(char **words, int out, int err, int report, pid_t parent) {
     signal(SIGPIPE, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* A background process group must not read the terminal. */
-    if (isatty(STDIN_FILENO)) {
+    if (in >= 0) {
+        dup2(in, STDIN_FILENO);
+    } else if (isatty(STDIN_FILENO)) {
         int null = open("/dev/null", O_RDONLY);
         if (null >= 0) dup2(null, STDIN_FILENO), close(null);
     }
@@ -113,25 +117,29 @@ static void close_pair(int pair[2]) {
         if (pair[i] >= 0) close(pair[i]);
 }
 
-static int start(struct cf_launcher_process *p, struct words *w, struct cf_error *e) {
-    int out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, why = 0;
+static int start(struct cf_launcher_process *p, struct words *w, bool talk, struct cf_error *e) {
+    int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, why = 0;
     pid_t parent = getpid();
-    if (pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) || (p->pid = fork()) < 0) {
+    if ((talk && pipe2(in, O_CLOEXEC)) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
+        (p->pid = fork()) < 0) {
         cf_fail(e, CF_ERR_SYSTEM, "cannot start %s: %s", w->word[0], strerror(errno));
-        close_pair(out), close_pair(err), close_pair(report);
+        close_pair(in), close_pair(out), close_pair(err), close_pair(report);
         return -1;
     }
-    if (p->pid == 0) become(w->word, out[1], err[1], report[1], parent);
+    if (p->pid == 0) become(w->word, in[0], out[1], err[1], report[1], parent);
     setpgid(p->pid, p->pid); /* whoever comes first */
     close(out[1]), close(err[1]), close(report[1]);
+    if (talk) close(in[0]);
     ssize_t n;
     while ((n = read(report[0], &why, sizeof why)) < 0 && errno == EINTR)
         ;
     close(report[0]);
     p->out = out[0];
     p->err = err[0];
+    p->in = in[1];
     if (n != (ssize_t)sizeof why) return 0;
     close(p->out), close(p->err);
+    if (talk) close(p->in);
     return cf_fail(e, CF_ERR_SYSTEM,
         "cannot start %s: %s (is Open MPI installed? COFFER_MPIRUN names another launcher)", w->word[0], strerror(why));
 }
@@ -139,8 +147,10 @@ static int start(struct cf_launcher_process *p, struct words *w, struct cf_error
 int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_options *o, struct cf_error *e) {
     struct words w = {0};
     setenv("COFFER_FRONT", "1", 1);
-    int failed = build(&w, o, e) || start(p, &w, e);
+    if (o->talk) setenv("COFFER_TALK", "1", 1);
+    int failed = build(&w, o, e) || start(p, &w, o->talk, e);
     unsetenv("COFFER_FRONT");
+    unsetenv("COFFER_TALK");
     free_words(&w);
     return failed ? -1 : 0;
 }

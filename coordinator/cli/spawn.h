@@ -10,10 +10,12 @@ struct cf_launcher_process {
     pid_t pid; /* also its process group */
     int out;   /* read ends of its stdout and stderr */
     int err;
+    int in; /* write end of its stdin in a talk, else -1 */
 };
 
-/* Starts mpirun with COFFER_FRONT=1. If this process dies, even by SIGKILL, mpirun gets SIGTERM. Signals are unblocked
- * and SIGPIPE is default in the child. Returns -1 with a message that names the program if it cannot be executed. */
+/* Starts mpirun (direct: the program itself) with COFFER_FRONT=1, in a talk with COFFER_TALK=1, too. If this process
+ * dies, even by SIGKILL, mpirun gets SIGTERM. Signals are unblocked and SIGPIPE is default in the child. Returns -1
+ * with a message that names the program if it cannot be executed. */
 int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_options *o, struct cf_error *e);
 
 /* Kills every process below pid and pid itself, at once. pid may be our own: then its descendants only. */

@@ -26,10 +26,15 @@ bool cf_terminal_speaks(void) {
     return cf_terminal_env_rank() <= 0;
 }
 
+static bool talks(void) {
+    const char *talk = getenv("COFFER_TALK");
+    return talk && !strcmp(talk, "1");
+}
+
 enum cf_terminal_role cf_terminal_role(void) {
     const char *front = getenv("COFFER_FRONT");
     int rank = cf_terminal_env_rank();
-    if (front && !strcmp(front, "1") && rank >= 0) return CF_TERMINAL_BEHIND_FRONT;
+    if (front && !strcmp(front, "1") && (rank >= 0 || talks())) return CF_TERMINAL_BEHIND_FRONT;
     return rank >= 0 ? CF_TERMINAL_PLAIN : CF_TERMINAL_IN_PLACE;
 }
 
@@ -37,6 +42,7 @@ void cf_terminal_open(struct cf_terminal *t, enum cf_terminal_role role, bool is
     memset(t, 0, sizeof *t);
     t->role = role;
     t->is_rank0 = is_rank0;
+    t->talk = role == CF_TERMINAL_BEHIND_FRONT && talks();
     if (role == CF_TERMINAL_IN_PLACE) {
         cf_bar_open(&t->bar);
         t->text_on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
@@ -62,13 +68,13 @@ static void tidy(char *line) {
         if ((unsigned char)*line < ' ' && *line != '\t') *line = ' ';
 }
 
-static void send_event(const char *word, const char *text) {
+static void send_event(const struct cf_terminal *t, const char *word, const char *text) {
     char line[LINE];
     int n = snprintf(line, sizeof line, "%c%s %s", CF_EVENT_MARK, word, text);
     size_t length = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
     tidy(line + 1);
     line[length] = '\n';
-    write_all(STDERR_FILENO, line, length + 1);
+    write_all(t->talk ? STDOUT_FILENO : STDERR_FILENO, line, length + 1);
 }
 
 void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *label) {
@@ -87,7 +93,7 @@ void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *la
     t->bar.last_ms = step;
     char text[160];
     snprintf(text, sizeof text, "%.4f %s", fraction, label);
-    send_event("progress", text);
+    send_event(t, "progress", text);
 }
 
 void cf_terminal_note(struct cf_terminal *t, const char *format, ...) {
@@ -98,7 +104,7 @@ void cf_terminal_note(struct cf_terminal *t, const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     if (t->role == CF_TERMINAL_BEHIND_FRONT) {
-        send_event(t->closing ? "last" : "note", text);
+        send_event(t, t->closing ? "last" : "note", text);
         return;
     }
     tidy(text);
@@ -107,10 +113,22 @@ void cf_terminal_note(struct cf_terminal *t, const char *format, ...) {
     t->in_line = false;
 }
 
+/* In a talk the mark of an event must not stand in the text: a space takes its place. */
+static int write_text(const struct cf_terminal *t, const char *bytes, size_t n) {
+    const char *mark;
+    while (t->talk && (mark = memchr(bytes, CF_EVENT_MARK, n))) {
+        size_t before = (size_t)(mark - bytes);
+        if (write_all(STDOUT_FILENO, bytes, before) || write_all(STDOUT_FILENO, " ", 1)) return -1;
+        bytes += before + 1;
+        n -= before + 1;
+    }
+    return write_all(STDOUT_FILENO, bytes, n);
+}
+
 int cf_terminal_text(struct cf_terminal *t, const char *bytes, size_t n, struct cf_error *e) {
     if (!t->is_rank0 || !n) return 0;
     cf_bar_clear(&t->bar);
-    if (write_all(STDOUT_FILENO, bytes, n)) {
+    if (write_text(t, bytes, n)) {
         if (errno == EPIPE) return cf_fail(e, CF_ERR_INTERRUPTED, "the reader of standard output is gone");
         return cf_fail(e, CF_ERR_FILE, "cannot write to standard output: %s", strerror(errno));
     }
@@ -124,5 +142,13 @@ void cf_terminal_status(struct cf_terminal *t, int exit_status) {
     if (t->role != CF_TERMINAL_BEHIND_FRONT) return;
     char text[16];
     snprintf(text, sizeof text, "%d", exit_status);
-    send_event("status", text);
+    send_event(t, "status", text);
+}
+
+void cf_terminal_ask(struct cf_terminal *t, const char *prompt) {
+    if (t->is_rank0 && t->talk) send_event(t, "ask", prompt);
+}
+
+void cf_terminal_dim(struct cf_terminal *t, bool dim) {
+    if (t->is_rank0 && t->talk) send_event(t, "style", dim ? "dim" : "plain");
 }

@@ -7,6 +7,10 @@
  *
  * An event line is the byte 0x1e (record separator), a word, its text and a newline, in one write:
  *     \x1eprogress 0.4300 loading        \x1enote rank 1: ...        \x1elast load 0.4 s        \x1estatus 130
+ *
+ * In a TALK (chat in a terminal, COFFER_TALK=1) text and events must stay in one order, so all of it goes through
+ * stdout, and there are two events more: `ask PROMPT`, answered by a line on stdin, and `style dim` or `style plain`
+ * for the text behind it.
  */
 #ifndef COFFER_COORDINATOR_CLI_TERMINAL_H
 #define COFFER_COORDINATOR_CLI_TERMINAL_H
@@ -19,6 +23,10 @@
 
 #define CF_EVENT_MARK '\x1e'
 
+/* In a talk these come as a line in place of one that was given up by Ctrl-C, in its middle or at its beginning. */
+#define CF_TALK_FORGET "\x03"
+#define CF_TALK_NOTHING "\x03\x03"
+
 enum cf_terminal_role { CF_TERMINAL_IN_PLACE, CF_TERMINAL_BEHIND_FRONT, CF_TERMINAL_PLAIN };
 
 struct cf_terminal {
@@ -27,6 +35,7 @@ struct cf_terminal {
     bool closing;  /* the text is over: the front shows notes from now on after the last of it */
     bool in_line;  /* stdout, if it is a terminal, stands in the middle of a line: notes begin with a newline */
     bool text_on_terminal;
+    bool talk; /* events go through stdout, between the text */
     struct cf_bar bar;
 };
 
@@ -52,6 +61,12 @@ void cf_terminal_note(struct cf_terminal *t, const char *format, ...) __attribut
 /* bytes[n] to stdout, at once. Returns -1 with CF_ERR_FILE if they cannot be written (the disk is full), and with
  * CF_ERR_INTERRUPTED if the reader is gone and SIGPIPE is ignored (else the signal ends the process, as it should). */
 int cf_terminal_text(struct cf_terminal *t, const char *bytes, size_t n, struct cf_error *e);
+
+/* In a talk: has the front read a line from the user, which then comes on stdin. Nothing elsewhere. */
+void cf_terminal_ask(struct cf_terminal *t, const char *prompt);
+
+/* In a talk: how the text from now on looks, if it is seen on a terminal. Nothing elsewhere. */
+void cf_terminal_dim(struct cf_terminal *t, bool dim);
 
 /* Tells the front how the program ends: call it last, with the exit status. Elsewhere it only takes the bar away. */
 void cf_terminal_status(struct cf_terminal *t, int exit_status);

@@ -5,6 +5,7 @@
 
 const struct cf_command *const cf_commands[] = {
     &cf_command_run,
+    &cf_command_chat,
     &cf_command_perplexity,
     &cf_command_bench,
     &cf_command_plan,

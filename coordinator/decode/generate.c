@@ -55,12 +55,8 @@ static int choose(struct cf_generate *g, const float *logits, uint32_t *id, stru
 }
 
 static int generate(struct cf_generate *g, uint32_t batch, struct cf_error *e) {
-    struct cf_say say = {.tokenizer = g->job->tokenizer,
-        .detok = {.special = g->special},
-        .stop = g->stop,
-        .result = g->result,
-        .text = g->text,
-        .ctx = g->ctx};
+    struct cf_say say = {
+        .tokenizer = g->job->tokenizer, .stop = g->stop, .result = g->result, .text = g->text, .ctx = g->ctx};
     uint32_t position = g->n_prompt, sequence = 0, want = 0, id = 0;
     for (;;) {
         if (choose(g, cf_engine_logits(g->job->engine, batch, 0), &id, e)) return -1;
@@ -69,7 +65,9 @@ static int generate(struct cf_generate *g, uint32_t batch, struct cf_error *e) {
         if (g->token) g->token(g->ctx, id);
         bool end = !g->ignore_eos && cf_tokenizer_is_end(g->job->tokenizer, id);
         if (cf_say_token(&say, id, end, e)) return -1;
-        if (end || cf_say_stopped(&say) || (g->n_predict >= 0 && g->n_generated >= (uint64_t)g->n_predict)) break;
+        if (end || g->end_now || cf_say_stopped(&say) ||
+            (g->n_predict >= 0 && g->n_generated >= (uint64_t)g->n_predict))
+            break;
         if (g->interrupted && (g->interrupt_status = g->interrupted())) break;
         if (position >= g->job->plan.n_ctx) {
             g->context_full = true;

@@ -16,16 +16,17 @@ struct cf_generate {
     uint32_t start;    /* < n_prompt: so much of the prompt is in the cache already, and nothing behind it */
     int64_t n_predict; /* -1: until the end or the context is full */
     bool ignore_eos;
-    bool special; /* control tokens are part of the text, by their names */
     struct cf_sampler *sampler;
     struct cf_stop *stop;     /* strings that end the text (cf_stop_met says which one did), NULL: none */
     struct cf_result *result; /* NULL: nothing is collected */
     struct cf_dump *dump;     /* NULL: no dump */
     /* Text as it comes (whole characters). NULL: none. */
     int (*text)(void *ctx, const char *bytes, size_t n, struct cf_error *e);
-    void (*token)(void *ctx, uint32_t id); /* told of every generated id. NULL: nobody */
+    void (*token)(void *ctx, uint32_t id); /* told of every generated id, before its text. NULL: nobody */
     int (*interrupted)(void);              /* not 0: end now */
     void *ctx;
+
+    bool end_now; /* text() and token() may set it: this token is the last */
 
     /* Out: */
     uint32_t n_generated;

@@ -32,11 +32,14 @@ static char **own_arguments(const char *const *more, int *argc) {
 
 int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     int started = 1, ranks = (int)l->ranks;
+    if (cf_terminal_role() == CF_TERMINAL_BEHIND_FRONT) return -1;
     if (cf_transport_detect(&started, e)) return 2;
     if (cf_transport_launched()) return -1;
     if (!ranks && cf_job_ranks_here(l->map, &ranks, e)) return cf_exit_status(e);
-    if (ranks <= 1 && !l->text) return -1;
+    if (ranks <= 1 && !l->text && !l->talk) return -1;
     struct cf_front_options o = {.ranks = ranks, .oversubscribe = true, .text = l->text, .ctx = l->ctx};
+    o.talk = l->talk;
+    o.direct = l->talk && ranks <= 1;
     o.argv = own_arguments(l->more, &o.argc);
     if (!o.argv) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/cmdline"), 1;
     int status = cf_front_launch(&o, e);

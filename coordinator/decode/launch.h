@@ -5,6 +5,7 @@
 #ifndef COFFER_COORDINATOR_DECODE_LAUNCH_H
 #define COFFER_COORDINATOR_DECODE_LAUNCH_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -13,6 +14,7 @@
 struct cf_launch {
     int64_t ranks;           /* as --ranks says; 0: one per NUMA node with cores, or per node that the map names */
     const char *map;         /* --map, or NULL */
+    bool talk;               /* cf_front_options.talk: then there is a front for a single rank, too */
     const char *const *more; /* words behind our own command line for the ranks, ends with NULL; or NULL: none */
     /* Takes the text of the ranks in place of stdout, see cf_front_options; then a single rank is started, too. */
     int (*text)(void *ctx, const char *bytes, size_t n);

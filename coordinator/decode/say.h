@@ -8,7 +8,7 @@
 
 struct cf_say {
     const struct cf_tokenizer *tokenizer;
-    struct cf_detok detok;    /* begins with zeros, but for `special` */
+    struct cf_detok detok;    /* begins with zeros */
     struct cf_stop *stop;     /* NULL: none */
     struct cf_result *result; /* NULL: nothing is collected */
     cf_text_sink *text;       /* NULL: nobody reads */

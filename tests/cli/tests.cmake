@@ -6,6 +6,8 @@ add_test(NAME cli.front COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/front
 add_test(NAME cli.front_mpirun COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/front_test.py
   $<TARGET_FILE:front_helper> mpirun)
 set_tests_properties(cli.front cli.front_mpirun PROPERTIES TIMEOUT 300 LABELS cli)
+add_test(NAME cli.chat COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/chat_test.py $<TARGET_FILE:coffer>)
+set_tests_properties(cli.chat PROPERTIES TIMEOUT 600 LABELS cli COST 20)
 add_test(NAME cli.bench COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/bench_test.py $<TARGET_FILE:coffer>)
 set_tests_properties(cli.bench PROPERTIES TIMEOUT 900 LABELS cli COST 25 PROCESSORS 2) # its clocks want both cores
 add_test(NAME cli.peers COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/peers_test.py
