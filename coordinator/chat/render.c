@@ -189,3 +189,16 @@ int cf_chat_tokens(const struct cf_chat_form *form, const struct cf_tokenizer *t
     *n = out.n;
     return 0;
 }
+
+int cf_chat_question(const struct cf_chat_form *form, const struct cf_tokenizer *t, const char *system,
+    const char *question, size_t length, uint32_t **ids, size_t *n, struct cf_error *e) {
+    struct cf_chat c = {0};
+    struct cf_chat_text text = {0};
+    int rc = system ? cf_chat_set_system(&c, system, strlen(system), e) : 0;
+    if (!rc) rc = cf_chat_add(&c, CF_CHAT_USER, question, length, e);
+    if (!rc) rc = cf_chat_render(form, &c, true, &text, e);
+    if (!rc) rc = cf_chat_tokens(form, t, &text, ids, n, e);
+    cf_chat_text_free(&text);
+    cf_chat_clear(&c);
+    return rc;
+}

@@ -27,4 +27,8 @@ void cf_chat_text_free(struct cf_chat_text *t);
 int cf_chat_tokens(const struct cf_chat_form *form, const struct cf_tokenizer *t, const struct cf_chat_text *text,
     uint32_t **ids, size_t *n, struct cf_error *e);
 
+/* One question, without a conversation around it: its ids, as above. system may be NULL. */
+int cf_chat_question(const struct cf_chat_form *form, const struct cf_tokenizer *t, const char *system,
+    const char *question, size_t length, uint32_t **ids, size_t *n, struct cf_error *e);
+
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/chat/render.h"
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/input.h"
@@ -17,7 +18,7 @@
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *prompt, *file, *prompt_ids, *dump, *prompts, *output;
+    const char *model, *prompt, *file, *prompt_ids, *dump, *prompts, *output, *system, *template;
     int64_t predict, threads, ranks, logprobs, parallel;
     bool json, echo, stats, special;
     struct cf_placement place;
@@ -50,6 +51,13 @@ static const struct cf_option options[] = {
         4096, NULL},
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
         "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
+    {"system-prompt", 0, CF_OPT_STRING, AT(system), "TEXT",
+        "the prompt is a message behind this system prompt, written as the model's chat template wants it", 0, 0,
+        "sys"},
+    {"chat-template", 0, CF_OPT_STRING, AT(template), "NAME",
+        "the same without a system prompt, or with another template: auto, a name or a file (see coffer chat; default "
+        "none: the model goes on with the prompt as it is)",
+        0, 0, NULL},
     {"special", 0, CF_OPT_FLAG, AT(special), NULL, "names of special tokens in the prompt become those tokens", 0, 0,
         NULL},
     {"echo", 0, CF_OPT_FLAG, AT(echo), NULL, "print the prompt before the text", 0, 0, NULL},
@@ -119,9 +127,19 @@ static int parse_ids(struct run *r, uint32_t n_vocab, struct cf_error *e) {
     return 0;
 }
 
+static int question_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
+    const struct cf_chat_form *form;
+    char why[160];
+    if (cf_chat_choose(&form, r->c->template, j->gguf, j->tokenizer, why, sizeof why, e)) return -1;
+    if (*why) cf_terminal_note(&r->terminal, "coffer: %s", why);
+    return cf_chat_question(form, j->tokenizer, r->c->system, r->text, r->n_text, &r->ids, &r->n_ids, e);
+}
+
 static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
     if (r->c->prompt_ids) {
         if (parse_ids(r, j->model.n_vocab, e)) return -1;
+    } else if (r->c->system || r->c->template) {
+        if (question_to_ids(r, j, e)) return -1;
     } else {
         if (cf_tokenize(j->tokenizer, r->text, r->n_text, true, r->c->special, &r->ids, &r->n_ids, e)) return -1;
     }
@@ -214,6 +232,10 @@ static int check_config(struct config *c, struct cf_error *e) {
             e, CF_ERR_USAGE, "--prompts does not go together with -p, -f, --prompt-ids, --dump-logits and --echo");
     if (!c->prompts && (c->output || c->parallel))
         return cf_fail(e, CF_ERR_USAGE, "%s is for --prompts", c->output ? "-o" : "--parallel");
+    if ((c->prompt_ids || c->prompts) && (c->system || c->template))
+        return cf_fail(e, CF_ERR_USAGE, "%s goes without --system-prompt and --chat-template",
+            c->prompts ? "--prompts" : "--prompt-ids");
+    if (cf_chat_check_option(c->template, e)) return -1;
     return cf__sampling_check(&c->sampling, e) ? -1 : cf__placement_check(&c->place, false, e);
 }
 
@@ -265,7 +287,9 @@ const struct cf_command cf_command_run = {
     .synopsis = "-m FILE -p TEXT [-n N] [--layout NAME] ...",
     .summary = "generate text from a model",
     .text =
-        "Generates text. Started by mpirun or srun, every rank holds its part of the model in the memory of its NUMA "
+        "Generates text: the model goes on with the prompt as it is, unless --chat-template or --system-prompt makes a "
+        "message of it; for conversations there is coffer chat. Started by mpirun or srun, every rank holds its part "
+        "of the model in the memory of its NUMA "
         "node. Started alone, it runs in place on a machine of one NUMA node, and starts mpirun by itself, one rank "
         "per "
         "node, on a machine of several.\n\n"

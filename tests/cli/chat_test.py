@@ -142,6 +142,14 @@ class Piped(unittest.TestCase):
         p.communicate(timeout=SOON)
         self.assertEqual(p.returncode, 130)
 
+    def test_stop_strings_and_sampling(self):
+        warm = ["-n", "12", "--temp", "2", "--min-p", "0", "--top-k", "0", "--top-p", "1", "-s", "7"]
+        answer = piped("Hello\n", *warm)[0]
+        self.assertGreater(len(answer), 8)
+        stop = answer[5:7]
+        self.assertEqual(piped("Hello\n", *warm, "--stop", stop.replace("\\", "\\\\"))[0], answer[:answer.index(stop)] + "\n")
+        self.assertEqual(piped("Hello\nagain\n", *warm)[0], piped("Hello\nagain\n", *warm, "--ranks", "2")[0])
+
     def test_mistakes(self):
         for more, want in ((["--chat-template", "no"], "neither a known name nor a file; known are: auto, alpaca"),
                            (["--reasoning-format", "x"], "known: auto, hide, none")):
@@ -153,6 +161,23 @@ class Piped(unittest.TestCase):
         self.assertIn("template llama3", err)
         self.assertNotIn("chatml", err)
         self.assertIn("has no place for a system prompt", piped("", "-sys", "x", "--chat-template", "yandex")[1])
+
+class Run(unittest.TestCase):
+    """coffer run goes on with the prompt as it is; asked to, it makes a message of it."""
+    def run_ids(self, *more, status=0):
+        p = subprocess.run([coffer, "run", "-m", model, "-p", "Hello", "-n", "6", "--temp", "0", "--ranks", "1", "--json", *more],
+                           env=env, capture_output=True, text=True, timeout=SOON)
+        self.assertEqual(p.returncode, status, p.stderr)
+        return json.loads(p.stdout) if not status else p.stderr
+
+    def test_run(self):
+        plain, message = self.run_ids(), self.run_ids("--chat-template", "chatml")
+        self.assertGreater(len(message["prompt_ids"]), len(plain["prompt_ids"]) + 20)
+        self.assertEqual(self.run_ids("--chat-template", "auto")["prompt_ids"], message["prompt_ids"])
+        self.assertGreater(len(self.run_ids("-sys", "Be kind.")["prompt_ids"]), len(message["prompt_ids"]))
+        self.assertEqual(message["text"], piped("Hello\n", "-n", "6")[0][:-1])
+        self.assertIn("known are: auto, ", self.run_ids("--chat-template", "no", status=2))
+        self.assertIn("--prompt-ids goes without", self.run_ids("-sys", "x", "--prompt-ids", "1", status=2))
 
 class Terminal(unittest.TestCase):
     def start(self, *more):
