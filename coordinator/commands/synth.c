@@ -15,8 +15,9 @@
 
 static const struct cf_option options[] = {
     {"arch", 0, CF_OPT_STRING, FIELD(arch), "NAME",
-        "architecture: llama qwen2 qwen3 qwen2moe qwen3moe gemma2 gemma3 phi3 gpt-oss glm4moe deepseek2 (required)", 0,
-        0, NULL},
+        "architecture: llama qwen2 qwen3 qwen2moe qwen3moe gemma gemma2 gemma3 phi3 gpt-oss glm4moe deepseek2 "
+        "(required)",
+        0, 0, NULL},
     {"output", 'o', CF_OPT_STRING, FIELD(out), "FILE", "the file to write (required)", 0, 0, NULL},
     {"layers", 0, CF_OPT_INT, FIELD(layers), "N", "number of layers (4)", 1, 4096, NULL},
     {"dim", 0, CF_OPT_INT, FIELD(dim), "N", "width of the hidden state (512)", 2, 262144, NULL},

@@ -39,6 +39,7 @@ static const struct cf__synth_arch archs[] = {
         .moe = EXPERTS,
         .experts = 8,
         .experts_used = 3},
+    {.name = "gemma", .attention = ATTENTION | BIT(FFN_NORM), .mlp = MLP},
     {.name = "gemma2", .attention = ATTENTION | POST_NORMS | BIT(FFN_NORM), .mlp = MLP, .window = 4096},
     {.name = "gemma3",
         .attention = ATTENTION | QK_NORM | POST_NORMS | BIT(FFN_NORM),

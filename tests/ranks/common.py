@@ -34,7 +34,8 @@ def arguments():
 
 
 def synth(coffer, path, options, seed=1):
-    command = [coffer, "synth", "--arch", "llama", "-o", path, "--seed", str(seed)] + options.split()
+    arch = [] if "--arch" in options else ["--arch", "llama"]
+    command = [coffer, "synth", *arch, "-o", path, "--seed", str(seed)] + options.split()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
 
 

@@ -36,6 +36,16 @@ set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks
   PROPERTIES FIXTURES_REQUIRED rank_models)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPERTIES COST 25)
 set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
+# Every architecture (tests/reference/families.py names them), and the table of the README.
+set(families llama mixtral qwen2 qwen3 qwen2moe qwen3moe gemma gemma2 gemma3 gemma3-linear phi3 phi3-short gpt-oss glm4moe
+  glm4moe-norm deepseek2 deepseek2-v2 deepseek2-lite deepseek2-fused)
+foreach(family ${families})
+  coffer_rank_test(family.${family} families.py 300 ${family})
+  set_tests_properties(ranks.family.${family} PROPERTIES FIXTURES_REQUIRED rank_models)
+endforeach()
+add_test(NAME ranks.table COMMAND ${COFFER_PYTHON} ${PROJECT_SOURCE_DIR}/tests/ranks/table.py --coffer $<TARGET_FILE:coffer>
+  --ranks 1 --check ${PROJECT_SOURCE_DIR}/README.md)
+set_tests_properties(ranks.table PROPERTIES TIMEOUT 300 LABELS "rank;release-only")
 # The figures of the shares test are times: nothing may run beside it.
 set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)
 # For the thread sanitizer only: elsewhere matrix.py and sequences.py run the same with more.

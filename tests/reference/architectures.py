@@ -3,7 +3,7 @@
 A row of ARCHITECTURES says what a family does; the rest follows from the keys and from the tensors that a file has. No
 cache: the whole prompt is one batch. It knows nothing of chunks, lanes or ranks, and of roundings only what an Arithmetic
 adds. Sources beyond formulas.py: names, keys and defaults: llama.cpp (src/llama-arch.cpp, src/models/); Llama arXiv
-2302.13971, Mixtral 2401.04088, Qwen2 2407.10671, Qwen3 2505.09388, Gemma 3 2503.19786, Phi-3 2404.14219, GLM-4.5
+2302.13971, Mixtral 2401.04088, Qwen2 2407.10671, Qwen3 2505.09388, Gemma 2403.08295, Gemma 3 2503.19786, Phi-3 2404.14219, GLM-4.5
 2508.06471, DeepSeek-V2 (latent attention) 2405.04434."""
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +16,8 @@ from gguf_file import F32
 
 class Arithmetic:
     """Nothing is rounded. compare.py has another one, which rounds where coffer does."""
+
+    absorbs = False  # latent attention: matrices of keys and values are applied to query and output instead
 
     def entering(self, x, quantised):
         """Rows on their way into a matrix."""
@@ -45,6 +47,7 @@ ARCHITECTURES = {
     "qwen3": Family(),
     "qwen2moe": Family(),
     "qwen3moe": Family(normalise=True),
+    "gemma": Family(**GEMMA),
     "gemma2": Family(**GEMMA, wide_layers=46, defaults={
         "attention.sliding_window": 4096, "attention.sliding_window_pattern": 2, "attn_logit_softcapping": 50.0,
         "final_logit_softcapping": 30.0}),
@@ -145,7 +148,7 @@ class Model:
         return self.linear(out.reshape(n, -1), block + "attn_output")
 
     def attend_latent(self, layer, h):
-        """Multi-head latent attention as published: keys and values of every head are made from the latent vector."""
+        """Multi-head latent attention (DeepSeek-V2)."""
         n, block, heads = len(h), f"blk.{layer}.", self.key("attention.head_count")
         d_k = self.key("attention.key_length_mla", self.key("attention.key_length"))
         d_v = self.key("attention.value_length_mla", self.key("attention.value_length"))
@@ -159,11 +162,25 @@ class Model:
         both = self.linear(h, block + "attn_kv_a_mqa")
         latent = f.rms_norm(both[:, :rank], self.weight(layer, "attn_kv_a_norm.weight"), self.eps)
         latent, turned = self.arithmetic.cached(latent), self.arithmetic.cached(self.rope(layer, both[:, None, rank:]))
-        to_k, to_v = self.latent_matrices(layer, heads, d_k - d_rope, d_v, rank)
-        k = np.concatenate([np.einsum("nr,hkr->nhk", latent, to_k), np.repeat(turned, heads, axis=1)], axis=2)
-        v = np.einsum("nr,hvr->nhv", latent, to_v)
-        out = f.attention(q, k, v, self.latent_scale(d_k))
+        out = self.latent_heads(layer, q, latent, turned, d_v)
         return self.linear(out.reshape(n, -1), block + "attn_output")
+
+    def latent_heads(self, layer, q, latent, turned, d_v):
+        """Queries, latent vectors and rotated parts of the keys -> [n][heads][d_v]."""
+        heads, d_k = q.shape[1:]
+        d_nope, scale = d_k - turned.shape[2], self.latent_scale(d_k)
+        to_k, to_v = self.latent_matrices(layer, heads, d_nope, d_v, latent.shape[1])
+        if self.arithmetic.absorbs:
+            split = self.has(layer, "attn_k_b.weight")  # else the keys' matrix is turned over, and no longer quantised
+            rounds_q = split and self.gguf.quantised(f"blk.{layer}.attn_k_b.weight")
+            rounds_v = self.gguf.quantised(f"blk.{layer}.attn_{'v_b' if split else 'kv_b'}.weight")
+            seen = [self.arithmetic.entering(q[:, h, :d_nope], rounds_q) @ to_k[h] for h in range(heads)]
+            q = np.concatenate([np.stack(seen, axis=1), q[..., d_nope:]], axis=2)
+            k = np.concatenate([latent[:, None], turned], axis=2)
+            out = f.attention(q, k, latent[:, None], scale)
+            return np.stack([self.arithmetic.entering(out[:, h], rounds_v) @ to_v[h].T for h in range(heads)], axis=1)
+        k = np.concatenate([np.einsum("nr,hkr->nhk", latent, to_k), np.repeat(turned, heads, axis=1)], axis=2)
+        return f.attention(q, k, np.einsum("nr,hvr->nhv", latent, to_v), scale)
 
     def latent_matrices(self, layer, heads, d_nope, d_v, rank):
         """[heads][rows][rank] of keys and of values; newer files have the keys' transposed."""

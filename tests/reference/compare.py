@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Coffer's logits against reference.py on small models of `coffer synth`.
 
-    compare.py --coffer build/coffer [--only NAME]
+    compare.py --coffer build/coffer [--table families] [--only NAME]
 
 Each row of MODELS is written, given the same prompt, and generates a few tokens with --dump-logits; the reference then
 reads prompt and generated tokens as one batch. So both prefill and decode are compared, position by position, by
@@ -12,7 +12,8 @@ reads prompt and generated tokens as one batch. So both prefill and decode are c
 with two references: the published formulas as they stand ("plain"), and the same with the two roundings that coffer owns
 up to (DESIGN, section 6; "rounded"): keys and values are kept in F16, and what enters a quantised matrix is rounded to 8
 bits per 32 columns. Against the second nothing is left but the order of sums, unless that makes a value fall on the other
-side of a rounding. Such a fall is rare in one layer, makes many more in the next, and so the second reference is for
+side of a rounding. With experts and quantised matrices the first reference says nothing: a rounding somewhere makes a
+router choose another expert. Such a fall is rare in one layer, makes many more in the next, and so the second reference is for
 models of one layer; of its positions the best is what counts ("best": no fall), and the others must stay near. A fall in
 an early key touches all positions: then another seed is taken. BOUNDS are a few times what was measured; a wrong scale,
 sign, head or position is far outside. Exit 77: no numpy."""
@@ -29,11 +30,13 @@ except ImportError:
     print("skipped: numpy is not installed (python3-numpy)")
     sys.exit(77)
 
+import families
 from architectures import Arithmetic, Model
 from gguf_file import Gguf
 
-BOUNDS = {  # (files of float matrices, files with quantised ones)
-    "plain worst": (4e-3, 0.15), "plain nmse": (1e-5, 1e-2), "rounded nmse": (1e-8, 1e-3), "rounded best": (1e-9, 1e-9),
+BOUNDS = {  # (files of float matrices, files with quantised ones, these with experts)
+    "plain worst": (4e-3, 0.15, np.inf), "plain nmse": (3e-5, 1e-2, np.inf), "rounded nmse": (1e-7, 1e-3, 1e-3),
+    "rounded best": (1e-9, 1e-9, 1e-9),
 }
 SEEDS = (7, 8, 9, 10)
 N_PROMPT, N_GENERATED = 70, 8  # the prompt ends behind the border of a KV page (64 positions)
@@ -62,6 +65,14 @@ MODELS = {  # name: options of synth
     "q5_k_m": f"{SMALL} --type q5_k_m",
 }
 
+FAMILY_MODELS = {  # and every other family, with floats and with quantised matrices
+    f"{name}-{kind}": f"{families.options(name, 128, 4, 2, 256, 96)} --vocab 512 --type {kind}"
+    for name in families.FAMILIES if name != "llama" for kind in ("f32", "q8_0")
+}
+
+
+TABLES = {"llama": MODELS, "families": FAMILY_MODELS}
+
 
 def round_rows(x):
     """Each 32 columns to 8 bits and back, as DESIGN, section 6, has it."""
@@ -76,6 +87,8 @@ def round_rows(x):
 
 
 class Rounded(Arithmetic):
+    absorbs = True
+
     def entering(self, x, quantised):
         return round_rows(x) if quantised else x
 
@@ -99,7 +112,8 @@ def generate(coffer, model, prompt, folder):
 def compare(coffer, options, seed, arithmetic, folder):
     """(worst, nmse of each position) of one model."""
     model = os.path.join(folder, "m.gguf")
-    subprocess.run([coffer, "synth", "--arch", "llama", "--seed", str(seed), "-o", model, *options.split()], check=True,
+    arch = [] if "--arch" in options else ["--arch", "llama"]
+    subprocess.run([coffer, "synth", *arch, "--seed", str(seed), "-o", model, *options.split()], check=True,
                    capture_output=True)
     n_vocab = Gguf(model).tensors["token_embd.weight"][0][0]
     prompt = [1] + [int(i) for i in np.random.default_rng(5).integers(3, n_vocab, N_PROMPT - 1)]
@@ -114,7 +128,8 @@ def errors(coffer, options, bounds, folder):
     worst, nmse = compare(coffer, options + " --layers 3", SEEDS[0], Arithmetic(), folder)
     near, best = 0.0, np.inf
     for seed in SEEDS:
-        rounded = compare(coffer, options + " --layers 1", seed, Rounded(), folder)[1]
+        sparse = " --dense-layers 0" if "glm4moe" in options or "deepseek2" in options else ""
+        rounded = compare(coffer, options + " --layers 1" + sparse, seed, Rounded(), folder)[1]
         near, best = max(near, rounded.max()), min(best, rounded.min())
         if best <= bounds[3]:
             break
@@ -124,23 +139,25 @@ def errors(coffer, options, bounds, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coffer", default="build/coffer")
+    parser.add_argument("--table", choices=TABLES, default="llama", help="which models")
     parser.add_argument("--only", help="one model of the table")
     arguments = parser.parse_args()
     failed = 0
-    print(f"{'model':22} " + " ".join(f"{name:>14}" for name in BOUNDS))
-    for name, options in MODELS.items():
+    print(f"{'model':24} " + " ".join(f"{name:>14}" for name in BOUNDS))
+    for name, options in TABLES[arguments.table].items():
         if arguments.only not in (None, name):
             continue
-        bounds = [pair["q" == name[0]] for pair in BOUNDS.values()]
+        column = 0 if "--type q" not in options else 2 if families.has_experts(name) else 1
+        bounds = [row[column] for row in BOUNDS.values()]
         with tempfile.TemporaryDirectory() as folder:
             try:
                 found = errors(os.path.abspath(arguments.coffer), options, bounds, folder)
             except subprocess.CalledProcessError as error:
-                print(f"{name:22} {error.stderr.decode(errors='replace').strip()[-300:]}  FAIL")
+                print(f"{name:24} {error.stderr.decode(errors='replace').strip()[-300:]}  FAIL")
                 failed += 1
                 continue
         good = all(error <= bound for error, bound in zip(found, bounds))  # so that nan fails
-        print(f"{name:22} " + " ".join(f"{error:14.2e}" for error in found) + ("" if good else "  FAIL"), flush=True)
+        print(f"{name:24} " + " ".join(f"{error:14.2e}" for error in found) + ("" if good else "  FAIL"), flush=True)
         failed += not good
     return 1 if failed else 0
 

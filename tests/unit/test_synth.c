@@ -118,6 +118,7 @@ static void architectures(void **state) {
         {"qwen3", "blk.1.attn_q_norm.weight", 1, CF_TYPE_F32, {32, 1, 1}, "blk.1.ffn_gate_inp.weight"},
         {"qwen2moe", "blk.0.ffn_gate_inp_shexp.weight", 1, CF_TYPE_F32, {128, 1, 1}, "blk.0.ffn_gate.weight"},
         {"qwen3moe", "blk.0.ffn_gate_exps.weight", 3, CF_TYPE_Q8_0, {128, 64, 8}, "blk.0.ffn_up_shexp.weight"},
+        {"gemma", "blk.0.ffn_gate.weight", 2, CF_TYPE_Q8_0, {128, 512, 1}, "blk.0.post_ffw_norm.weight"},
         {"gemma2", "blk.0.post_ffw_norm.weight", 1, CF_TYPE_F32, {128, 1, 1}, "output.weight"},
         {"gemma3", "blk.1.attn_k_norm.weight", 1, CF_TYPE_F32, {32, 1, 1}, "rope_freqs.weight"},
         {"phi3", "blk.0.attn_qkv.weight", 2, CF_TYPE_Q8_0, {128, 256, 1}, "blk.0.ffn_gate.weight"},

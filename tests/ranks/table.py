@@ -1,0 +1,92 @@
+#!/usr/bin/python3
+"""The README's table of architectures and file types: table.py [--coffer build/coffer] [--ranks 1,2,3] [--check README.md].
+
+Makes a small model of each by `coffer synth`, runs it on each of these numbers of ranks (every third in
+layout domain, the others in tensor) and prints a Markdown table. "=": the same logits_xxh64 came out of all of them; else what went wrong is
+printed and the exit status is 1. --check: the table in that file must be the one that comes out, for the types that it has."""
+import argparse
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reference"))
+import families  # noqa: E402
+
+SHAPE = 256, 8, 4, 512, 256  # whole super-blocks of 256 columns nearly everywhere
+ROWS = {"llama": "llama", "llama (Mixtral)": "mixtral", **{name: name for name in families.ARCHITECTURES[1:]}}
+
+
+def types_of(coffer):
+    """Those that synth writes, from its own words."""
+    said = subprocess.run([coffer, "synth", "--arch", "llama", "--type", "?", "-o", os.devnull], capture_output=True, text=True).stderr
+    return re.search(r"\((f32[^)]*)\)", said).group(1).split(", ")
+
+
+def run(coffer, model, ranks, layout):
+    env = dict(os.environ, OMPI_ALLOW_RUN_AS_ROOT="1", OMPI_ALLOW_RUN_AS_ROOT_CONFIRM="1")
+    if ranks > 1:
+        env["ASAN_OPTIONS"] = "detect_leaks=0:" + env.get("ASAN_OPTIONS", "")
+    start = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(ranks)] if ranks > 1 else []
+    own = ["--layout", layout] if ranks > 1 else ["--ranks", "1"]
+    done = subprocess.run([*start, coffer, "run", "-m", model, "--prompt-ids", ",".join(map(str, range(1, 40))), "-n", "3", "--temp",
+                           "0", "--ignore-eos", "--json", "-t", "1", *own], capture_output=True, text=True, env=env, timeout=300)
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip()[-400:])
+    return json.loads(done.stdout)["logits_xxh64"]
+
+
+def cell(coffer, options, ranks, model):
+    """"=", or what went wrong."""
+    made = subprocess.run([coffer, "synth", "-o", model, *options.split()], capture_output=True, text=True)
+    if made.returncode:
+        return made.stderr.strip()
+    try:
+        seen = {run(coffer, model, n, layout) for n, layout in zip(ranks, itertools.cycle(("tensor", "tensor", "domain")))}
+    except (RuntimeError, ValueError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return "=" if len(seen) == 1 else f"{len(seen)} different answers"
+
+
+def types_in(path):
+    """Those of the table in a file."""
+    with open(path) as file:
+        head = next(line for line in file if line.startswith("| architecture |"))
+    return [name.strip().lower() for name in head.strip(" |\n").split("|")[1:]]
+
+
+def table(coffer, ranks, types):
+    failed = []
+    lines = [f"| architecture | {' | '.join(name.upper() for name in types)} |", "|---" * (len(types) + 1) + "|"]
+    with tempfile.TemporaryDirectory() as folder:
+        for title, name in ROWS.items():
+            shape = families.options(name, *SHAPE) + " --layers 2 --vocab 320 --ctx 4096 --type "
+            cells = [cell(coffer, shape + kind, ranks, os.path.join(folder, "m.gguf")) for kind in types]
+            failed += [f"{title}, {kind}: {text}" for kind, text in zip(types, cells) if text != "="]
+            lines.append(f"| {title} | {' | '.join(text if text == '=' else 'FAIL' for text in cells)} |")
+            print(f"{title} done", file=sys.stderr, flush=True)
+    return lines, failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--coffer", default="build/coffer")
+    parser.add_argument("--ranks", default="1,2,3")
+    parser.add_argument("--check", help="a file whose table must be this one")
+    arguments = parser.parse_args()
+    coffer = os.path.abspath(arguments.coffer)
+    types = types_in(arguments.check) if arguments.check else types_of(coffer)
+    lines, failed = table(coffer, [int(n) for n in arguments.ranks.split(",")], types)
+    print("\n".join(lines))
+    if arguments.check:
+        with open(arguments.check) as file:
+            known = file.read().splitlines()
+        failed += [f"{arguments.check} lacks: {line}" for line in lines if line not in known]
+    if failed:
+        sys.exit("\n".join(failed))
+
+
+main()
