@@ -16,11 +16,12 @@
 #include "coordinator/commands/sampling.h"
 #include "coordinator/decode/generate.h"
 #include "coordinator/decode/launch.h"
+#include "coordinator/decode/prompt_cache.h"
 
 struct config {
-    const char *model, *prompt, *file, *prompt_ids, *dump, *prompts, *output, *system, *template;
+    const char *model, *prompt, *file, *prompt_ids, *dump, *prompts, *output, *system, *template, *cache;
     int64_t predict, threads, ranks, logprobs, parallel;
-    bool json, echo, stats, special;
+    bool json, echo, stats, special, cache_all, cache_ro;
     struct cf_placement place;
     struct cf_sampling sampling;
 };
@@ -66,6 +67,11 @@ static const struct cf_option options[] = {
         1000, NULL},
     {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE",
         "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
+    {"prompt-cache", 0, CF_OPT_STRING, AT(cache), "FILE",
+        "keep what was computed of the prompt in FILE, and begin with what it holds of this prompt already", 0, 0,
+        NULL},
+    {"prompt-cache-all", 0, CF_OPT_FLAG, AT(cache_all), NULL, "the cache file gets what is generated, too", 0, 0, NULL},
+    {"prompt-cache-ro", 0, CF_OPT_FLAG, AT(cache_ro), NULL, "use the cache file, but do not write it", 0, 0, NULL},
     {"stats", 0, CF_OPT_FLAG, AT(stats), NULL, "end with a table of coffers and domains on stderr", 0, 0, NULL},
     {0},
 };
@@ -77,13 +83,18 @@ struct run {
     struct cf_terminal terminal;
     char *text; /* prompt */
     size_t n_text;
-    uint32_t *ids;
+    uint32_t *ids; /* of the prompt */
     size_t n_ids;
     struct cf_sampling_set set;
     struct cf_sampler *sampler;
     struct cf_stop *stop;
     struct cf_prompts *prompts; /* NULL: one prompt */
-    int status;                 /* other than 0 after success: 130 */
+    uint32_t *all;              /* [n_ctx + 1] with --prompt-cache-all: those of the prompt, and what was generated */
+    uint32_t n_all;
+    struct cf_prompt_cache cache;
+    struct cf_job *job;
+    const struct cf_generate *generate;
+    int status; /* other than 0 after success: 130 */
 };
 
 static int read_prompts(struct run *r, struct cf_error *e) {
@@ -152,7 +163,45 @@ static int prompt_to_ids(struct run *r, struct cf_job *j, struct cf_error *e) {
         if (r->ids[i] >= j->model.n_vocab)
             return cf_fail(
                 e, CF_ERR_FORMAT, "the tokenizer gave id %u, but the model has %u tokens", r->ids[i], j->model.n_vocab);
+    return r->c->cache ? cf_prompt_cache_open(&r->cache, r->c->cache, j, e) : 0;
+}
+
+/* What the file has of the prompt goes into the KV cache; the last token is left, for its logits are wanted. */
+static int load_cache(struct run *r, struct cf_generate *g, struct cf_error *e) {
+    if (!r->c->cache) return 0;
+    g->start = cf_prompt_cache_common(&r->cache, g->prompt, g->n_prompt - 1);
+    for (uint32_t i = 0; i < g->start; i++)
+        cf_sampler_accept(g->sampler, g->prompt[i]);
+    cf_terminal_note(
+        &r->terminal, "coffer: %s holds %u of the %u tokens of the prompt", r->c->cache, g->start, g->n_prompt);
+    return cf_prompt_cache_load(&r->cache, r->job, g->start, e);
+}
+
+/* The prompt is in the KV cache: a cache file that has less of it is written anew. */
+static int prefilled(void *ctx, struct cf_error *e) {
+    struct run *r = ctx;
+    uint32_t n = r->generate->n_cached;
+    if (!r->c->cache || r->c->cache_ro || cf_prompt_cache_common(&r->cache, r->ids, n) == n) return 0;
+    return cf_prompt_cache_save(&r->cache, r->job, r->ids, n, e);
+}
+
+static void keep_token(void *ctx, uint32_t id) {
+    struct run *r = ctx;
+    if (r->all && r->n_all <= r->job->plan.n_ctx) r->all[r->n_all++] = id;
+}
+
+static int keep_all(struct run *r, struct cf_error *e) {
+    if (!r->c->cache_all) return 0;
+    r->all = malloc((r->job->plan.n_ctx + 1ull) * sizeof *r->all);
+    if (!r->all) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    memcpy(r->all, r->ids, r->n_ids * sizeof *r->ids);
+    r->n_all = (uint32_t)r->n_ids;
     return 0;
+}
+
+static int save_all(struct run *r, const struct cf_generate *g, struct cf_error *e) {
+    if (!r->all || r->c->cache_ro || g->n_cached > r->n_all) return 0;
+    return cf_prompt_cache_save(&r->cache, r->job, r->all, g->n_cached, e);
 }
 
 /* Before the model is loaded: a mistake here should not cost that. */
@@ -177,7 +226,7 @@ static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct
     struct cf_rank_counts *counts = calloc(j->n_ranks, sizeof *counts);
     if (!counts) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     int rc = cf_engine_counts(j->engine, counts, e);
-    double prefill = g->prefill_seconds > 0 ? (double)g->n_prompt / g->prefill_seconds : NAN;
+    double prefill = g->prefill_seconds > 0 ? (double)(g->n_prompt - g->start) / g->prefill_seconds : NAN;
     double decode = g->n_generated > 1 && g->decode_seconds > 0 ? (g->n_generated - 1) / g->decode_seconds : NAN;
     if (!rc && g->result) {
         cf_report_result(g->result, j, counts, prefill, decode);
@@ -200,9 +249,12 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
         .sampler = r->sampler,
         .stop = r->stop,
         .text = show_text,
+        .prefilled = prefilled,
+        .token = keep_token,
         .interrupted = cf_interrupted,
         .ctx = r};
     g.prompt = r->ids, g.n_prompt = (uint32_t)r->n_ids;
+    r->job = j, r->generate = &g;
     uint64_t room = j->plan.n_ctx - g.n_prompt + 1;
     if (c->predict >= 0 && (uint64_t)c->predict < room) room = (uint64_t)c->predict;
     struct cf_result_size size = {g.n_prompt, room, j->model.n_vocab, (uint32_t)c->logprobs, j->n_ranks};
@@ -210,7 +262,10 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (!rc && g.result) cf_result_prompt(g.result, r->ids);
     if (!rc && c->dump) rc = cf_dump_open(&g.dump, c->dump, e);
     if (!rc && c->echo && r->text) rc = show_text(r, r->text, r->n_text, e);
+    if (!rc) rc = keep_all(r, e);
+    if (!rc) rc = load_cache(r, &g, e);
     if (!rc) rc = cf_generate_run(&g, e);
+    if (!rc) rc = save_all(r, &g, e);
     if (!rc && g.context_full)
         cf_terminal_note(&r->terminal, "coffer: the context of %u tokens is full: stopped (-c)", j->plan.n_ctx);
     if (!rc) rc = finish(r, j, &g, e);
@@ -236,6 +291,9 @@ static int check_config(struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "%s goes without --system-prompt and --chat-template",
             c->prompts ? "--prompts" : "--prompt-ids");
     if (cf_chat_check_option(c->template, e)) return -1;
+    if (!c->cache && (c->cache_all || c->cache_ro))
+        return cf_fail(e, CF_ERR_USAGE, "--prompt-cache-all and --prompt-cache-ro need --prompt-cache FILE");
+    if (c->cache && c->prompts) return cf_fail(e, CF_ERR_USAGE, "--prompts goes without --prompt-cache");
     return cf__sampling_check(&c->sampling, e) ? -1 : cf__placement_check(&c->place, false, e);
 }
 
@@ -277,8 +335,10 @@ static int command(void *config, int argc, char **argv) {
     cf_stop_free(r.stop);
     cf__sampling_close(&r.set);
     cf_prompts_free(r.prompts);
+    cf_prompt_cache_close(&r.cache);
     free(r.text);
     free(r.ids);
+    free(r.all);
     return status;
 }
 

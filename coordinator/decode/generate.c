@@ -89,6 +89,7 @@ int cf_generate_run(struct cf_generate *g, struct cf_error *e) {
     uint32_t batch = 0;
     if (prefill(g, &batch, e)) return -1;
     g->prefill_seconds = cf_now() - start;
+    if (g->prefilled && g->prefilled(g->ctx, e)) return -1;
     if (g->n_predict == 0 || g->interrupt_status) {
         cf_engine_finish(g->job->engine, batch);
         return 0;

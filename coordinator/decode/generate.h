@@ -22,8 +22,9 @@ struct cf_generate {
     struct cf_dump *dump;     /* NULL: no dump */
     /* Text as it comes (whole characters). NULL: none. */
     int (*text)(void *ctx, const char *bytes, size_t n, struct cf_error *e);
-    void (*token)(void *ctx, uint32_t id); /* told of every generated id, before its text. NULL: nobody */
-    int (*interrupted)(void);              /* not 0: end now */
+    int (*prefilled)(void *ctx, struct cf_error *e); /* n_cached positions are there. NULL: nobody wants to know */
+    void (*token)(void *ctx, uint32_t id);           /* told of every generated id, before its text. NULL: nobody */
+    int (*interrupted)(void);                        /* not 0: end now */
     void *ctx;
 
     bool end_now; /* text() and token() may set it: this token is the last */

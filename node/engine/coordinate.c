@@ -46,17 +46,22 @@ void cf_engine_finish(struct cf_engine *g, uint32_t id) {
     if (c) c->used = false;
 }
 
-int cf_engine_truncate(struct cf_engine *g, uint32_t sequence, uint32_t position, struct cf_error *e) {
+int cf__kv_operation(struct cf_engine *g, uint32_t kind, uint32_t sequence, uint32_t position, struct cf_error *e) {
     Cf__KvOperation k = CF__KV_OPERATION__INIT;
-    k.after_batch = g->next_id - 1, k.sequence = sequence, k.position = position;
+    k.after_batch = g->next_id - 1, k.kind = kind, k.sequence = sequence, k.position = position;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_KV, env.kv = &k;
     for (int r = 1; r < g->size; r++)
         if (cf_post(g->o.transport, r, &env, NULL, 0, NULL, e)) return -1;
     cf__open_contexts(g); /* takes at once what need not wait, so that the queue has room */
-    if (cf__take_kv(g, &k)) return cf_fail(e, CF_ERR_LIMIT, "too many operations are queued");
+    int rc = cf__take_kv(g, &k, e);
+    if (rc > 0) return cf_fail(e, CF_ERR_LIMIT, "too many operations are queued");
     cf__open_contexts(g);
-    return 0;
+    return rc;
+}
+
+int cf_engine_truncate(struct cf_engine *g, uint32_t sequence, uint32_t position, struct cf_error *e) {
+    return cf__kv_operation(g, CF_KV_TRUNCATE, sequence, position, e);
 }
 
 static bool all_counted(void *ctx) {

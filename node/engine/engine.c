@@ -49,12 +49,23 @@ static bool can_open(struct cf_engine *g) {
     return true;
 }
 
+static void operate(struct cf_engine *g, const struct cf_queued *q) {
+    struct cf_error none;
+    if (q->kv_kind == CF_KV_EXPORT) {
+        g->give.wanted = true, g->give.sequence = q->kv_sequence, g->give.positions = q->kv_position;
+        return;
+    }
+    cf_kv_truncate(&g->kv, q->kv_sequence, q->kv_kind == CF_KV_IMPORT ? 0 : q->kv_position);
+    if (q->kv_kind == CF_KV_IMPORT && q->kv_position) /* in range: take_kv() has looked */
+        cf_kv_reserve(&g->kv, q->kv_sequence, q->kv_position - 1, &none);
+}
+
 /* Moves queued work into free contexts, in order. */
 void cf__open_contexts(struct cf_engine *g) {
     while (can_open(g)) {
         struct cf_queued *q = cf__queue_at(g, 0);
         if (q->kv) {
-            cf_kv_truncate(&g->kv, q->kv_sequence, q->kv_position);
+            operate(g, q);
         } else {
             struct cf_context *c = free_context(g);
             c->used = true, c->done = false, c->compact = false, c->pc = 0;
@@ -139,7 +150,7 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);
 }
 
-static bool unfinished(const struct cf_engine *g) {
+bool cf__unfinished(const struct cf_engine *g) {
     for (uint32_t i = 0; i < g->plan.n_flight; i++)
         if (g->contexts[i].used && !g->contexts[i].done) return true;
     return g->queue_n > 0;
@@ -148,7 +159,8 @@ static bool unfinished(const struct cf_engine *g) {
 static bool work_here(void *ctx) {
     struct cf_engine *g = ctx;
     cf_team_fetch(g->o.team);
-    return (g->shutdown && !unfinished(g)) || g->counts_wanted || oldest_runnable(g) || can_open(g);
+    return (g->shutdown && !cf__unfinished(g)) || g->counts_wanted || g->give.wanted || oldest_runnable(g) ||
+           can_open(g);
 }
 
 /* One turn: open, run or wait. until (may be NULL): stop waiting when it is true. */
@@ -156,13 +168,14 @@ int cf__engine_turn(struct cf_engine *g, struct cf_error *e) {
     cf__open_contexts(g);
     struct cf_context *c = oldest_runnable(g);
     if (c) return run_context(g, c, e);
+    if (g->give.wanted) return cf__give_pages(g, e);
     if (g->counts_wanted) return cf__answer_counts(g, e);
     return cf_wait(g->o.transport, work_here, g, &g->own.wait, e);
 }
 
 int cf_engine_serve(struct cf_engine *g, struct cf_error *e) {
     /* What is still on its way to a slow rank belongs to this engine and not to the next one. */
-    while (!g->shutdown || unfinished(g))
+    while (!g->shutdown || cf__unfinished(g))
         if (cf__engine_turn(g, e)) return -1;
-    return 0;
+    return cf__wait_sent(g, &g->give.pending, e); /* the pages go with the arena */
 }

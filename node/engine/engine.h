@@ -91,6 +91,17 @@ const float *cf_engine_logits(const struct cf_engine *g, uint32_t id, uint32_t i
 void cf_engine_finish(struct cf_engine *g, uint32_t id);
 /* Forgets positions >= position of a sequence, on all ranks, after all batches submitted so far. */
 int cf_engine_truncate(struct cf_engine *g, uint32_t sequence, uint32_t position, struct cf_error *e);
+/* Rank 0, with nothing in flight: what the cache holds of positions < `positions` of a sequence, in a form that does
+ * not depend on ranks or layout: pages of 64 positions, the last one filled with zeros, of cf_engine_kv_page_bytes()
+ * each. Export: sink(ctx, offset, data, n) gets every byte once, in no order. Import: source(ctx, page, out) writes one
+ * page after the other; the sequence then has just these positions. */
+typedef int (*cf_kv_sink)(void *ctx, uint64_t offset, const void *data, size_t n, struct cf_error *e);
+typedef int (*cf_kv_source)(void *ctx, uint32_t page, void *out, struct cf_error *e);
+uint64_t cf_engine_kv_page_bytes(const struct cf_engine *g);
+int cf_engine_kv_export(
+    struct cf_engine *g, uint32_t sequence, uint32_t positions, cf_kv_sink sink, void *ctx, struct cf_error *e);
+int cf_engine_kv_import(
+    struct cf_engine *g, uint32_t sequence, uint32_t positions, cf_kv_source source, void *ctx, struct cf_error *e);
 /* Asks every rank for its counters. counts[size]. */
 int cf_engine_counts(struct cf_engine *g, struct cf_rank_counts *counts, struct cf_error *e);
 /* Ends all ranks' serve(). */

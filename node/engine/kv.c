@@ -29,8 +29,12 @@ int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_mod
     return 0;
 }
 
+size_t cf_kv_slot_bytes(const struct cf_kv *kv) {
+    return (size_t)CF_PAGE * (kv->d_k + kv->d_v) * sizeof(uint16_t);
+}
+
 uint64_t cf_kv_bytes(const struct cf_kv *kv) {
-    return (uint64_t)kv->n_pages * kv->slots * CF_PAGE * (kv->d_k + kv->d_v) * sizeof(uint16_t);
+    return (uint64_t)kv->n_pages * kv->slots * cf_kv_slot_bytes(kv);
 }
 
 int cf_kv_place(struct cf_kv *kv, struct cf_arena *arena, struct cf_error *e) {
@@ -64,4 +68,21 @@ void cf_kv_truncate(struct cf_kv *kv, uint32_t sequence, uint32_t position) {
     uint32_t keep = (position + CF_PAGE - 1) / CF_PAGE;
     while (kv->length[sequence] > keep)
         kv->free_list[kv->n_free++] = kv->table[(size_t)sequence * kv->pages_per_seq + --kv->length[sequence]];
+}
+
+char *cf_kv_page(const struct cf_kv *kv, uint32_t sequence, uint32_t page) {
+    size_t number = kv->table[(size_t)sequence * kv->pages_per_seq + page];
+    return (char *)kv->data + number * kv->slots * cf_kv_slot_bytes(kv);
+}
+
+void cf_kv_clear_tail(struct cf_kv *kv, uint32_t sequence, uint32_t positions) {
+    uint32_t from = positions % CF_PAGE;
+    if (!from) return;
+    uint16_t *keys = (uint16_t *)cf_kv_page(kv, sequence, positions / CF_PAGE);
+    for (uint32_t s = 0; s < kv->slots; s++, keys += (size_t)CF_PAGE * (kv->d_k + kv->d_v)) {
+        for (uint32_t d = 0; d < kv->d_k; d++)
+            memset(keys + d * CF_PAGE + from, 0, (CF_PAGE - from) * sizeof *keys);
+        memset(keys + (size_t)CF_PAGE * kv->d_k + (size_t)from * kv->d_v, 0,
+            (size_t)(CF_PAGE - from) * kv->d_v * sizeof *keys);
+    }
 }

@@ -27,6 +27,8 @@ struct cf_kv {
 /* Sizes from the plan, nothing allocated from the arena yet. */
 int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_model *m, int rank, struct cf_error *e);
 uint64_t cf_kv_bytes(const struct cf_kv *kv);
+/* Keys and values of one (layer, head) in one page. */
+size_t cf_kv_slot_bytes(const struct cf_kv *kv);
 /* Takes the pool from the arena. */
 int cf_kv_place(struct cf_kv *kv, struct cf_arena *arena, struct cf_error *e);
 void cf_kv_free(struct cf_kv *kv);
@@ -35,6 +37,11 @@ void cf_kv_free(struct cf_kv *kv);
 int cf_kv_reserve(struct cf_kv *kv, uint32_t sequence, uint32_t position, struct cf_error *e);
 /* Forgets positions >= position. */
 void cf_kv_truncate(struct cf_kv *kv, uint32_t sequence, uint32_t position);
+
+/* All slots of one page of a sequence, one behind the other. */
+char *cf_kv_page(const struct cf_kv *kv, uint32_t sequence, uint32_t page);
+/* Zeros behind the first `positions` of a sequence, as far as its last page goes. */
+void cf_kv_clear_tail(struct cf_kv *kv, uint32_t sequence, uint32_t positions);
 
 /* Keys [d_k][64] and values [64][d_v] of one page of a sequence. */
 static inline uint16_t *cf_kv_keys(

@@ -55,12 +55,16 @@ int cf__take_batch(struct cf_engine *g, const Cf__Batch *b, struct cf_error *e) 
     return 0;
 }
 
-int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k) {
+int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k, struct cf_error *e) {
     if (g->queue_n == g->queue_room) return 1;
     if (k->sequence >= g->plan.n_seqs) return 0;
-    if (k->position < g->filled[k->sequence].n) g->filled[k->sequence].n = k->position;
+    uint32_t *filled = &g->filled[k->sequence].n;
+    if (k->kind == CF_KV_EXPORT ? k->position > *filled : k->kind == CF_KV_IMPORT && k->position > g->plan.n_ctx)
+        return cf_fail(e, CF_ERR_LIMIT, "sequence %u holds %u positions, not %u", k->sequence, *filled, k->position);
+    if (k->kind == CF_KV_IMPORT || (k->kind == CF_KV_TRUNCATE && k->position < *filled)) *filled = k->position;
     struct cf_queued *q = cf__queue_at(g, g->queue_n++);
-    q->kv = true, q->after = k->after_batch, q->kv_sequence = k->sequence, q->kv_position = k->position;
+    q->kv = true, q->after = k->after_batch;
+    q->kv_kind = k->kind, q->kv_sequence = k->sequence, q->kv_position = k->position;
     return 0;
 }
 
@@ -93,7 +97,8 @@ int cf__on_message(
         if (!g->started) return 1; /* a faster rank is ahead of our loading: it waits in the transport */
         return cf_mail_deliver(&g->mail, from, env->activation, env->payload_bytes, data, offset, n, e);
     case CF__ENVELOPE__BODY_BATCH: return g->started ? cf__take_batch(g, env->batch, e) : 1;
-    case CF__ENVELOPE__BODY_KV: return g->started ? cf__take_kv(g, env->kv) : 1;
+    case CF__ENVELOPE__BODY_KV: return g->started ? cf__take_kv(g, env->kv, e) : 1;
+    case CF__ENVELOPE__BODY_KV_PAGE: return g->started ? cf__take_page(g, from, env, data, offset, n, e) : 1;
     case CF__ENVELOPE__BODY_PLAN:
         if (g->shutdown) return 1; /* rank 0 is ahead: this one is for the engine that comes after us */
         if (g->have_plan || from != 0) return cf_fail(e, CF_ERR_PEER, "rank %d sent a second plan", from);

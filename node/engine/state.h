@@ -75,8 +75,20 @@ struct cf_queued {
     bool kv;
     uint32_t id, n_rows, n_want;
     uint32_t *sequence, *position, *token, *want;
-    uint32_t after, kv_sequence, kv_position;
+    uint32_t after, kv_kind, kv_sequence, kv_position;
 };
+
+/* KvOperation.kind */
+enum { CF_KV_TRUNCATE, CF_KV_COPY, CF_KV_EXPORT, CF_KV_IMPORT };
+
+/* An export that has come to its turn. */
+struct cf_give {
+    bool wanted;
+    uint32_t sequence, positions;
+    int pending; /* messages that MPI still sends from the pages */
+};
+
+struct cf__carry; /* carry.c */
 
 /* Positions of a sequence, queued ones included; and what the batch in hand adds. */
 struct cf_filled {
@@ -122,6 +134,8 @@ struct cf_engine {
     struct cf_rank_counts *counts; /* rank 0: [size] */
     uint64_t *loaded, *to_load;    /* rank 0: [size] */
     bool shutdown, counts_wanted;
+    struct cf_give give;
+    struct cf__carry *carry; /* rank 0, during an export */
     struct cf_rank_counts own;
     struct cf_error poll_error;
     bool poll_failed;
@@ -132,7 +146,7 @@ struct cf_engine {
 /* messages.c */
 struct cf_queued *cf__queue_at(struct cf_engine *g, uint32_t i);
 int cf__take_batch(struct cf_engine *g, const Cf__Batch *b, struct cf_error *e);
-int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k);
+int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k, struct cf_error *e);
 int cf__on_message(
     void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e);
 /* Called by thread 0 between tiles; cf__polled() tells of an error that it met. */
@@ -145,6 +159,13 @@ struct cf_context *cf__context_of(const struct cf_engine *g, uint32_t id);
 void cf__open_contexts(struct cf_engine *g);
 /* Opens what is queued, runs the oldest batch that can go on, or waits for a message. */
 int cf__engine_turn(struct cf_engine *g, struct cf_error *e);
+bool cf__unfinished(const struct cf_engine *g);
+/* coordinate.c: the same operation on all ranks, in order with the batches. */
+int cf__kv_operation(struct cf_engine *g, uint32_t kind, uint32_t sequence, uint32_t position, struct cf_error *e);
+/* carry.c */
+int cf__give_pages(struct cf_engine *g, struct cf_error *e);
+int cf__take_page(struct cf_engine *g, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n,
+    struct cf_error *e);
 int cf__answer_counts(struct cf_engine *g, struct cf_error *e);
 
 /* Runs one instruction whose inputs are there. */

@@ -11,8 +11,11 @@ import common
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "reference"))
 try:
     import numpy as np
-    from llama_reference import Gguf, logits_of
-except ImportError:
+    from architectures import Model
+    from gguf_file import Gguf
+except ModuleNotFoundError as error:
+    if error.name != "numpy":
+        raise
     np = None
 
 N_CTX, CHUNKS = 37, 5  # odd: 18 of 37 tokens are scored; the fifth chunk is alone where two go together
@@ -21,10 +24,10 @@ TEXT = " ".join(f"{i * i % 97} of {i * 7 % 31} birds, Lily saw {i}." for i in ra
 
 def estimate(model, ids, bos):
     """PPL and its standard error, from the formulas."""
-    gguf, scores = Gguf(model), []
+    reference, scores = Model(Gguf(model)), []
     for chunk in range(CHUNKS):
         part = list(ids[chunk * N_CTX:(chunk + 1) * N_CTX])
-        logits = logits_of(gguf, [bos] + part[1:], True).astype(np.float64)
+        logits = reference.logits([bos] + part[1:], True).astype(np.float64)
         top = logits.max(axis=1, keepdims=True)
         logp = logits - top - np.log(np.exp(logits - top).sum(axis=1, keepdims=True))
         scores += [-logp[i, part[i + 1]] for i in range(N_CTX // 2, N_CTX - 1)]
