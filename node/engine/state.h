@@ -172,7 +172,7 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e);
 int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 /* Which parts of the route this batch will bring (bit per part). */
 uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i);
-/* May the instruction write what it sends? Its outlet may still be read by others. */
+/* May the instruction, and what must follow it at once, write what it sends? An outlet may still be read by others. */
 bool cf__step_may_write(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i);
 /* Appends k, v and attends: engine->q, k, v -> wide.f. */
 int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct cf_error *e);

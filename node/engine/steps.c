@@ -38,9 +38,18 @@ static const struct cf_outlet *outlet_of(
     }
 }
 
+/* Does it leave its result in buffers that all batches share (engine->q, k, v and wide.f)? */
+static bool goes_on(const struct cf_instr *i) {
+    return i->op == CF_OP_TAKE_QKV || i->op == CF_OP_TAKE_HEADS ||
+           (i->route < 0 && (i->op == CF_OP_QKV || i->op == CF_OP_ATTEND));
+}
+
 bool cf__step_may_write(const struct cf_engine *g, const struct cf_context *c, const struct cf_instr *i) {
-    const struct cf_outlet *o = outlet_of(g, c, i);
-    return !o || cf_mail_sent(&g->mail, o);
+    for (;; i++) {
+        const struct cf_outlet *o = outlet_of(g, c, i);
+        if (o && !cf_mail_sent(&g->mail, o)) return false;
+        if (!goes_on(i)) return true; /* else another batch would come between the two if the next one had to wait */
+    }
 }
 
 /* Which domain an instruction's time belongs to; exchange steps belong to none. */
