@@ -31,10 +31,11 @@ class Family:
         common.synth(self.a.coffer, path, f"{families.options(self.name, *sizes)} --vocab {VOCAB} --ctx 4096 {more}")
         return path
 
-    def equal(self, shape, layouts, more):
-        """One rank, the layouts, and `more`: (ranks, options, environment)."""
+    def equal(self, shape, layouts, more, *always):
+        """One rank, the layouts, and `more`: (ranks, options, environment). Options `always` make an order of their own."""
         path = self.make(shape)
         runs = common.Runs(self.a, path[: -len(".gguf")], PROMPT, VOCAB, n=6)
+        runs.base += always
         runs.check(1, "-t", "2")
         for ranks, layout in layouts:
             runs.check(ranks, "--layout", layout, "-t", "1", *(["--stages", "2"] if layout == "hybrid" else []))
@@ -60,6 +61,8 @@ class Family:
         self.equal(EVEN, LAYOUTS, others + chunks + across)
         self.equal(SMALL, FEW, [])
         self.equal(FLOATS, FEW[:1], [])
+        if families.has_experts(self.name):
+            self.equal(EVEN, FEW, [], "--experts", "whole")
         self.decode_is_prefill()
 
 

@@ -48,7 +48,7 @@ foreach(family ${families})
   set_tests_properties(ranks.family.${family} PROPERTIES FIXTURES_REQUIRED rank_models)
 endforeach()
 add_test(NAME ranks.table COMMAND ${COFFER_PYTHON} ${PROJECT_SOURCE_DIR}/tests/ranks/table.py --coffer $<TARGET_FILE:coffer>
-  --ranks 1 --check ${PROJECT_SOURCE_DIR}/README.md)
+  --ranks 1 --every 4 --check ${PROJECT_SOURCE_DIR}/README.md)
 set_tests_properties(ranks.table PROPERTIES TIMEOUT 300 LABELS "rank;release-only")
 # The figures of the shares test are times: nothing may run beside it.
 set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)
