@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "node/model/model.h"
+
 enum { DEFAULT_MAX_CTX = 4096, F16_BYTES = 2 };
 
 static int read_u32(const struct cf_gguf *g, const char *arch, const char *name, uint32_t *v, struct cf_error *e) {
@@ -42,6 +44,11 @@ static int read_kv(struct cf_sizes *s, const struct cf_gguf *g, uint32_t n_ctx, 
         read_u32(g, s->arch, "attention.value_length", &d_v, e) || sum_kv_heads(g, s->arch, layers, head, &heads, e))
         return -1;
     if (!n_ctx) n_ctx = trained < DEFAULT_MAX_CTX ? trained : DEFAULT_MAX_CTX;
+    struct cf_model m;
+    if (!cf_model_open(&m, g, &(struct cf_error){0})) { /* one that runs here: as the cache will be */
+        d_k = m.d_k, d_v = m.d_v, heads = (uint64_t)m.n_layers * m.n_head_kv;
+        cf_model_close(&m);
+    }
     uint64_t bytes, row = ((uint64_t)d_k + d_v) * F16_BYTES;
     if (__builtin_mul_overflow(heads, row, &bytes) || __builtin_mul_overflow(bytes, n_ctx, &bytes) || !bytes) return 0;
     s->n_ctx = n_ctx;

@@ -57,11 +57,12 @@ static size_t most(size_t a, size_t b) {
     return a > b ? a : b;
 }
 
-static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint32_t columns) {
+/* floats: whether anybody reads the form before rounding. */
+static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint32_t columns, bool floats) {
     size_t stride = (columns + 31u) & ~31u;
     struct cf_activation a = {.stride = stride};
     if (!columns) return a;
-    a.f = take(t, rows * stride * sizeof(float));
+    if (floats) a.f = take(t, rows * stride * sizeof(float));
     a.q = take(t, rows * stride);
     a.d = take(t, rows * stride / 32 * sizeof(float));
     a.sum = take(t, rows * stride / 16 * sizeof(int16_t));
@@ -130,8 +131,8 @@ static void take_moe(struct cf_engine *g, struct taker *t, const struct extent *
     m->chosen = take(t, pairs * 4), m->weights = take(t, pairs * 4), m->shared = take(t, rows * 4);
     m->first = take(t, (e->n + 1) * 4), m->active = take(t, e->n * 4);
     m->pair_row = take(t, pairs * 4), m->pair_weight = take(t, pairs * 4);
-    if (rows > 1) m->in = take_activation(t, (uint32_t)pairs, g->o.model->n_embd);
-    m->inner = take_activation(t, (uint32_t)pairs, x->exps);
+    if (rows > 1) m->in = take_activation(t, (uint32_t)pairs, g->o.model->n_embd, e->floats);
+    m->inner = take_activation(t, (uint32_t)pairs, x->exps, true);
     m->sum_floats = (size_t)x->chunks * CF_MOE_ROWS * CF_TILE;
     m->sums = take(t, threads * m->sum_floats * sizeof(float));
 }
@@ -141,11 +142,11 @@ static void take_latent(struct cf_engine *g, struct taker *t, const struct exten
     struct cf_latent_room *m = &g->latent;
     uint32_t rows = g->plan.n_rows;
     if (!l->latent || !x->heads) return;
-    m->query = take_activation(t, rows, l->query);
+    m->query = take_activation(t, rows, l->query, true);
     m->q = take(t, (uint64_t)rows * x->heads * (l->plain + l->rot) * sizeof(float));
     m->kv = take(t, (uint64_t)rows * (l->latent + l->rot) * sizeof(float));
-    m->plain = take_activation(t, rows, x->heads * ((l->plain + 31) / 32 * 32));
-    m->out = take_activation(t, rows, x->out);
+    m->plain = take_activation(t, rows, x->heads * ((l->plain + 31) / 32 * 32), true);
+    m->out = take_activation(t, rows, x->out, true);
 }
 
 int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, uint64_t *bytes, struct cf_error *e) {
@@ -168,8 +169,8 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
         if (arena) g->mail.slots[i].data = data;
     }
     if (g->o.no_exchange) g->mail.nothing = take(&t, most(g->program.slot_bytes, 64));
-    g->x = take_activation(&t, (uint32_t)most(rows, g->plan.n_want), m->n_embd);
-    g->wide = take_activation(&t, rows, x.att > x.ffn ? x.att : x.ffn);
+    g->x = take_activation(&t, (uint32_t)most(rows, g->plan.n_want), m->n_embd, true);
+    g->wide = take_activation(&t, rows, x.att > x.ffn ? x.att : x.ffn, true);
     g->q = take(&t, (uint64_t)rows * x.q * sizeof(float));
     g->k = take(&t, (uint64_t)rows * x.k * sizeof(float));
     g->v = take(&t, (uint64_t)rows * x.v * sizeof(float));

@@ -51,6 +51,7 @@ static int check_tensor(
         return cf_fail(
             e, CF_ERR_UNSUPPORTED, "%s: tensor %s is a vector of type %s", cf_gguf_path(g), t->name, type->name);
     if (!vector && type->quantised) m->quantised = true;
+    if ((role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS) && !type->quantised) m->experts.floats = true;
     return 0;
 }
 

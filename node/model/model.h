@@ -25,6 +25,7 @@ struct cf_experts {
     uint32_t groups, groups_used; /* choice among the best groups only; groups < 2: among all */
     enum cf_gating gating;
     bool norm;   /* weights of the chosen ones are divided by their sum */
+    bool floats; /* gate or up of the experts is a float matrix in some layer */
     bool whole;  /* a member holds whole experts, not a part of each (cf_model_whole_experts) */
     float scale; /* and multiplied by this */
 };
