@@ -12,6 +12,7 @@ const struct cf_command *const cf_commands[] = {
     &cf_command_route,
     &cf_command_inspect,
     &cf_command_synth,
+    &cf_command_quantize,
     &cf_command_tokenize,
     NULL,
 };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "coordinator/commands/commands.h"
+#include "node/quant/mix.h"
 
 #define FIELD(f) offsetof(struct cf__synth, f)
 
@@ -57,7 +58,11 @@ static const struct cf_option options[] = {
     {"vocab", 0, CF_OPT_INT, FIELD(vocab), "N", "number of tokens (32000)", 300, 1000000, NULL},
     {"ctx", 0, CF_OPT_INT, FIELD(ctx), "N", "context length (4096)", 1, 1 << 30, NULL},
     {"type", 0, CF_OPT_STRING, FIELD(type), "TYPE",
-        "type of the matrices: f32 f16 bf16 q8_0 q4_0 q4_k q5_k q6_k, or a mix, q4_k_m q5_k_m (q8_0)", 0, 0, NULL},
+        "type of the matrices: f32 f16 bf16 q8_0 q4_0 q4_1 q5_0 q5_1 q2_k q3_k q4_k q5_k q6_k iq4_nl iq4_xs mxfp4 "
+        "iq3_s iq3_xxs "
+        "iq2_s iq2_xs iq2_xxs, or a mix: q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m iq3_xs iq3_m iq2_m "
+        "(q8_0)",
+        0, 0, NULL},
     {"head-type", 0, CF_OPT_STRING, FIELD(head_type), "TYPE", "type of the output head (as --type says)", 0, 0, NULL},
     {"expert-type", 0, CF_OPT_STRING, FIELD(expert_type), "TYPE", "type of the experts' matrices (as --type says)", 0,
         0, NULL},
@@ -91,17 +96,13 @@ void cf__synth_defaults(void *config) {
         .rope_factor = 8};
 }
 
-/* general.file_type, as llama.cpp counts whole files. */
+/* general.file_type, as llama.cpp counts whole files. Here q4_k is that type and no mix. */
 static uint32_t file_type(const char *type) {
-    static const struct {
-        const char *name;
-        uint32_t number;
-    } numbers[] = {{"f32", 0}, {"f16", 1}, {"q4_0", 2}, {"q8_0", 7}, {"q4_k", 14}, {"q4_k_m", 15}, {"q5_k", 16},
-        {"q5_k_m", 17}, {"q6_k", 18}, {"bf16", 32}};
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
-        if (!strcasecmp(type, numbers[i].name)) return numbers[i].number;
-    }
-    return 1024; /* llama.cpp's word for a guess */
+    static const char *const pure[][2] = {{"q3_k", "q3_k_s"}, {"q4_k", "q4_k_s"}, {"q5_k", "q5_k_s"}};
+    for (size_t i = 0; i < sizeof pure / sizeof *pure; i++)
+        if (!strcasecmp(type, pure[i][0])) type = pure[i][1];
+    const struct cf_mix *mix = cf_mix_find(type);
+    return mix ? mix->file_type : 1024; /* llama.cpp's word for a guess */
 }
 
 static int write_model(

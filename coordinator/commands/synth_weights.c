@@ -153,7 +153,7 @@ static const struct cf_type *choose_type(const struct cf__synth *s, const struct
         cf_mix_type(mix, is_head ? "output.weight" : x->name, layer, (int)s->layers, matrix ? x->n_dims : 1);
     if (wanted == UINT32_MAX) {
         cf_fail(e, CF_ERR_USAGE,
-            "%s: unknown type \"%s\" (f32, f16, bf16, q8_0, q4_0, q4_k, q5_k, q6_k, q4_k_m, q5_k_m)", flag, mix);
+            "%s: unknown type \"%s\" (f16, q8_0, q4_0, q4_k_m, iq4_xs and others: coffer synth --help)", flag, mix);
         return NULL;
     }
     uint32_t type = matrix ? cf_fitting_type(wanted, x->ne[0]) : wanted;

@@ -214,8 +214,8 @@ int cf_gguf_add_strings(
     return 0;
 }
 
-int cf_gguf_add_numbers(
-    struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n, struct cf_error *e) {
+/* Bytes of a number; 0: the kind is none. */
+static size_t width_of(enum cf_gguf_kind kind) {
     static const uint8_t widths[] = {[CF_GGUF_U8] = 1,
         [CF_GGUF_I8] = 1,
         [CF_GGUF_U16] = 2,
@@ -227,9 +227,27 @@ int cf_gguf_add_numbers(
         [CF_GGUF_U64] = 8,
         [CF_GGUF_I64] = 8,
         [CF_GGUF_F64] = 8};
-    size_t width = (size_t)kind < sizeof widths ? widths[kind] : 0;
+    return (size_t)kind < sizeof widths ? widths[kind] : 0;
+}
+
+int cf_gguf_add_numbers(
+    struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n, struct cf_error *e) {
+    size_t width = width_of(kind);
     if (!width) return fail(w, e, CF_ERR_FORMAT, "value %s: kind %d is no kind of number", key, (int)kind);
     return begin_array(w, key, kind, n, e) || append(w, &w->values, v, n * width, e) ? -1 : 0;
+}
+
+int cf_gguf_add_value(struct cf_gguf_writer *w, const struct cf_gguf_value *v, struct cf_error *e) {
+    if (v->kind == CF_GGUF_ARRAY && v->element == CF_GGUF_STRING)
+        return cf_gguf_add_strings(w, v->key, v->array, v->count, e);
+    if (v->kind == CF_GGUF_ARRAY) return cf_gguf_add_numbers(w, v->key, v->element, v->array, v->count, e);
+    if (v->kind == CF_GGUF_STRING)
+        return begin_value(w, v->key, v->kind, e) || append_string(w, &w->values, v->s.text, v->s.length, e) ? -1 : 0;
+    const float f = (float)v->f;
+    const void *bytes = v->kind == CF_GGUF_F32   ? (const void *)&f
+                        : v->kind == CF_GGUF_F64 ? (const void *)&v->f
+                                                 : &v->u;
+    return add_scalar(w, v->key, v->kind, bytes, width_of(v->kind), e); /* the low bytes of u or i come first */
 }
 
 /* ---- tensors ---- */

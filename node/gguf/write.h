@@ -27,6 +27,8 @@ int cf_gguf_add_strings(
 /* kind: a number kind; v: n numbers of that width. */
 int cf_gguf_add_numbers(
     struct cf_gguf_writer *w, const char *key, enum cf_gguf_kind kind, const void *v, size_t n, struct cf_error *e);
+/* Any value of a file that was read, under its own key. */
+int cf_gguf_add_value(struct cf_gguf_writer *w, const struct cf_gguf_value *v, struct cf_error *e);
 int cf_gguf_add_tensor(
     struct cf_gguf_writer *w, const char *name, uint32_t type, uint32_t n_dims, const uint64_t *ne, struct cf_error *e);
 int cf_gguf_begin_data(struct cf_gguf_writer *w, struct cf_error *e);

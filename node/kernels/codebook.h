@@ -1,5 +1,5 @@
 /* What types with a table or a codebook look up: the values of one weight, and the grids, runs of 4 or 8 weights that a
- * file names by one number. Private to node/kernels.
+ * file names by one number. Private to node.
  *
  * The numbers are part of the formats as ggml publishes them (ggml-common.h: kvalues_iq4nl, kvalues_fp4, iq2xxs_grid,
  * iq2xs_grid, iq2s_grid, iq3xxs_grid, iq3s_grid), here in a form that packing wants.

@@ -1,4 +1,4 @@
-/* f32 -> file blocks: the encoders behind `coffer synth` (and later `coffer quantize`). The reverse of cf_type.decode.
+/* f32 -> file blocks: the encoders behind `coffer synth` and `coffer quantize`. The reverse of cf_type.decode.
  */
 #ifndef COFFER_NODE_QUANT_ENCODE_H
 #define COFFER_NODE_QUANT_ENCODE_H
@@ -10,9 +10,9 @@
  */
 int cf_encode(uint32_t type, const float *src, void *dst, size_t n);
 
-/* The type that a mix ("q4_k_m", "q5_k_m") gives a tensor of layer `layer` (-1: none) of n_layers, as llama.cpp's tool
- * does; plain type names give their own type for matrices and F32 for vectors. Returns the id, or UINT32_MAX if
- * unknown. */
+/* The type that a mix ("q4_k_m", "iq3_xs": mix.h) gives a tensor of layer `layer` (-1: none) of n_layers, as
+ * llama.cpp's tool does; plain type names give their own type for matrices and F32 for vectors. Returns the id, or
+ * UINT32_MAX if unknown. */
 uint32_t cf_mix_type(const char *mix, const char *tensor, int layer, int n_layers, uint32_t n_dims);
 
 #endif

@@ -13,14 +13,14 @@ struct with_min {
     uint8_t q[SUPER];    /* 4 or 5 bits */
 };
 
-/* Rounds values[8] >= 0 to 6 bits under one common f16 scale; *back is that scale's value. */
-static uint16_t six_bits(const float values[8], uint8_t out[8], float *back) {
+/* Rounds values[n] >= 0 to 0 .. high under one common f16 scale; *back is that scale's value. */
+static uint16_t common_scale(const float *values, int n, int32_t high, uint8_t *out, float *back) {
     float most = 0;
-    for (int j = 0; j < 8; j++)
+    for (int j = 0; j < n; j++)
         most = values[j] > most ? values[j] : most;
-    uint16_t h = cf__half(most / 63.0f, back);
-    for (int j = 0; j < 8; j++)
-        out[j] = *back > 0 ? (uint8_t)cf__nearest_in(values[j] / *back, 0, 63) : 0;
+    uint16_t h = cf__half(most / (float)high, back);
+    for (int j = 0; j < n; j++)
+        out[j] = *back > 0 ? (uint8_t)cf__nearest_in(values[j] / *back, 0, high) : 0;
     return h;
 }
 
@@ -28,8 +28,8 @@ static void fit_with_min(const float *x, int32_t high, struct with_min *b) {
     float scales[8], mins[8], d, dmin;
     for (int j = 0; j < 8; j++)
         scales[j] = cf__fit_scale_and_min(x + 32 * j, 32, high, &mins[j]);
-    b->d = six_bits(scales, b->sc, &d);
-    b->dmin = six_bits(mins, b->m, &dmin);
+    b->d = common_scale(scales, 8, 63, b->sc, &d);
+    b->dmin = common_scale(mins, 8, 63, b->m, &dmin);
     for (int j = 0; j < 8; j++) {
         float scale = d * (float)b->sc[j], min = dmin * (float)b->m[j], inverse = scale > 0 ? 1.0f / scale : 0;
         for (int i = 32 * j; i < 32 * j + 32; i++)
@@ -113,5 +113,59 @@ void cf__encode_q6_k(const float *src, uint8_t *dst, size_t n) {
         }
         memcpy(dst + 192, scale, sizeof scale);
         cf__put_u16(dst + 208, d);
+    }
+}
+
+/* Bit pairs: in each half of 128 columns, run t of 32 columns in bits 2t of 32 bytes. */
+static void put_pairs(const uint8_t q[SUPER], uint8_t *dst) {
+    memset(dst, 0, 64);
+    for (int k = 0; k < SUPER; k++)
+        dst[k / 128 * 32 + k % 32] |= (uint8_t)((q[k] & 3) << k % 128 / 32 * 2);
+}
+
+/* 16 sub-blocks of 16, value = d * scale * q - dmin * min, scale and min 4 bits each. */
+void cf__encode_q2_k(const float *src, uint8_t *dst, size_t n) {
+    for (size_t i = 0; i < n; i += SUPER, dst += 84) {
+        const float *x = src + i;
+        float scales[16], mins[16], d, dmin;
+        uint8_t sc[16], m[16], q[SUPER];
+        for (int j = 0; j < 16; j++)
+            scales[j] = cf__fit_scale_and_min(x + 16 * j, 16, 3, &mins[j]);
+        cf__put_u16(dst + 80, common_scale(scales, 16, 15, sc, &d));
+        cf__put_u16(dst + 82, common_scale(mins, 16, 15, m, &dmin));
+        for (int j = 0; j < SUPER; j++) {
+            float scale = d * (float)sc[j / 16], min = dmin * (float)m[j / 16], inverse = scale > 0 ? 1.0f / scale : 0;
+            q[j] = (uint8_t)cf__nearest_in((x[j] + min) * inverse, 0, 3);
+        }
+        for (int j = 0; j < 16; j++)
+            dst[j] = (uint8_t)(sc[j] | m[j] << 4);
+        put_pairs(q, dst + 16);
+    }
+}
+
+/* 16 sub-blocks of 16, value = d * (scale - 32) * (q - 4), scale 6 bits. */
+void cf__encode_q3_k(const float *src, uint8_t *dst, size_t n) {
+    for (size_t i = 0; i < n; i += SUPER, dst += 110) {
+        const float *x = src + i;
+        float scales[16], most = 0, d;
+        uint8_t q[SUPER];
+        for (int j = 0; j < 16; j++) {
+            scales[j] = cf__fit_scale(x + 16 * j, 16, -4, 3);
+            if ((scales[j] < 0 ? -scales[j] : scales[j]) > (most < 0 ? -most : most)) most = scales[j];
+        }
+        cf__put_u16(dst + 108, cf__half(most / -32.0f, &d)); /* the largest scale becomes -32 */
+        memset(dst, 0, 32);
+        memset(dst + 96, 0, 12);
+        for (int j = 0; j < 16; j++) {
+            int32_t scale = d != 0 ? cf__nearest_in(scales[j] / d, -32, 31) : 0;
+            float s = d * (float)scale, inverse = s != 0 ? 1.0f / s : 0;
+            for (int k = 16 * j; k < 16 * j + 16; k++) {
+                q[k] = (uint8_t)(cf__nearest_in(x[k] * inverse, -4, 3) + 4);
+                dst[k % 32] |= (uint8_t)(q[k] >> 2 << k / 32);
+            }
+            dst[96 + j % 8] |= (uint8_t)(((scale + 32) & 15) << j / 8 * 4);
+            dst[104 + j % 4] |= (uint8_t)((scale + 32) >> 4 << j / 4 * 2);
+        }
+        put_pairs(q, dst + 32);
     }
 }

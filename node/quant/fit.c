@@ -5,6 +5,7 @@
 
 uint16_t cf__half(float v, float *back) {
     float most = 65504.0f;
+    if (v != v) v = 0; /* a NaN: of infinite elements */
     uint16_t h = cf_f32_to_f16(v > most ? most : v < -most ? -most : v);
     *back = cf_f16_to_f32(h);
     return h;

@@ -13,3 +13,5 @@ set_tests_properties(cli.bench PROPERTIES TIMEOUT 900 LABELS cli COST 25 PROCESS
 add_test(NAME cli.peers COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/peers_test.py
   ${PROJECT_SOURCE_DIR}/deploy/compare-peers)
 set_tests_properties(cli.peers PROPERTIES TIMEOUT 120 LABELS "cli;release-only")
+add_test(NAME cli.quantize COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/quantize_test.py $<TARGET_FILE:coffer>)
+set_tests_properties(cli.quantize PROPERTIES TIMEOUT 300 LABELS cli COST 10)
