@@ -86,6 +86,8 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
                                              : 4096;
     if (cf_transport_rank(j->transport) != 0) return 0;
     if (cf_tokenizer_new(&j->tokenizer, j->gguf, e)) return -1;
+    const char *note = cf_tokenizer_note(j->tokenizer);
+    if (note) fprintf(stderr, "%s: %s\n", cf_gguf_path(j->gguf), note);
     return j->o->prepare ? j->o->prepare(j, ctx, e) : 0;
 }
 

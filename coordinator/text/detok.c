@@ -30,7 +30,7 @@ size_t cf_token_bytes(const struct cf_tokenizer *t, uint32_t id, bool special, c
     if (id >= t->n_tokens) return 0;
     const struct cf__token *token = &t->tokens[id];
     switch (token->type) {
-    case CF__TOKEN_NORMAL: return t->kind->bytes(token, buf, size);
+    case CF__TOKEN_NORMAL: return t->kind->bytes(t, token, buf, size);
     case CF__TOKEN_USER: return copy(token->text, token->length, buf, size);
     case CF__TOKEN_UNKNOWN:
     case CF__TOKEN_CONTROL: return special ? copy(token->text, token->length, buf, size) : 0;
@@ -66,7 +66,7 @@ size_t cf_detok_push(
     unsigned char small[CHUNK];
     size_t held = d->n_held;
     memcpy(small, d->held, held);
-    size_t n = cf_token_bytes(t, id, false, (char *)small + held, CHUNK - held);
+    size_t n = cf_token_bytes(t, id, d->special, (char *)small + held, CHUNK - held);
     if (!n) return 0;
     if (n > CHUNK - held) n = CHUNK - held;
     unsigned char *text = small;

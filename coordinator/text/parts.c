@@ -32,7 +32,7 @@ static int add_fragment(
     struct walk *w, const struct cf__fragment *f, const uint32_t *guarded, size_t n, struct cf_error *e) {
     if (f->id == CF__NO_TOKEN || is_in(guarded, n, f->id)) {
         if (!w->length) w->start = f->start;
-        w->length += f->length;
+        w->length = f->start + f->length - w->start; /* with the white space that a guarded token would take with it */
         return 0;
     }
     if (end_text(w, e) || cf__ids_push(&w->out, f->id, e)) return -1;

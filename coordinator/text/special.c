@@ -81,16 +81,24 @@ static int push(struct fragments *f, struct cf__fragment fragment, struct cf_err
     return 0;
 }
 
-/* Cuts one piece of text at every occurrence of one token. */
+static bool is_space(char c) {
+    return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+/* Cuts one piece of text at every occurrence of one token; white space that the token takes with it disappears. */
 static int cut(const struct cf_tokenizer *t, const char *text, struct cf__fragment piece, uint32_t id,
     struct fragments *out, struct cf_error *e) {
     const struct cf__token *token = &t->tokens[id];
     size_t start = piece.start, end = piece.start + piece.length;
     for (const char *hit; (hit = memmem(text + start, end - start, token->text, token->length));) {
-        size_t at = (size_t)(hit - text);
-        if (push(out, (struct cf__fragment){start, at - start, CF__NO_TOKEN}, e)) return -1;
+        size_t at = (size_t)(hit - text), left = at;
+        while (token->lstrip && left > start && is_space(text[left - 1]))
+            left--;
+        if (push(out, (struct cf__fragment){start, left - start, CF__NO_TOKEN}, e)) return -1;
         if (push(out, (struct cf__fragment){at, token->length, id}, e)) return -1;
         start = at + token->length;
+        while (token->rstrip && start < end && is_space(text[start]))
+            start++;
     }
     return push(out, (struct cf__fragment){start, end - start, CF__NO_TOKEN}, e);
 }

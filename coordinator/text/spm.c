@@ -4,25 +4,14 @@
  * again. What ends up as no token is written byte by byte ("<0x0A>"). Nothing else is normalised.
  */
 #include <stdlib.h>
-#include <string.h>
 
 #include "coordinator/text/merge.h"
 #include "coordinator/text/utf8.h"
 #include "coordinator/text/vocab.h"
 
-#define SPACE "\xe2\x96\x81" /* U+2581 */
-enum { SPACE_LENGTH = 3 };
-
 static int load(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
     (void)g, (void)e;
-    for (unsigned b = 0; b < 256; b++) {
-        static const char digits[] = "0123456789ABCDEF";
-        char name[] = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'}, letter = (char)b;
-        uint32_t id = cf__vocab_find(t, name, sizeof name);
-        if (id == CF__NO_TOKEN) id = cf__vocab_find(t, &letter, 1);
-        if (id == CF__NO_TOKEN && t->unknown >= 0) id = (uint32_t)t->unknown;
-        t->bytes[b] = id;
-    }
+    cf__vocab_byte_tokens(t, t->unknown >= 0 ? (uint32_t)t->unknown : CF__NO_TOKEN);
     return 0;
 }
 
@@ -38,24 +27,6 @@ static bool join(const void *context, const struct cf__symbol *left, const struc
     if (*id == CF__NO_TOKEN) return false;
     *priority = (double)c->t->tokens[*id].score;
     return true;
-}
-
-/* The text with its spaces as U+2581, one in front if the model wants it; malloc'ed. */
-static char *escape(const char *text, size_t length, bool prefix, size_t *escaped) {
-    size_t spaces = prefix;
-    for (size_t i = 0; i < length; i++)
-        spaces += text[i] == ' ';
-    char *out = malloc(length + spaces * SPACE_LENGTH + 1), *p = out;
-    if (!out) return NULL;
-    if (prefix) p = mempcpy(p, SPACE, SPACE_LENGTH);
-    for (size_t i = 0; i < length; i++) {
-        if (text[i] == ' ')
-            p = mempcpy(p, SPACE, SPACE_LENGTH);
-        else
-            *p++ = text[i];
-    }
-    *escaped = (size_t)(p - out);
-    return out;
 }
 
 /* The symbols to begin with: characters; a byte that belongs to none stands alone and ends up as a byte token. */
@@ -87,7 +58,7 @@ static int emit(const struct context *c, const struct cf__merger *m, struct cf__
 static int encode(const struct cf_tokenizer *t, const char *text, size_t length, bool after_special,
     struct cf__ids *out, struct cf_error *e) {
     size_t escaped;
-    char *copy = escape(text, length, t->add_space_prefix && after_special, &escaped);
+    char *copy = cf__spaces_escape(text, length, t->add_space_prefix && after_special, &escaped);
     if (!copy) return cf_fail(e, CF_ERR_MEMORY, "no memory to tokenize %zu bytes", length);
     struct context c = {t, copy};
     struct cf__merger m = {0};
@@ -99,16 +70,6 @@ static int encode(const struct cf_tokenizer *t, const char *text, size_t length,
     return rc;
 }
 
-static size_t bytes(const struct cf__token *token, char *buf, size_t size) {
-    size_t n = 0;
-    for (uint32_t i = 0; i < token->length; n++) {
-        bool space = token->length - i >= SPACE_LENGTH && !memcmp(token->text + i, SPACE, SPACE_LENGTH);
-        if (n < size) buf[n] = space ? ' ' : token->text[i];
-        i += space ? SPACE_LENGTH : 1;
-    }
-    return n;
-}
-
 const struct cf__tokenizer_kind cf__tokenizer_spm = {
     .model = "llama",
     .bos = 1,
@@ -118,5 +79,5 @@ const struct cf__tokenizer_kind cf__tokenizer_spm = {
     .add_space_prefix = true,
     .load = load,
     .encode = encode,
-    .bytes = bytes,
+    .bytes = cf__spaces_bytes,
 };

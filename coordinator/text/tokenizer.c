@@ -9,7 +9,8 @@
 
 #include "coordinator/text/vocab.h"
 
-static const struct cf__tokenizer_kind *const kinds[] = {&cf__tokenizer_spm, &cf__tokenizer_bpe};
+static const struct cf__tokenizer_kind *const kinds[] = {
+    &cf__tokenizer_spm, &cf__tokenizer_bpe, &cf__tokenizer_gemma4, &cf__tokenizer_unigram};
 enum { N_KINDS = sizeof kinds / sizeof *kinds, MAX_TEXT = 1 << 30 };
 
 static int pick_kind(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
@@ -59,6 +60,12 @@ int32_t cf_tokenizer_eos(const struct cf_tokenizer *t) {
 bool cf_tokenizer_adds_bos(const struct cf_tokenizer *t) {
     return t->add_bos;
 }
+bool cf_tokenizer_adds_eos(const struct cf_tokenizer *t) {
+    return t->add_eos;
+}
+const char *cf_tokenizer_note(const struct cf_tokenizer *t) {
+    return *t->note ? t->note : NULL;
+}
 bool cf_tokenizer_is_end(const struct cf_tokenizer *t, uint32_t id) {
     return id < t->n_tokens && t->tokens[id].end;
 }
@@ -77,7 +84,7 @@ static int encode_all(const struct cf_tokenizer *t, const char *text, const stru
     return 0;
 }
 
-int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, bool add_bos, bool special,
+int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, bool add_special, bool special,
     uint32_t **ids, size_t *n, struct cf_error *e) {
     *ids = NULL;
     *n = 0;
@@ -87,9 +94,10 @@ int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, b
     struct cf__fragment *fragments = NULL;
     size_t n_fragments = 0;
     int rc = 0;
-    if (add_bos && t->add_bos) rc = cf__ids_push(&out, (uint32_t)t->bos, e);
+    if (add_special && t->add_bos) rc = cf__ids_push(&out, (uint32_t)t->bos, e);
     if (!rc && length) rc = cf__special_split(t, text, length, special, &fragments, &n_fragments, e);
     if (!rc) rc = encode_all(t, text, fragments, n_fragments, &out, e);
+    if (!rc && add_special && t->add_eos) rc = cf__ids_push(&out, (uint32_t)t->eos, e);
     free(fragments);
     if (rc) {
         free(out.ids);

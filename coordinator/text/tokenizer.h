@@ -1,7 +1,9 @@
 /* Text <-> token ids, from the tokenizer.* keys of a GGUF file.
  *
- * Models: "llama" (SentencePiece BPE by score, byte fallback) and "gpt2" (byte-level BPE by merges; pre-tokenizers
- * llama-bpe and qwen2 by PCRE2 expressions). A tokenizer copies what it needs; the file may be closed afterwards.
+ * Models: "llama" (SentencePiece BPE by score, byte fallback), "gpt2" (byte-level BPE by merges, pre-tokenizers by
+ * PCRE2 expressions), "gemma4" (BPE by merges on characters) and "t5" (SentencePiece unigram). The measure of all is
+ * llama.cpp: the same file and text give the same ids. A tokenizer copies what it needs; the file may be closed
+ * afterwards.
  */
 #ifndef COFFER_COORDINATOR_TEXT_TOKENIZER_H
 #define COFFER_COORDINATOR_TEXT_TOKENIZER_H
@@ -24,13 +26,17 @@ int32_t cf_tokenizer_bos(const struct cf_tokenizer *t);
 int32_t cf_tokenizer_eos(const struct cf_tokenizer *t);
 /* Would llama.cpp begin a prompt with BOS (tokenizer.ggml.add_bos_token and its defaults)? */
 bool cf_tokenizer_adds_bos(const struct cf_tokenizer *t);
+/* The same for EOS at the end (tokenizer.ggml.add_eos_token). */
+bool cf_tokenizer_adds_eos(const struct cf_tokenizer *t);
+/* What a user should hear about the file's tokenizer, or NULL: e.g. that its pre-tokenizer is not named. */
+const char *cf_tokenizer_note(const struct cf_tokenizer *t);
 /* Does this token end generation (eos, eot, eom and the like)? */
 bool cf_tokenizer_is_end(const struct cf_tokenizer *t, uint32_t id);
 
-/* text[length], any bytes (invalid UTF-8 becomes byte tokens or U+FFFD as the model kind does). add_bos: begin with BOS
- * if the model wants one. special: names of control tokens in the text become those tokens; otherwise they are text.
- * *ids is malloc'ed (caller frees), *n its length. */
-int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, bool add_bos, bool special,
+/* text[length], any bytes (invalid UTF-8 becomes byte tokens or U+FFFD as the model kind does). add_special: begin
+ * with BOS and end with EOS if the model wants them. special: names of control tokens in the text become those tokens;
+ * otherwise they are text. *ids is malloc'ed (caller frees), *n its length. */
+int cf_tokenize(const struct cf_tokenizer *t, const char *text, size_t length, bool add_special, bool special,
     uint32_t **ids, size_t *n, struct cf_error *e);
 
 /* The bytes of one token as they appear in running text (control tokens: none unless special). Returns the length;
@@ -39,6 +45,7 @@ size_t cf_token_bytes(const struct cf_tokenizer *t, uint32_t id, bool special, c
 
 /* A text stream: gives out whole UTF-8 characters only, holding back an incomplete tail. */
 struct cf_detok {
+    bool special; /* show control tokens by their names */
     bool started;
     unsigned char held[8];
     size_t n_held;

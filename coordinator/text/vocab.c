@@ -1,67 +1,13 @@
-/* Reading the vocabulary from the tokenizer.* keys, and finding tokens by their text. See vocab.h.
- *
- * Which tokens end generation is, as in llama.cpp, partly told by keys (eos, eot, eom) and partly known by name, since
- * many files lack the keys.
- */
+/* Reading the vocabulary from the tokenizer.* keys, and finding tokens by their text. See vocab.h. */
 #include "coordinator/text/vocab.h"
 
 #include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MAX_TOKENS = 1 << 24 };
-
-/* Tokens that are control tokens whatever type the file gives them, and those that end generation. */
-static const struct {
-    const char *text;
-    bool end;
-} known[] = {
-    {"<|eot_id|>", true},
-    {"<|im_end|>", true},
-    {"<|end|>", true},
-    {"<end_of_turn>", true},
-    {"<|endoftext|>", true},
-    {"<|end_of_text|>", true},
-    {"<|eom_id|>", true},
-    {"</s>", true},
-    {"<EOT>", true},
-    {"_<EOT>", true},
-    {"[EOT]", true},
-    {"[EOS]", true},
-    {"<end_of_utterance>", true},
-    {"<\xef\xbd\x9c"
-     "end\xe2\x96\x81of\xe2\x96\x81sentence\xef\xbd\x9c>",
-        true}, /* DeepSeek */
-    /* Fill in the middle: padding and separators end a text, the rest does not. */
-    {"<|fim_pad|>", true},
-    {"<fim-pad>", true},
-    {"<fim_pad>", true},
-    {"<|fim_repo|>", true},
-    {"<|repo_name|>", true},
-    {"<fim-repo>", true},
-    {"<reponame>", true},
-    {"<|file_sep|>", true},
-    {"<|fim_prefix|>", false},
-    {"<fim-prefix>", false},
-    {"<fim_prefix>", false},
-    {"<|fim_suffix|>", false},
-    {"<fim-suffix>", false},
-    {"<fim_suffix>", false},
-    {"<|fim_middle|>", false},
-    {"<fim-middle>", false},
-    {"<fim_middle>", false},
-    {"<\xef\xbd\x9c"
-     "fim\xe2\x96\x81"
-     "begin\xef\xbd\x9c>",
-        false},
-    {"<\xef\xbd\x9c"
-     "fim\xe2\x96\x81hole\xef\xbd\x9c>",
-        false},
-    {"<\xef\xbd\x9c"
-     "fim\xe2\x96\x81"
-     "end\xef\xbd\x9c>",
-        false},
-};
 
 int cf__ids_push(struct cf__ids *list, uint32_t id, struct cf_error *e) {
     if (list->n == list->room) {
@@ -84,21 +30,48 @@ int cf__vocab_array(const struct cf_gguf *g, const char *key, enum cf_gguf_kind 
         element == CF_GGUF_STRING ? "strings" : "numbers of the expected type");
 }
 
-/* FNV-1a, then mixed so that the low bits depend on all bytes. */
-static uint32_t hash(const char *text, size_t length) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < length; i++)
-        h = (h ^ (unsigned char)text[i]) * 0x100000001b3u;
-    return (uint32_t)(h ^ h >> 32);
+/* Mixed so that the low bits depend on all bytes. */
+static uint32_t fold(uint64_t hash) {
+    return (uint32_t)(hash ^ hash >> 32);
 }
 
-uint32_t cf__vocab_find(const struct cf_tokenizer *t, const char *text, size_t length) {
+static uint64_t hash_of(const char *text, size_t length) {
+    uint64_t h = CF__VOCAB_HASH;
+    for (size_t i = 0; i < length; i++)
+        h = cf__vocab_hash_step(h, text[i]);
+    return h;
+}
+
+uint32_t cf__vocab_find_hashed(const struct cf_tokenizer *t, const char *text, size_t length, uint64_t hash) {
     if (!length || length > t->max_length) return CF__NO_TOKEN;
-    for (uint32_t i = hash(text, length);; i++) {
+    for (uint32_t i = fold(hash);; i++) {
         uint32_t id = t->index[i & t->index_mask];
         if (id == CF__NO_TOKEN) return id;
         if (t->tokens[id].length == length && !memcmp(t->tokens[id].text, text, length)) return id;
     }
+}
+
+uint32_t cf__vocab_find(const struct cf_tokenizer *t, const char *text, size_t length) {
+    return length > t->max_length ? CF__NO_TOKEN : cf__vocab_find_hashed(t, text, length, hash_of(text, length));
+}
+
+void cf__vocab_byte_tokens(struct cf_tokenizer *t, uint32_t other) {
+    for (unsigned b = 0; b < 256; b++) {
+        static const char digits[] = "0123456789ABCDEF";
+        char name[] = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'}, letter = (char)b;
+        uint32_t id = cf__vocab_find(t, name, sizeof name);
+        if (id == CF__NO_TOKEN) id = cf__vocab_find(t, &letter, 1);
+        t->bytes[b] = id == CF__NO_TOKEN ? other : id;
+    }
+}
+
+void cf__vocab_note(struct cf_tokenizer *t, const char *format, ...) {
+    size_t used = strlen(t->note);
+    if (used && used + 2 < sizeof t->note) used += (size_t)snprintf(t->note + used, sizeof t->note - used, "; ");
+    va_list args;
+    va_start(args, format);
+    vsnprintf(t->note + used, sizeof t->note - used, format, args);
+    va_end(args);
 }
 
 /* Of tokens with the same text the first is found; empty texts are never found. */
@@ -113,7 +86,7 @@ static int build_index(struct cf_tokenizer *t, struct cf_error *e) {
     for (uint32_t id = 0; id < t->n_tokens; id++) {
         const struct cf__token *token = &t->tokens[id];
         if (!token->length || cf__vocab_find(t, token->text, token->length) != CF__NO_TOKEN) continue;
-        uint32_t i = hash(token->text, token->length);
+        uint32_t i = fold(hash_of(token->text, token->length));
         while (t->index[i & t->index_mask] != CF__NO_TOKEN)
             i++;
         t->index[i & t->index_mask] = id;
@@ -161,12 +134,12 @@ static int too_few(const struct cf_gguf *g, const char *key, const struct cf_ggu
 
 static int load_scores(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
     const char *key = "tokenizer.ggml.scores";
-    const struct cf_gguf_value *v;
-    if (cf__vocab_array(g, key, CF_GGUF_F32, &v, e)) return -1;
+    const struct cf_gguf_value *v = cf_gguf_value(g, key);
     if (!v) return 0;
-    if (too_few(g, key, v, t, e)) return -1;
+    bool whole = v->kind == CF_GGUF_ARRAY && v->element == CF_GGUF_I32; /* some files have whole numbers */
+    if (cf__vocab_array(g, key, whole ? CF_GGUF_I32 : CF_GGUF_F32, &v, e) || too_few(g, key, v, t, e)) return -1;
     for (uint32_t i = 0; i < t->n_tokens; i++) {
-        t->tokens[i].score = ((const float *)v->array)[i];
+        t->tokens[i].score = whole ? (float)((const int32_t *)v->array)[i] : ((const float *)v->array)[i];
         if (isnan(t->tokens[i].score))
             return cf_fail(e, CF_ERR_FORMAT, "%s: %s[%u] is not a number", cf_gguf_path(g), key, i);
     }
@@ -185,12 +158,13 @@ static int load_types(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf
     return 0;
 }
 
-/* An id from the file, or what *id is already; the default goes if the vocabulary does not reach it. */
-static int load_id(struct cf_tokenizer *t, const struct cf_gguf *g, const char *key, int32_t *id, struct cf_error *e) {
-    if (*id >= 0 && (uint32_t)*id >= t->n_tokens) *id = -1;
-    if (!cf_gguf_value(g, key)) return 0;
+int cf__vocab_id(struct cf_tokenizer *t, const struct cf_gguf *g, const char *key, int32_t *id, struct cf_error *e) {
+    const struct cf_gguf_value *value = cf_gguf_value(g, key);
+    bool none = value && value->kind == CF_GGUF_I32 && value->i == -1;
     uint32_t v = 0;
+    if (!value || none) return 0;
     if (cf_gguf_u32(g, key, true, &v, e)) return -1;
+    if (v == UINT32_MAX) return 0;
     if (v >= t->n_tokens)
         return cf_fail(e, CF_ERR_FORMAT, "%s: %s is %u, but there are %u tokens", cf_gguf_path(g), key, v, t->n_tokens);
     *id = (int32_t)v;
@@ -198,46 +172,48 @@ static int load_id(struct cf_tokenizer *t, const struct cf_gguf *g, const char *
 }
 
 static int load_specials(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
-    t->bos = t->kind->bos;
-    t->eos = t->kind->eos;
-    t->unknown = t->kind->unknown;
-    if (load_id(t, g, "tokenizer.ggml.bos_token_id", &t->bos, e)) return -1;
-    if (load_id(t, g, "tokenizer.ggml.eos_token_id", &t->eos, e)) return -1;
-    if (load_id(t, g, "tokenizer.ggml.unknown_token_id", &t->unknown, e)) return -1;
-    if (t->eos >= 0) t->tokens[t->eos].end = true;
-    static const char *const ends[] = {"tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id",
-        "tokenizer.ggml.fim_pad_token_id", "tokenizer.ggml.fim_rep_token_id", "tokenizer.ggml.fim_sep_token_id"};
-    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
-        int32_t id = -1;
-        if (load_id(t, g, ends[i], &id, e)) return -1;
-        if (id >= 0) t->tokens[id].end = true;
-    }
-    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
-        uint32_t id = cf__vocab_find(t, known[i].text, strlen(known[i].text));
-        if (id == CF__NO_TOKEN) continue;
-        t->tokens[id].type = CF__TOKEN_CONTROL;
-        if (known[i].end) t->tokens[id].end = true;
+    const struct {
+        const char *key;
+        int32_t *id, other;
+    } ids[] = {
+        {"tokenizer.ggml.bos_token_id", &t->bos, t->kind->bos},
+        {"tokenizer.ggml.eos_token_id", &t->eos, t->kind->eos},
+        {"tokenizer.ggml.unknown_token_id", &t->unknown, t->kind->unknown},
+    };
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        *ids[i].id = ids[i].other >= 0 && (uint32_t)ids[i].other < t->n_tokens ? ids[i].other : -1;
+        if (cf__vocab_id(t, g, ids[i].key, ids[i].id, e)) return -1;
     }
     return 0;
 }
 
+/* Shall every text begin or end with this token? Then there must be one. */
+static int load_add(
+    const struct cf_gguf *g, const char *key, const char *id_key, int32_t id, bool *add, struct cf_error *e) {
+    if (cf_gguf_bool(g, key, false, add, e)) return -1;
+    if (!*add || id >= 0) return 0;
+    if (cf_gguf_value(g, key))
+        return cf_fail(e, CF_ERR_FORMAT, "%s: %s is true, but there is no %s", cf_gguf_path(g), key, id_key);
+    *add = false;
+    return 0;
+}
+
 static int load_flags(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
-    const char *key = "tokenizer.ggml.add_bos_token";
-    if (cf_gguf_bool(g, key, false, &t->add_bos, e)) return -1;
-    if (t->add_bos && t->bos < 0) {
-        if (cf_gguf_value(g, key))
-            return cf_fail(
-                e, CF_ERR_FORMAT, "%s: %s is true, but there is no tokenizer.ggml.bos_token_id", cf_gguf_path(g), key);
-        t->add_bos = false;
-    }
+    if (load_add(g, "tokenizer.ggml.add_bos_token", "tokenizer.ggml.bos_token_id", t->bos, &t->add_bos, e) ||
+        load_add(g, "tokenizer.ggml.add_eos_token", "tokenizer.ggml.eos_token_id", t->eos, &t->add_eos, e))
+        return -1;
+    if (t->always_bos && t->bos >= 0) t->add_bos = true;
     return cf_gguf_bool(g, "tokenizer.ggml.add_space_prefix", false, &t->add_space_prefix, e);
 }
 
 int cf__vocab_load(struct cf_tokenizer *t, const struct cf_gguf *g, struct cf_error *e) {
     t->add_bos = t->kind->add_bos;
+    t->add_eos = t->kind->add_eos;
     t->add_space_prefix = t->kind->add_space_prefix;
     memset(t->bytes, 0xff, sizeof t->bytes);
-    if (load_texts(t, g, e) || load_scores(t, g, e) || load_types(t, g, e) || load_specials(t, g, e)) return -1;
+    if (load_texts(t, g, e) || load_scores(t, g, e) || load_types(t, g, e) || load_specials(t, g, e) ||
+        cf__names_apply(t, g, e))
+        return -1;
     if (t->kind->load(t, g, e)) return -1; /* may change the default of add_bos */
     return load_flags(t, g, e);
 }

@@ -10,6 +10,8 @@ add_test(NAME cli.chat COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/chat_t
 set_tests_properties(cli.chat PROPERTIES TIMEOUT 600 LABELS cli COST 20)
 add_test(NAME cli.bench COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/bench_test.py $<TARGET_FILE:coffer>)
 set_tests_properties(cli.bench PROPERTIES TIMEOUT 900 LABELS cli COST 25 PROCESSORS 2) # its clocks want both cores
+add_test(NAME cli.tokenize COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/tokenize_test.py $<TARGET_FILE:coffer>)
+set_tests_properties(cli.tokenize PROPERTIES TIMEOUT 300 LABELS cli)
 add_test(NAME cli.peers COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/peers_test.py
   ${PROJECT_SOURCE_DIR}/deploy/compare-peers)
 set_tests_properties(cli.peers PROPERTIES TIMEOUT 120 LABELS "cli;release-only")

@@ -154,6 +154,7 @@ static void test_bpe_merges(void **state) {
     vocabulary_merge(&v, "b", "c");
     vocabulary_merge(&v, "a", "b");
     vocabulary_merge(&v, "a", "bc");
+    vocabulary_merge(&v, "c", "\xc4\xa0");        /* across the border of words: never done */
     vocabulary_merge(&v, "\xc3\x83", "\xc2\xa9"); /* the letters of C3 and A9: one character, two bytes */
     uint32_t ab = vocabulary_find(&v, "ab"), abc = vocabulary_find(&v, "abc");
     uint32_t whole = vocabulary_add(&v, "xyz", 1, 0), eacute = vocabulary_find(&v, "\xc3\x83\xc2\xa9");
@@ -162,6 +163,7 @@ static void test_bpe_merges(void **state) {
     EXPECT(t, "ab", false, ab);
     EXPECT(t, "abc", false, abc);
     EXPECT(t, "abab", false, ab, ab);
+    EXPECT(t, "c ab", false, 'c', ' ', ab);
     EXPECT(t, "xyz", false, 'x', 'y', 'z'); /* a token that no merges reach */
     EXPECT(t, "\xc3\xa9", false, eacute);
     EXPECT(t, "ab<|im_end|>", true, ab, im_end);
@@ -192,67 +194,64 @@ static void test_bpe_merges(void **state) {
     cf_tokenizer_free(t);
 }
 
-/* The word in byte letters, cut into letters. */
-static size_t letters_of(const char *word, char letters[][3]) {
-    size_t n = strlen(word);
-    for (size_t i = 0; i < n; i++)
-        vocabulary_letter((unsigned char)word[i], letters[i]);
-    return n;
-}
-
-/* Builds a vocabulary in which each of the words is one token, and in which the first merges of all would join the end
- * of each word to the beginning of the next: only the expected cuts give the expected tokens. No such pair of letters
- * may stand inside a word. */
-static void check_split(const char *pre, const char *const *words) {
-    struct vocabulary v = {.model = "gpt2", .pre = pre};
-    char text[512] = "", before[3] = "", letters[64][3];
+/* Merges whose parts or whole are no tokens count as merges, and come out as bytes; lines that are no merges do not. */
+static void test_bpe_odd_merges(void **state) {
+    (void)state;
+    struct vocabulary v = {.model = "gpt2", .pre = "qwen2"};
     vocabulary_letters(&v);
-    for (const char *const *w = words; *w; w++) {
-        size_t n = letters_of(*w, letters);
-        if (*before) vocabulary_merge(&v, before, letters[0]);
-        memcpy(before, letters[n - 1], 3);
-        strcat(text, *w);
-    }
-    for (const char *const *w = words; *w; w++) {
-        char prefix[64];
-        size_t n = letters_of(*w, letters);
-        snprintf(prefix, sizeof prefix, "%s", letters[0]);
-        for (size_t i = 1; i < n; i++) {
-            vocabulary_merge(&v, prefix, letters[i]);
-            strncat(prefix, letters[i], sizeof prefix - strlen(prefix) - 1);
-        }
-    }
+    static const char *const lines[] = {"a", "", " ", "a ", "\xc4\xa0\xc4\xa0", "b c", "bc d", "a bcd"};
+    for (size_t i = 0; i < sizeof lines / sizeof *lines; i++)
+        strcpy(v.merges[v.n_merges++], lines[i]);
+    vocabulary_merge(&v, "c", "d"); /* after "b c" */
+    uint32_t abcd = vocabulary_add(&v, "abcd", 1, 0), cd = vocabulary_find(&v, "cd");
     struct cf_tokenizer *t = load(&v);
-    uint32_t *ids;
-    size_t n;
-    assert_int_equal(cf_tokenize(t, text, strlen(text), false, false, &ids, &n, NULL), 0);
-    for (size_t i = 0; words[i]; i++) {
-        char got[64];
-        size_t length = i < n ? cf_token_bytes(t, ids[i], false, got, sizeof got) : 0;
-        if (length != strlen(words[i]) || memcmp(got, words[i], length))
-            fail_msg("%s: word %zu is \"%.*s\" and not \"%s\"", pre, i, (int)length, got, words[i]);
-    }
-    free(ids);
+    EXPECT(t, "abcd", false, abcd);
+    EXPECT(t, "bcd", false, 'b', 'c', 'd');
+    EXPECT(t, "cd", false, cd);
     cf_tokenizer_free(t);
 }
-#define SPLIT(pre, ...) check_split(pre, (const char *const[]){__VA_ARGS__, NULL})
 
-static void test_pretokenizers(void **state) {
+/* A vocabulary that lacks the letter of a byte: the byte is lost, whatever the unknown token is. */
+static void test_bpe_lost_bytes(void **state) {
     (void)state;
-    SPLIT("llama-bpe", "Hello", " world", "'s", " ", "123", "45", " x");
-    SPLIT("qwen2", "Hello", " world", "'s", " ", "1", "2", "3", "4", "5", " x");
-    SPLIT("gpt-2", "Hello", " world", "'s", " 12345", " x", "!?", "\n");
-    SPLIT("smollm", "Hello", " ", "1", "2", " x");
-    SPLIT("qwen2", "I", "'LL", " go", ",", " you", "'Ve", " '", "quoted"); /* contractions in any case */
-    SPLIT("gpt-2", "I", "'", "LL", " go");                                 /* here not */
-    SPLIT("llama-bpe", "a", "\n\n", " ", " b", "!!\n\n", "c"); /* ends of line stay with what is before them */
-    SPLIT("llama-bpe", "a", "  \n", "\tb", "  ");              /* one character of any other kind goes with letters */
-    SPLIT("qwen2", "\xc3\xa9ta", "\xe2\x82\xac\xe6\x97\xa5\xe6\x9c\xac"); /* letters beyond ASCII */
-    SPLIT("qwen2", "x", "\xc2\xa0", " y");                                /* U+00A0 is white space */
-    SPLIT("qwen2", "a", " \xe1\xa0\x8e!");                                /* U+180E is not, whatever PCRE2's \s says */
-    SPLIT("qwen2", "a",
-        "'\xc5\xbf"
-        "b"); /* the long s makes no contraction */
+    struct vocabulary v = {.model = "gpt2", .pre = "qwen2"};
+    uint32_t a = vocabulary_add(&v, "a", 1, 0), b = vocabulary_add(&v, "b", 1, 0);
+    vocabulary_merge(&v, "a", "b");
+    struct cf_tokenizer *t = load(&v);
+    EXPECT(t, "axb", false, a, b);
+    cf_tokenizer_free(t);
+}
+
+/* --- Gemma 4: BPE on characters ------------------------------------------------------------------------------------
+ */
+
+static void test_gemma4(void **state) {
+    (void)state;
+    struct vocabulary v = {.model = "gemma4", .add_bos = -1, .bos = 1};
+    vocabulary_bytes(&v);
+    uint32_t a = vocabulary_add(&v, "a", 1, 0), space = vocabulary_add(&v, SP, 1, 0);
+    vocabulary_add(&v, "\n", 1, 0);
+    uint32_t lines = vocabulary_add(&v, "\n\n", 1, 0), tool = vocabulary_add(&v, "<|tool_response>", 3, 0);
+    vocabulary_merge(&v, "a", SP);
+    vocabulary_merge(&v, "\xc3\xa9", SP);
+    uint32_t a_space = vocabulary_find(&v, "a" SP), eacute_space = vocabulary_find(&v, "\xc3\xa9" SP);
+    struct cf_tokenizer *t = load(&v);
+    EXPECT(t, "a a", false, a_space, a); /* no words */
+    EXPECT(t, "\n\na", false, lines, a); /* a token that no merges reach */
+    EXPECT(t, "\xc3\xa9 ", false, eacute_space);
+    EXPECT(t, "\xc3\xa9", false, BYTE0 + 0xc3, BYTE0 + 0xa9); /* part of a merge, but no token */
+    EXPECT(t,
+        " \xff"
+        "a",
+        false, space, BYTE0 + 0xff, a);
+    expect_ids(t, "a", 1, true, false, (uint32_t[]){1, a}, 2); /* the file is not believed */
+    char out[8];
+    assert_int_equal(cf_token_bytes(t, a_space, false, out, sizeof out), 2);
+    assert_memory_equal(out, "a ", 2);
+    assert_true(cf_tokenizer_is_end(t, tool));
+    assert_false(cf_tokenizer_is_end(t, 2)); /* </s> ends nothing here, and is a text like others */
+    assert_int_equal(cf_token_bytes(t, 2, false, out, sizeof out), 4);
+    cf_tokenizer_free(t);
 }
 
 /* --- What is refused -----------------------------------------------------------------------------------------------
@@ -272,7 +271,7 @@ static void test_refusals(void **state) {
     struct vocabulary v = s.v;
     v.model = "unigram-of-mars";
     refuse(&v, CF_ERR_UNSUPPORTED, "unigram-of-mars");
-    refuse(&v, CF_ERR_UNSUPPORTED, "llama, gpt2");
+    refuse(&v, CF_ERR_UNSUPPORTED, "llama, gpt2, gemma4, t5");
     v = s.v, v.model = NULL;
     refuse(&v, CF_ERR_FORMAT, "tokenizer.ggml.model");
     v = s.v, v.wrong_tokens = true;
@@ -293,12 +292,8 @@ static void test_refusals(void **state) {
     refuse(&v, CF_ERR_UNSUPPORTED, "llama-bpe");
     v = b, v.add_bos = 1;
     refuse(&v, CF_ERR_FORMAT, "bos_token_id");
-    static const char *const bad[] = {"ab cd", "a", "", " ", "a ", "b a"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        v = b;
-        strcpy(v.merges[v.n_merges++], bad[i]);
-        refuse(&v, CF_ERR_FORMAT, "tokenizer.ggml.merges[1]");
-    }
+    v = b, v.add_eos = 1;
+    refuse(&v, CF_ERR_FORMAT, "eos_token_id");
 }
 
 /* --- Back to text --------------------------------------------------------------------------------------------------
@@ -428,7 +423,9 @@ int main(void) {
         cmocka_unit_test(test_spm_bytes),
         cmocka_unit_test(test_special),
         cmocka_unit_test(test_bpe_merges),
-        cmocka_unit_test(test_pretokenizers),
+        cmocka_unit_test(test_bpe_odd_merges),
+        cmocka_unit_test(test_bpe_lost_bytes),
+        cmocka_unit_test(test_gemma4),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_detok),
         cmocka_unit_test(test_detok_bpe),

@@ -19,19 +19,23 @@
 enum { VOCABULARY_MAX = 1024 };
 
 struct vocabulary {
-    const char *model, *pre;
-    const char *architecture;  /* NULL: llama */
-    const char *chat_template; /* NULL: the file has none */
+    const char *model, *pre, *name; /* NULL: the file does not say */
+    const char *architecture;       /* NULL: llama */
+    const char *chat_template;      /* NULL: the file has none */
     char texts[VOCABULARY_MAX][64];
     float scores[VOCABULARY_MAX];
     int32_t types[VOCABULARY_MAX];
     uint32_t n;
     char merges[VOCABULARY_MAX][64];
     uint32_t n_merges;
-    int add_bos, add_space_prefix; /* 0: the file does not say; else 1 true, -1 false */
-    uint32_t bos, eos;             /* 0: the file does not say */
-    bool wrong_tokens;             /* tokens are an array of numbers */
-    uint32_t lost_types;           /* so many entries are missing */
+    int add_bos, add_eos, add_space_prefix, merge_spaces; /* 0: the file does not say; else 1 true, -1 false */
+    uint32_t bos, eos;                                    /* 0: the file does not say */
+    const char *id_key;                                   /* a further key with an id */
+    uint32_t id;
+    const uint8_t *charsmap;
+    size_t n_charsmap;
+    bool wrong_tokens;   /* tokens are an array of numbers */
+    uint32_t lost_types; /* so many entries are missing */
 };
 
 static inline uint32_t vocabulary_add(struct vocabulary *v, const char *text, int32_t type, float score) {
@@ -109,6 +113,7 @@ static inline int vocabulary_strings(
 static inline int vocabulary_values(struct vocabulary *v, struct cf_gguf_writer *w, struct cf_error *e) {
     int rc = cf_gguf_add_str(w, "general.architecture", v->architecture ? v->architecture : "llama", e);
     if (v->chat_template) rc |= cf_gguf_add_str(w, "tokenizer.chat_template", v->chat_template, e);
+    if (v->name) rc |= cf_gguf_add_str(w, "general.name", v->name, e);
     if (v->model) rc |= cf_gguf_add_str(w, "tokenizer.ggml.model", v->model, e);
     if (v->pre) rc |= cf_gguf_add_str(w, "tokenizer.ggml.pre", v->pre, e);
     if (v->wrong_tokens)
@@ -120,6 +125,11 @@ static inline int vocabulary_values(struct vocabulary *v, struct cf_gguf_writer 
     if (v->n_merges) rc |= vocabulary_strings(w, "tokenizer.ggml.merges", v->merges, v->n_merges, e);
     if (v->add_bos) rc |= cf_gguf_add_bool(w, "tokenizer.ggml.add_bos_token", v->add_bos > 0, e);
     if (v->add_space_prefix) rc |= cf_gguf_add_bool(w, "tokenizer.ggml.add_space_prefix", v->add_space_prefix > 0, e);
+    if (v->add_eos) rc |= cf_gguf_add_bool(w, "tokenizer.ggml.add_eos_token", v->add_eos > 0, e);
+    if (v->merge_spaces) rc |= cf_gguf_add_bool(w, "tokenizer.ggml.remove_extra_whitespaces", v->merge_spaces > 0, e);
+    if (v->id_key) rc |= cf_gguf_add_u32(w, v->id_key, v->id, e);
+    if (v->charsmap)
+        rc |= cf_gguf_add_numbers(w, "tokenizer.ggml.precompiled_charsmap", CF_GGUF_U8, v->charsmap, v->n_charsmap, e);
     if (v->bos) rc |= cf_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", v->bos, e);
     if (v->eos) rc |= cf_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", v->eos, e);
     return rc;
