@@ -102,12 +102,15 @@ static int at_start(struct cf_chat_answer *a, struct cf_error *e) {
 
 /* The marker that ends the state, or NULL. */
 static const char *awaited(const struct cf_chat_answer *a) {
+    if (a->close == channels) return "<|end|>"; /* as text, too: vocabularies may have it as a user-defined token */
     return a->state == THINKING ? a->close : a->end && *a->end ? a->end : NULL;
 }
 
 static int marker_came(struct cf_chat_answer *a) {
     a->n_held = 0;
-    if (a->state == THINKING)
+    if (a->close == channels)
+        a->state = CHANNEL, a->marked = true, a->channel[0] = '\0';
+    else if (a->state == THINKING)
         a->state = START;
     else
         a->ended = true;

@@ -144,6 +144,13 @@ static const struct wanted channels[] = {
         .thinking = "1",
         .marked = true},
     {.form = "gpt-oss", .text = "$<|message|>$Hi", .shown = "Hi", .content = "Hi", .thinking = "", .marked = true},
+    {.form = "gpt-oss",
+        .text =
+            "$<|channel|>$analysis$<|message|>$Hm. <|end|>$<|start|>$assistant$<|channel|>$final$<|message|>$Hi <|en",
+        .shown = "{Hm.}Hi <|en",
+        .content = "Hi <|en",
+        .thinking = "Hm.",
+        .marked = true},
     {.form = "gpt-oss", .text = "Hi <think>", .shown = "Hi <think>", .content = "Hi <think>", .thinking = ""},
 };
 
