@@ -153,6 +153,7 @@ static int append_parts(const struct cf_tokenizer *t, const struct cf_chat_text 
     const struct list *guarded, struct list *out, struct cf_error *e) {
     uint32_t *ids = NULL;
     size_t n = 0;
+    if (first == end) return 0; /* there may be no text at all */
     if (cf_tokenize_parts(t, text->text, text->parts + first, end - first, guarded->ids, guarded->n, &ids, &n, e))
         return -1;
     int rc = append(out, ids, n, e);

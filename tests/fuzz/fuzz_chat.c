@@ -18,10 +18,10 @@ struct world {
     struct cf_tokenizer *plain, *with_bos;
     const struct cf_chat_form *forms[MAX_FORMS];
     size_t n_forms;
-    uint32_t first_special;
+    uint32_t first_special, first_user;
 };
 
-static struct cf_tokenizer *make(bool bos, uint32_t *first_special) {
+static struct cf_tokenizer *make(bool bos, uint32_t *first_special, uint32_t *first_user) {
     static const char *const controls[] = {"<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|im_sep|>", "[INST]",
         "[/INST]", "[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]", "<|start|>", "<|end|>", "<|channel|>", "<|message|>",
         "<|return|>", "<|user|>", "<|assistant|>", "<|system|>", "[gMASK]", "<sop>", "<|eot_id|>",
@@ -36,6 +36,7 @@ static struct cf_tokenizer *make(bool bos, uint32_t *first_special) {
     *first_special = v.n;
     for (size_t i = 0; i < sizeof controls / sizeof *controls; i++)
         vocabulary_add(&v, controls[i], 3, 0);
+    *first_user = v.n;
     for (size_t i = 0; i < sizeof users / sizeof *users; i++)
         vocabulary_add(&v, users[i], 4, 0);
     v.bos = *first_special;
@@ -51,8 +52,8 @@ static void prepare(struct world *w) {
     cf_chat_form_names(names, sizeof names);
     for (char *name = strtok_r(names, ", ", &rest); name && w->n_forms < MAX_FORMS; name = strtok_r(NULL, ", ", &rest))
         w->forms[w->n_forms++] = cf_chat_form_by_name(name);
-    w->plain = make(false, &w->first_special);
-    w->with_bos = make(true, &w->first_special);
+    w->plain = make(false, &w->first_special, &w->first_user);
+    w->with_bos = make(true, &w->first_special, &w->first_user);
 }
 
 /* words false: the same roles with nothing said. */
@@ -71,7 +72,7 @@ static struct cf_chat read_chat(const uint8_t *data, size_t size, bool words) {
     return c;
 }
 
-/* How many special tokens the conversation became. "\n\n" is no marker: anybody may write it. */
+/* How many special tokens the conversation became. Anybody may write a user-defined one, unless it is a marker. */
 static size_t count(
     const struct world *w, const struct cf_chat_form *form, const struct cf_tokenizer *t, const struct cf_chat *c) {
     struct cf_chat_text text;
@@ -82,16 +83,17 @@ static size_t count(
     for (size_t i = 0; i < text.n_parts; at += text.parts[i++].length)
         if (text.parts[i].start != at || !text.parts[i].length) abort();
     if (at != text.n) abort();
+    bool has_bos = text.n_parts && text.parts[0].special && text.n >= 3 && !memcmp(text.text, "<s>", 3);
     char *back = malloc(text.n + 64);
     if (!back) abort();
     for (size_t i = 0; i < n; i++) {
         char name[64];
         size_t length = cf_token_bytes(t, ids[i], true, name, sizeof name);
-        bool added =
-            i == 0 && n && (int32_t)ids[0] == cf_tokenizer_bos(t) && (text.n < 3 || memcmp(text.text, "<s>", 3) != 0);
+        bool added = i == 0 && !has_bos && (int32_t)ids[0] == cf_tokenizer_bos(t);
         if (length > sizeof name || used + length > text.n + 3) abort();
         if (!added) memcpy(back + used, name, length), used += length;
-        special += ids[i] >= w->first_special && !(length == 2 && !memcmp(name, "\n\n", 2));
+        bool user = ids[i] >= w->first_user, marker = !strcmp(form->name, "gemma") && name[0] == '<';
+        special += ids[i] >= w->first_special && (!user || marker);
     }
     if (used != text.n || (used && memcmp(back, text.text, used) != 0)) abort();
     free(back);
