@@ -7,6 +7,7 @@ const struct cf_command *const cf_commands[] = {
     &cf_command_run,
     &cf_command_chat,
     &cf_command_perplexity,
+    &cf_command_embed,
     &cf_command_bench,
     &cf_command_plan,
     &cf_command_route,

@@ -12,6 +12,7 @@
 #include "coordinator/commands/placement.h"
 #include "coordinator/decode/launch.h"
 #include "coordinator/decode/perplexity.h"
+#include "coordinator/decode/split.h"
 #include "transport/clock.h"
 
 struct config {
@@ -78,7 +79,8 @@ static int prepare(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (!r->n_chunks) return cf_fail(e, CF_ERR_USAGE, "--chunks 0 leaves nothing to score");
     j->n_seqs = r->c->batch / n_ctx < 1 ? 1 : (uint32_t)(r->c->batch / n_ctx);
     if (j->n_seqs > r->n_chunks) j->n_seqs = r->n_chunks;
-    j->n_want = cf_perplexity_want(n_ctx, (uint32_t)r->c->place.ubatch, j->model.n_vocab);
+    uint32_t scored = cf_perplexity_scored(n_ctx), rows = (uint32_t)r->c->place.ubatch;
+    j->n_want = cf_split_want(scored < rows ? scored : rows, j->model.n_vocab);
     if (n_ctx > j->model.n_ctx_train)
         cf_terminal_note(&r->terminal, "coffer: the model was trained on %u positions only, chunks have %u (-c)",
             j->model.n_ctx_train, n_ctx);

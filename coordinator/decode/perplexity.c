@@ -7,8 +7,6 @@
 #include "coordinator/decode/split.h"
 #include "node/kernels/kernels.h"
 
-enum { LOGIT_BYTES = 64 << 20, LEAST_WANT = 16 };
-
 /* A group of chunks on its way: rows go out in the order (chunk, position), scores come back in the same. */
 struct group {
     struct cf_perplexity *p;
@@ -33,13 +31,6 @@ struct score_job {
 
 uint32_t cf_perplexity_scored(uint32_t n_ctx) {
     return n_ctx - 1 - n_ctx / 2;
-}
-
-uint32_t cf_perplexity_want(uint32_t n_ctx, uint32_t n_rows, uint32_t n_vocab) {
-    uint32_t want = cf_perplexity_scored(n_ctx), most = LOGIT_BYTES / (uint32_t)sizeof(float) / n_vocab;
-    if (want > n_rows) want = n_rows;
-    if (most < LEAST_WANT) most = LEAST_WANT;
-    return want < most ? want : most;
 }
 
 static double score(const float *logits, uint32_t n, uint32_t token) {

@@ -30,8 +30,6 @@ struct cf_perplexity {
 
 /* Tokens of a chunk that are scored. */
 uint32_t cf_perplexity_scored(uint32_t n_ctx);
-/* Rows of logits that a batch should have room for: all that a chunk wants, within 64 MiB of them. */
-uint32_t cf_perplexity_want(uint32_t n_ctx, uint32_t n_rows, uint32_t n_vocab);
 
 int cf_perplexity_run(struct cf_perplexity *p, struct cf_error *e);
 /* *error: NaN if it cannot be told (fewer than two tokens, or all alike). */

@@ -1,6 +1,7 @@
 /* See split.h. */
 #include "coordinator/decode/split.h"
 
+enum { LOGIT_BYTES = 64 << 20, LEAST_WANT = 16 };
 enum { CHUNKS_PER_BATCH = 4, LEAST_ROWS = 64, ROWS = 32 /* a multiple of what one product call takes */ };
 
 uint32_t cf_split_prompt(const struct cf_plan *p, uint32_t n) {
@@ -10,6 +11,12 @@ uint32_t cf_split_prompt(const struct cf_plan *p, uint32_t n) {
     rows = (rows + ROWS - 1) / ROWS * ROWS;
     if (rows < LEAST_ROWS) rows = LEAST_ROWS;
     return rows < p->n_rows ? (uint32_t)rows : p->n_rows;
+}
+
+uint32_t cf_split_want(uint32_t rows, uint32_t n_vocab) {
+    uint32_t most = LOGIT_BYTES / (uint32_t)sizeof(float) / n_vocab;
+    if (most < LEAST_WANT) most = LEAST_WANT;
+    return rows < most ? rows : most;
 }
 
 uint32_t cf_split_sequences(const struct cf_plan *p, uint32_t n) {

@@ -11,6 +11,9 @@
  * rows that they meet. */
 uint32_t cf_split_prompt(const struct cf_plan *p, uint32_t n);
 
+/* Rows whose logits a batch should have room for where `rows` would be wanted: within 64 MiB, but at least 16. */
+uint32_t cf_split_want(uint32_t rows, uint32_t n_vocab);
+
 /* Batches that n decoding sequences are dealt to: each takes the way by itself. */
 uint32_t cf_split_sequences(const struct cf_plan *p, uint32_t n);
 

@@ -117,7 +117,7 @@ static void take_context(struct cf_engine *g, struct cf_context *c, struct taker
     c->want = take(t, want * 4);
     c->h = take(t, most(rows, want) * n_embd * sizeof(float));
     c->rope = take(t, x->q ? rows * m->rope.n_dims * sizeof(float) * (m->windowed ? 2 : 1) : 0);
-    c->logits = take(t, g->rank == 0 ? want * m->n_vocab * sizeof(float) : 0);
+    c->logits = take(t, g->rank == 0 ? want * most(m->n_vocab, n_embd) * sizeof(float) : 0);
 }
 
 /* Everything for layers with experts. A batch makes `used` pairs of each row. */

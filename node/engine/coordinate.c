@@ -22,6 +22,7 @@ int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e
     Cf__Batch msg = CF__BATCH__INIT;
     msg.id = b->id, msg.n_sequence = msg.n_position = msg.n_token = b->n_rows, msg.n_want = b->n_want;
     msg.sequence = s.out, msg.position = q.out, msg.token = t.out, msg.want = w.out;
+    msg.hidden = b->hidden;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_BATCH, env.batch = &msg;
     for (int r = 1; r < g->size; r++)
@@ -39,6 +40,10 @@ int cf_engine_wait(struct cf_engine *g, uint32_t id, struct cf_error *e) {
 
 const float *cf_engine_logits(const struct cf_engine *g, uint32_t id, uint32_t i) {
     return cf__context_of(g, id)->logits + (size_t)i * g->o.model->n_vocab;
+}
+
+const float *cf_engine_hidden(const struct cf_engine *g, uint32_t id, uint32_t i) {
+    return cf__context_of(g, id)->logits + (size_t)i * g->o.model->n_embd;
 }
 
 void cf_engine_finish(struct cf_engine *g, uint32_t id) {

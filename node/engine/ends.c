@@ -127,6 +127,25 @@ static void head_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     cf__ahead_of_next(j, team, thread);
 }
 
+static void norm_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    cf__norm_rows(ctx, team, thread);
+}
+
+/* The wanted rows after the final norm, to rank 0. All members have them: the one with the first token's row gives. */
+static int give_hidden(struct cf__job *j, struct cf_error *e) {
+    struct cf_engine *g = j->g;
+    struct cf_context *c = j->c;
+    size_t n_embd = g->o.model->n_embd;
+    if (j->route->own_row0 != 0 || !j->n_rows) return 0;
+    cf_team_do(g->o.team, norm_thread, j, j->n_rows);
+    float *to = g->rank == 0 ? c->logits : c->stage;
+    for (uint32_t r = 0; r < j->n_rows; r++)
+        memcpy(to + r * n_embd, g->x.f + r * g->x.stride, n_embd * sizeof(float));
+    for (uint32_t k = 0; k < j->route->x.n_out; k++)
+        if (send(g, c, j->route, k, j->n_rows, (uint32_t)n_embd, e)) return -1;
+    return 0;
+}
+
 int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     const struct cf_weight *w = cf__head_weight(g);
@@ -140,6 +159,7 @@ int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_ins
         .n_rows = c->n_want,
         .quantise = w->type->quantised,
         .norm = cf_weight_of(&g->weights, CF_W_OUTPUT_NORM, 0)};
+    if (c->hidden) return give_hidden(&j, e);
     if (c->n_want) cf_team_do(g->o.team, head_thread, &j, c->n_want);
     if (j.not_finite && !g->o.no_exchange)
         return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered the output head");
@@ -153,8 +173,14 @@ int cf__step_take_logits(struct cf_engine *g, struct cf_context *c, const struct
     size_t n_vocab = g->o.model->n_vocab;
     for (uint32_t k = 0; k < r->x.n_in; k++) { /* the own slice is in its place */
         uint32_t row0 = r->in_row0[k], row1 = r->in_row1[k];
-        const float *part = cf_mail_part(&g->mail, &r->x, c->id, k, c->n_want, row1 - row0, e);
+        if (c->hidden && (row0 || !c->n_want)) continue;
+        const float *part =
+            cf_mail_part(&g->mail, &r->x, c->id, k, c->n_want, c->hidden ? g->o.model->n_embd : row1 - row0, e);
         if (!part) return -1;
+        if (c->hidden) {
+            memcpy(c->logits, part, (size_t)c->n_want * g->o.model->n_embd * sizeof(float));
+            continue;
+        }
         for (uint32_t w = 0; w < c->n_want; w++)
             memcpy(c->logits + w * n_vocab + row0, part + (size_t)w * (row1 - row0), (row1 - row0) * sizeof(float));
     }

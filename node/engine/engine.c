@@ -69,7 +69,7 @@ void cf__open_contexts(struct cf_engine *g) {
         } else {
             struct cf_context *c = free_context(g);
             c->used = true, c->done = false, c->compact = false, c->pc = 0;
-            c->id = q->id, c->n_rows = q->n_rows, c->n_want = q->n_want;
+            c->hidden = q->hidden, c->id = q->id, c->n_rows = q->n_rows, c->n_want = q->n_want;
             memcpy(c->sequence, q->sequence, q->n_rows * 4), memcpy(c->position, q->position, q->n_rows * 4);
             memcpy(c->token, q->token, q->n_rows * 4), memcpy(c->want, q->want, q->n_want * 4);
             struct rope_job j = {g, c};

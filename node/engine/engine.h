@@ -47,6 +47,7 @@ struct cf_batch {
     const uint32_t *sequence, *position, *token; /* [n_rows] */
     uint32_t n_want;
     const uint32_t *want; /* [n_want] ascending rows whose logits are wanted */
+    bool hidden;          /* instead of logits: the rows as they enter the output head, after the final norm */
 };
 
 /* What a rank reported when it was ready, and its counters. */
@@ -88,6 +89,8 @@ int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e
 int cf_engine_wait(struct cf_engine *g, uint32_t id, struct cf_error *e);
 /* Full row of raw logits of the i-th wanted row: [n_vocab]. */
 const float *cf_engine_logits(const struct cf_engine *g, uint32_t id, uint32_t i);
+/* Of a batch that wants them: the i-th wanted row, [n_embd]. */
+const float *cf_engine_hidden(const struct cf_engine *g, uint32_t id, uint32_t i);
 void cf_engine_finish(struct cf_engine *g, uint32_t id);
 /* Forgets positions >= position of a sequence, on all ranks, after all batches submitted so far. */
 int cf_engine_truncate(struct cf_engine *g, uint32_t sequence, uint32_t position, struct cf_error *e);

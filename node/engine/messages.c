@@ -38,7 +38,8 @@ int cf__take_batch(struct cf_engine *g, const Cf__Batch *b, struct cf_error *e) 
         return cf_fail(e, CF_ERR_PEER, "rank 0 sent a batch of %zu rows, %zu wanted; the plan allows %u and %u",
             b->n_token, b->n_want, p->n_rows, p->n_want);
     struct cf_queued *q = cf__queue_at(g, g->queue_n);
-    q->kv = false, q->id = b->id, q->n_rows = (uint32_t)b->n_token, q->n_want = (uint32_t)b->n_want;
+    q->kv = false, q->hidden = b->hidden, q->id = b->id, q->n_rows = (uint32_t)b->n_token,
+    q->n_want = (uint32_t)b->n_want;
     for (uint32_t i = 0; i < q->n_rows; i++) {
         if (b->token[i] >= g->o.model->n_vocab || b->sequence[i] >= p->n_seqs || b->position[i] >= p->n_ctx)
             return cf_fail(e, CF_ERR_LIMIT, "row %u of batch %u: token %u, sequence %u, position %u is out of range", i,

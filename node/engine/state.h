@@ -22,6 +22,7 @@ struct cf_context {
     uint32_t *sequence, *position, *token, *want; /* [plan.n_rows], want [plan.n_want] */
     uint32_t pc;                                  /* next instruction */
     bool compact;                                 /* h holds the wanted rows only */
+    bool hidden;                                  /* these themselves are wanted, not their logits */
     bool done;
     float *h; /* [rows][n_embd] residual stream */
     float *
@@ -29,7 +30,7 @@ struct cf_context {
     float *sums;  /* partial sums on their way out: sums_out of the step in hand */
     float *stage; /* slices on their way out */
     struct cf_outlet sums_out[CF_SUMS], stage_out;
-    float *logits; /* rank 0: [n_want][n_vocab] */
+    float *logits; /* rank 0: [n_want][n_vocab], or hidden rows [n_want][n_embd] */
 };
 
 /* Activations rounded for quantised products beside their f32 form. */
@@ -72,7 +73,7 @@ struct cf_latent_room {
 
 /* Work of the queue: batches and KV operations in the order in which rank 0 sent them. */
 struct cf_queued {
-    bool kv;
+    bool kv, hidden;
     uint32_t id, n_rows, n_want;
     uint32_t *sequence, *position, *token, *want;
     uint32_t after, kv_kind, kv_sequence, kv_position;

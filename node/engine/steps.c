@@ -11,12 +11,15 @@ uint32_t cf__step_expects(const struct cf_engine *g, const struct cf_context *c,
             for (uint32_t row = 0; row < c->n_rows; row++)
                 if (cf__holds(c->token[row], r->in_row0[k], r->in_row1[k])) mask |= 1u << k;
         return mask;
+    case CF_OP_TAKE_LOGITS:
+        for (uint32_t k = 0; k < r->x.n_in; k++)
+            if (!c->hidden || (r->in_row0[k] == 0 && c->n_want)) mask |= 1u << k;
+        return mask;
     case CF_OP_SHARE: return cf_route_by_shares(r, c->n_rows, g->o.model->n_embd) ? all : 0;
     case CF_OP_ADD:
     case CF_OP_TAKE_QKV:
     case CF_OP_TAKE_HEADS:
-    case CF_OP_TAKE_HIDDEN:
-    case CF_OP_TAKE_LOGITS: return all;
+    case CF_OP_TAKE_HIDDEN: return all;
     default: return 0;
     }
 }

@@ -241,8 +241,9 @@ static int32_t vocab_route(struct compiler *c, enum cf_step step, const struct g
             uint32_t segment = 0;
             for (uint32_t k = 0; k < i; k++)
                 segment += from->rank[k] != to->rank[j];
-            int k = add_part(
-                c, &r->x, from->rank[i], to->rank[j], segment, step == CF_STEP_EMBED ? c->m->n_embd : s.row1 - s.row0);
+            uint32_t columns = step == CF_STEP_EMBED ? c->m->n_embd : s.row1 - s.row0;
+            if (s.row0 == 0 && columns < c->m->n_embd) columns = c->m->n_embd; /* it may give hidden rows */
+            int k = add_part(c, &r->x, from->rank[i], to->rank[j], segment, columns);
             if (k >= 0 && to->rank[j] == c->me) r->in_row0[k] = s.row0, r->in_row1[k] = s.row1;
         }
     }

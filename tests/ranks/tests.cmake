@@ -30,13 +30,14 @@ coffer_rank_test(memory memory.py 300)
 set(coffer_python_found ${COFFER_PYTHON})
 set(COFFER_PYTHON /usr/bin/python3) # that has numpy, see tests/reference
 coffer_rank_test(perplexity perplexity.py 300)
+coffer_rank_test(embed embed.py 300)
 set(COFFER_PYTHON ${coffer_python_found})
 coffer_rank_test(prompt_cache prompt_cache.py 300)
 coffer_rank_test(sampling sampling.py 300)
 coffer_rank_test(prompts prompts.py 300)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
   ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares ranks.memory
-  ranks.perplexity ranks.sampling ranks.prompts ranks.prompt_cache
+  ranks.perplexity ranks.sampling ranks.prompts ranks.prompt_cache ranks.embed
   PROPERTIES FIXTURES_REQUIRED rank_models)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPERTIES COST 25)
 set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
