@@ -118,7 +118,7 @@ static int check_words(const struct config *c, struct cf_error *e) {
 }
 
 /* Lists and what follows from them. */
-static int fill(struct cf__bench *b, const struct config *c, struct cf_error *e) {
+static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
     const long most = 1 << 24, most_sequences = c->place.ubatch < 1024 ? (long)c->place.ubatch : 1024;
     if (read_list(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
         read_list(&b->generates, "n-gen", c->generates, 0, most, e) ||

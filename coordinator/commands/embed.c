@@ -137,7 +137,7 @@ static int read_text(struct run *r, struct cf_error *e) {
     return 0;
 }
 
-static int check_config(struct run *r, const struct config *c, struct cf_error *e) {
+static int check_config(struct run *r, struct config *c, struct cf_error *e) {
     int pooling = cf_pooling_by_name(c->pooling ? c->pooling : "none");
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->file == !c->prompt) return cf_fail(e, CF_ERR_USAGE, "one text is wanted: -p TEXT or -f FILE");

@@ -140,7 +140,7 @@ static int read_text(struct run *r, struct cf_error *e) {
     return 0;
 }
 
-static int check_config(const struct config *c, struct cf_error *e) {
+static int check_config(struct config *c, struct cf_error *e) {
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->file && !c->prompt) return cf_fail(e, CF_ERR_USAGE, "no text: -f FILE or -p TEXT");
     if (c->file && c->prompt) return cf_fail(e, CF_ERR_USAGE, "-f and -p: one text is enough");

@@ -23,6 +23,12 @@ const struct cf_option cf__split_options[] = {
         "order of sums of its own, so results equal only those of other runs with it; default sliced)",
         0, 0, NULL},
     {"ubatch-size", 0, CF_OPT_INT, AT(ubatch), "N", "most rows of a prefill chunk (default 512)", 1, 65536, "ub"},
+    {"kv-type", 0, CF_OPT_STRING, AT(kv_type), "TYPE",
+        "numbers of the KV cache: f16, q8_0 (about half the memory) or q4_0 (about a quarter) (default f16)", 0, 0,
+        NULL},
+    {"cache-type-k", 0, CF_OPT_STRING, AT(kv_k), "TYPE", "with --cache-type-v, the same: llama.cpp's way to say it", 0,
+        0, "ctk"},
+    {"cache-type-v", 0, CF_OPT_STRING, AT(kv_v), "TYPE", "keys and values are of one type here", 0, 0, "ctv"},
     {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
         "most batches in flight, which a prompt or the sequences of a decode step are split into (default one per "
         "stage "
@@ -50,7 +56,7 @@ const struct cf_option cf__rank_options[] = {
 
 struct cf_placement cf__placement_defaults(void) {
     return (struct cf_placement){
-        .ubatch = 512, .experts = "sliced", .numa = "default", .exchange = "auto", .timeout = 60};
+        .ubatch = 512, .kv_type = "f16", .experts = "sliced", .numa = "default", .exchange = "auto", .timeout = 60};
 }
 
 static int check_layouts(const char *names, bool several, struct cf_error *e) {
@@ -66,9 +72,18 @@ static int check_layouts(const char *names, bool several, struct cf_error *e) {
     return 0;
 }
 
-int cf__placement_check(const struct cf_placement *p, bool several, struct cf_error *e) {
+static int check_kv_type(struct cf_placement *p, struct cf_error *e) {
+    if (!p->kv_k != !p->kv_v || (p->kv_k && strcmp(p->kv_k, p->kv_v)))
+        return cf_fail(e, CF_ERR_USAGE, "--cache-type-k and --cache-type-v must be the same; or say --kv-type");
+    if (p->kv_k) p->kv_type = p->kv_k;
+    if (cf_kv_type_by_name(p->kv_type) < 0)
+        return cf_fail(e, CF_ERR_USAGE, "--kv-type %s is unknown; known: f16, q8_0, q4_0", p->kv_type);
+    return 0;
+}
+
+int cf__placement_check(struct cf_placement *p, bool several, struct cf_error *e) {
     int node[CF_DOMAINS];
-    if (check_layouts(p->layout, several, e)) return -1;
+    if (check_layouts(p->layout, several, e) || check_kv_type(p, e)) return -1;
     if (strcmp(p->numa, "default") && strcmp(p->numa, "strict") && strcmp(p->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", p->numa);
     if (strcmp(p->experts, "sliced") && strcmp(p->experts, "whole"))

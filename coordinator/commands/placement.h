@@ -14,7 +14,7 @@ extern const struct cf_option cf__rank_options[];   /* what only ranks in earnes
 struct cf_placement cf__placement_defaults(void);
 
 /* Are the words known? several: the layout may be a list of them. */
-int cf__placement_check(const struct cf_placement *p, bool several, struct cf_error *e);
+int cf__placement_check(struct cf_placement *p, bool several, struct cf_error *e);
 
 /* Says why the command failed, in one process of all. Returns the exit status. */
 int cf__command_failed(const struct cf_command *c, const struct cf_error *e);

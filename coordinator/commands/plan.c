@@ -58,7 +58,7 @@ static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf
     return 0;
 }
 
-static int plan(const struct config *c, struct cf_error *e) {
+static int plan(struct config *c, struct cf_error *e) {
     struct cf_gguf *g = NULL;
     struct cf_model m;
     struct cf_plan_wish w = {.layout = -1,
@@ -70,6 +70,8 @@ static int plan(const struct config *c, struct cf_error *e) {
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
+    if (cf__placement_check(&c->place, false, e)) return -1;
+    w.kv_type = (uint32_t)cf_kv_type_by_name(c->place.kv_type);
     if (c->hosts > c->ranks)
         return cf_fail(
             e, CF_ERR_USAGE, "--hosts %lld is more than --ranks %lld", (long long)c->hosts, (long long)c->ranks);

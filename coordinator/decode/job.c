@@ -198,6 +198,7 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
         .n_seqs = j->n_seqs,
         .n_rows = (uint32_t)j->o->place.ubatch,
         .n_want = j->n_want,
+        .kv_type = (uint32_t)cf_kv_type_by_name(j->o->place.kv_type),
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (j->layout[0] && (w.layout = cf_layout_by_name(j->layout)) < 0)

@@ -13,6 +13,7 @@
 #include "coordinator/text/tokenizer.h"
 #include "node/memory/topology.h"
 #include "node/engine/engine.h"
+#include "node/engine/kv_type.h"
 
 struct cf_job;
 
@@ -23,14 +24,16 @@ struct cf_placement {
     /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
      */
     const char *layout;
-    const char *map;       /* domain=node,... or NULL */
-    int64_t stages;        /* 0: default */
-    int64_t ctx_size;      /* 0: the model's, at most 4096 */
-    int64_t ubatch;        /* most rows of a batch */
-    int64_t micro_batches; /* most batches in flight; 0: what the layout wants */
-    const char *experts;   /* "sliced" (also NULL), "whole" */
-    const char *numa;      /* "default", "strict", "off" */
-    const char *exchange;  /* "auto" (also NULL), "window", "messages" */
+    const char *map;         /* domain=node,... or NULL */
+    int64_t stages;          /* 0: default */
+    int64_t ctx_size;        /* 0: the model's, at most 4096 */
+    const char *kv_type;     /* "f16", "q8_0", "q4_0" */
+    const char *kv_k, *kv_v; /* the same as llama.cpp's two options, or NULL */
+    int64_t ubatch;          /* most rows of a batch */
+    int64_t micro_batches;   /* most batches in flight; 0: what the layout wants */
+    const char *experts;     /* "sliced" (also NULL), "whole" */
+    const char *numa;        /* "default", "strict", "off" */
+    const char *exchange;    /* "auto" (also NULL), "window", "messages" */
     double timeout;
     bool huge;
     bool direct; /* read the weights past the page cache */

@@ -56,21 +56,27 @@ static size_t state_floats(const struct cf_engine *g) {
 static void append_rows(struct attend_job *j, struct cf_team *team, uint32_t thread) {
     struct cf_engine *g = j->g;
     const struct cf_kv *kv = &g->kv;
-    uint32_t first, last, n_kv = j->n_kv, d_k = kv->d_k, d_v = kv->d_v;
-    uint16_t half[1024];
+    uint32_t first, last, n_kv = j->n_kv;
     while (cf_team_next(team, thread, 1, &first, &last)) {
         uint32_t h = first % n_kv, row = first / n_kv * APPEND_ROWS;
         uint32_t end = j->c->n_rows - row < APPEND_ROWS ? j->c->n_rows : row + APPEND_ROWS;
         for (; row < end; row++) {
-            uint32_t at = j->c->position[row] % CF_PAGE, page = j->c->position[row] / CF_PAGE;
-            uint16_t *keys = cf_kv_keys(kv, j->c->sequence[row], page, j->layer, h);
-            g->o.kernels->to_f16(half, g->k + ((size_t)row * n_kv + h) * d_k, d_k);
-            for (uint32_t d = 0; d < d_k; d++)
-                keys[d * CF_PAGE + at] = half[d];
-            uint16_t *values = cf_kv_values(kv, j->c->sequence[row], page, j->layer, h);
-            g->o.kernels->to_f16(values + at * d_v, g->v + ((size_t)row * n_kv + h) * d_v, d_v);
+            struct cf_kv_row r = {kv->type, kv->d_k, kv->d_v, j->c->position[row] % CF_PAGE,
+                g->k + ((size_t)row * n_kv + h) * kv->d_k, g->v + ((size_t)row * n_kv + h) * kv->d_v};
+            cf_kv_put(
+                g->o.kernels, cf_kv_keys(kv, j->c->sequence[row], j->c->position[row] / CF_PAGE, j->layer, h), &r);
         }
     }
+}
+
+/* Keys and values of a page as f16: where they lie, or turned back in this thread's room. */
+static void read_page(const struct cf_engine *g, uint32_t thread, const uint16_t *slot, struct cf_attention_page *p) {
+    const struct cf_kv *kv = &g->kv;
+    uint16_t *room = g->page_room + (size_t)thread * CF_PAGE * (kv->d_k + kv->d_v);
+    p->k = kv->type == CF_KV_F16 ? slot : room;
+    p->v = p->k + (size_t)CF_PAGE * kv->d_k;
+    if (kv->type != CF_KV_F16)
+        cf_kv_get(g->o.kernels, kv->type, slot, kv->d_k, kv->d_v, room, room + (size_t)CF_PAGE * kv->d_k);
 }
 
 static void clear(struct cf_attention_state *s, float *acc, uint32_t d_v) {
@@ -136,14 +142,13 @@ static void attend_span(struct attend_job *j, struct cf_team *team, uint32_t thr
         cf_team_breathe(team, thread);
         for (uint32_t q = 0; q < n; q++)
             see(j, &s[q], i->row0 + q / heads, page);
-        struct cf_attention_page p = {.k = cf_kv_keys(kv, sequence, page, j->layer, i->kv_head),
-            .v = cf_kv_values(kv, sequence, page, j->layer, i->kv_head),
-            .d_k = kv->d_k,
+        struct cf_attention_page p = {.d_k = kv->d_k,
             .d_v = kv->d_v,
             .scale = j->scale,
             .cap = g->o.model->attn_cap,
             .n_queries = n,
             .next = page_after(j, i, page, longest / CF_PAGE)};
+        read_page(g, thread, cf_kv_keys(kv, sequence, page, j->layer, i->kv_head), &p);
         g->o.kernels->attend_page(s, &p);
     }
 }

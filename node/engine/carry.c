@@ -70,13 +70,13 @@ static struct cf__carry *new_carry(const struct cf_engine *g, struct cf_error *e
         free_carry(y, g->size);
         return NULL;
     }
-    y->slot_bytes = cf_kv_slot_bytes(&g->kv), y->page_bytes = slots * y->slot_bytes;
+    y->slot_bytes = g->kv.slot_bytes, y->page_bytes = slots * y->slot_bytes;
     return y;
 }
 
 uint64_t cf_engine_kv_page_bytes(const struct cf_engine *g) {
     const struct cf_model *m = g->o.model;
-    return (uint64_t)m->n_layers * m->n_head_kv * cf_kv_slot_bytes(&g->kv);
+    return (uint64_t)m->n_layers * m->n_head_kv * g->kv.slot_bytes;
 }
 
 static uint32_t pages_of(uint32_t positions) {
@@ -115,7 +115,7 @@ int cf__give_pages(struct cf_engine *g, struct cf_error *e) {
     if (n > kv->length[sequence])
         return cf_fail(e, CF_ERR_LIMIT, "sequence %u has no %u positions to give", sequence, g->give.positions);
     cf_kv_clear_tail(kv, sequence, g->give.positions);
-    size_t bytes = kv->slots * cf_kv_slot_bytes(kv);
+    size_t bytes = kv->slots * kv->slot_bytes;
     for (uint32_t page = 0; page < n; page++) {
         const char *data = cf_kv_page(kv, sequence, page);
         if (g->rank == 0) {
@@ -167,7 +167,7 @@ int cf__take_page(struct cf_engine *g, int from, const Cf__Envelope *env, const 
     }
     if (cf__unfinished(g)) return 1; /* the pages are not there yet */
     if (p->sequence >= kv->n_seqs || p->page >= kv->length[p->sequence] ||
-        env->payload_bytes != kv->slots * cf_kv_slot_bytes(kv))
+        env->payload_bytes != kv->slots * kv->slot_bytes)
         return cf_fail(e, CF_ERR_PEER, "rank %d sent page %u of sequence %u, %llu bytes, which has no place", from,
             p->page, p->sequence, (unsigned long long)env->payload_bytes);
     memcpy(cf_kv_page(kv, p->sequence, p->page) + offset, data, n);

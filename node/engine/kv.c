@@ -6,7 +6,8 @@
 
 int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_model *m, int rank, struct cf_error *e) {
     memset(kv, 0, sizeof *kv);
-    kv->d_k = m->d_k, kv->d_v = m->d_v, kv->n_layers = m->n_layers;
+    kv->d_k = m->d_k, kv->d_v = m->d_v, kv->n_layers = m->n_layers, kv->type = p->kv_type;
+    kv->slot_bytes = cf_kv_side_bytes(kv->type, m->d_k) + cf_kv_side_bytes(kv->type, m->d_v);
     kv->n_seqs = p->n_seqs, kv->pages_per_seq = (p->n_ctx + CF_PAGE - 1) / CF_PAGE;
     kv->n_pages = kv->n_seqs * kv->pages_per_seq, kv->n_free = kv->n_pages;
     kv->kv0 = calloc(m->n_layers, sizeof(uint32_t)), kv->n_kv = calloc(m->n_layers, sizeof(uint32_t));
@@ -29,12 +30,8 @@ int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_mod
     return 0;
 }
 
-size_t cf_kv_slot_bytes(const struct cf_kv *kv) {
-    return (size_t)CF_PAGE * (kv->d_k + kv->d_v) * sizeof(uint16_t);
-}
-
 uint64_t cf_kv_bytes(const struct cf_kv *kv) {
-    return (uint64_t)kv->n_pages * kv->slots * cf_kv_slot_bytes(kv);
+    return (uint64_t)kv->n_pages * kv->slots * kv->slot_bytes;
 }
 
 int cf_kv_place(struct cf_kv *kv, struct cf_arena *arena, struct cf_error *e) {
@@ -72,17 +69,12 @@ void cf_kv_truncate(struct cf_kv *kv, uint32_t sequence, uint32_t position) {
 
 char *cf_kv_page(const struct cf_kv *kv, uint32_t sequence, uint32_t page) {
     size_t number = kv->table[(size_t)sequence * kv->pages_per_seq + page];
-    return (char *)kv->data + number * kv->slots * cf_kv_slot_bytes(kv);
+    return (char *)kv->data + number * kv->slots * kv->slot_bytes;
 }
 
 void cf_kv_clear_tail(struct cf_kv *kv, uint32_t sequence, uint32_t positions) {
-    uint32_t from = positions % CF_PAGE;
-    if (!from) return;
-    uint16_t *keys = (uint16_t *)cf_kv_page(kv, sequence, positions / CF_PAGE);
-    for (uint32_t s = 0; s < kv->slots; s++, keys += (size_t)CF_PAGE * (kv->d_k + kv->d_v)) {
-        for (uint32_t d = 0; d < kv->d_k; d++)
-            memset(keys + d * CF_PAGE + from, 0, (CF_PAGE - from) * sizeof *keys);
-        memset(keys + (size_t)CF_PAGE * kv->d_k + (size_t)from * kv->d_v, 0,
-            (size_t)(CF_PAGE - from) * kv->d_v * sizeof *keys);
-    }
+    if (positions % CF_PAGE == 0) return;
+    char *page = cf_kv_page(kv, sequence, positions / CF_PAGE);
+    for (uint32_t s = 0; s < kv->slots; s++)
+        cf_kv_blank(kv->type, page + s * kv->slot_bytes, kv->d_k, kv->d_v, positions % CF_PAGE);
 }

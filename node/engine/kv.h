@@ -1,19 +1,23 @@
 /* The KV cache of one rank: pages of 64 positions, for many sequences, of the KV heads that this rank attends with.
  *
- * A page holds, for every local layer and KV head, keys transposed (f16 [d_k][64]: one lane per key) and values (f16
- * [64][d_v]). Pages are aligned to absolute position. A sequence takes pages from the pool as it grows and gives them
- * back when it is cut; every rank does the same in the same order, so the tables agree without a word.
+ * A page holds, for every local layer and KV head, a slot: keys transposed (f16 [d_k][64]: one lane per key) and values
+ * (f16 [64][d_v]), or these in fewer bits (kv_type.h). Pages are aligned to absolute position. A sequence takes pages
+ * from the pool as it grows and gives them back when it is cut; every rank does the same in the same order, so the
+ * tables agree without a word.
  */
 #ifndef COFFER_NODE_ENGINE_KV_H
 #define COFFER_NODE_ENGINE_KV_H
 
+#include "node/engine/kv_type.h"
 #include "node/memory/arena.h"
 #include "node/model/plan.h"
 
 enum { CF_PAGE = 64, CF_SPAN = 1024 }; /* positions */
 
 struct cf_kv {
+    enum cf_kv_type type;
     uint32_t d_k, d_v, n_layers;
+    size_t slot_bytes;    /* keys and values of one (layer, head) in one page */
     uint32_t *kv0, *n_kv; /* [n_layers] KV heads held here; n_kv 0: none */
     uint32_t *first_slot; /* [n_layers] index of the layer's first (layer, head) slot in a page */
     uint32_t slots;       /* (layer, head) pairs per page */
@@ -27,8 +31,6 @@ struct cf_kv {
 /* Sizes from the plan, nothing allocated from the arena yet. */
 int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_model *m, int rank, struct cf_error *e);
 uint64_t cf_kv_bytes(const struct cf_kv *kv);
-/* Keys and values of one (layer, head) in one page. */
-size_t cf_kv_slot_bytes(const struct cf_kv *kv);
 /* Takes the pool from the arena. */
 int cf_kv_place(struct cf_kv *kv, struct cf_arena *arena, struct cf_error *e);
 void cf_kv_free(struct cf_kv *kv);
@@ -43,12 +45,12 @@ char *cf_kv_page(const struct cf_kv *kv, uint32_t sequence, uint32_t page);
 /* Zeros behind the first `positions` of a sequence, as far as its last page goes. */
 void cf_kv_clear_tail(struct cf_kv *kv, uint32_t sequence, uint32_t positions);
 
-/* Keys [d_k][64] and values [64][d_v] of one page of a sequence. */
+/* The slot of one page of a sequence; of type f16, its keys [d_k][64] and values [64][d_v]. */
 static inline uint16_t *cf_kv_keys(
     const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer, uint32_t head) {
     size_t slot =
         (size_t)kv->table[(size_t)sequence * kv->pages_per_seq + page] * kv->slots + kv->first_slot[layer] + head;
-    return kv->data + slot * CF_PAGE * (kv->d_k + kv->d_v);
+    return kv->data + slot * (kv->slot_bytes / sizeof(uint16_t));
 }
 static inline uint16_t *cf_kv_values(
     const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer, uint32_t head) {

@@ -98,8 +98,7 @@ static uint64_t bytes_read(const struct cf_engine *g, const struct cf_context *c
         return c->n_want ? (uint64_t)cf_weight_tiles(cf__head_weight(g)) * cf__head_weight(g)->tile_bytes : 0;
     case CF_OP_ATTEND:
         for (uint32_t r = 0; r < c->n_rows; r++)
-            sum += (uint64_t)keys_seen(g, i->layer, c->position[r]) * g->kv.n_kv[i->layer] * (g->kv.d_k + g->kv.d_v) *
-                   sizeof(uint16_t);
+            sum += (uint64_t)keys_seen(g, i->layer, c->position[r]) * g->kv.n_kv[i->layer] * g->kv.slot_bytes / CF_PAGE;
         return sum;
     default: return 0;
     }
