@@ -20,15 +20,15 @@
 
 struct config {
     const char *model, *prompt, *file, *prompt_ids, *dump, *prompts, *output, *system, *template, *cache;
-    int64_t predict, threads, ranks, logprobs, parallel;
+    int64_t predict, threads, ranks, logprobs, parallel, max_kv, keep;
     bool json, echo, stats, special, cache_all, cache_ro;
     struct cf_placement place;
     struct cf_sampling sampling;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config =
-        (struct config){.predict = -1, .place = cf__placement_defaults(), .sampling = cf__sampling_defaults()};
+    *(struct config *)config = (struct config){
+        .predict = -1, .keep = 4, .place = cf__placement_defaults(), .sampling = cf__sampling_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -67,6 +67,12 @@ static const struct cf_option options[] = {
         1000, NULL},
     {"dump-logits", 0, CF_OPT_STRING, AT(dump), "FILE",
         "write the raw logits of every generated position: little-endian f32, [generated][n_vocab]", 0, 0, NULL},
+    {"max-kv-size", 0, CF_OPT_INT, AT(max_kv), "N",
+        "go on for ever with a KV cache of N positions: those that --keep says and the last ones; without -c up to "
+        "1048576 tokens (default 0: the text ends where the context is full)",
+        0, 1 << 24, NULL},
+    {"keep", 0, CF_OPT_INT, AT(keep), "N", "with --max-kv-size: positions at the beginning that stay (default 4)", 0,
+        1 << 24, NULL},
     {"prompt-cache", 0, CF_OPT_STRING, AT(cache), "FILE",
         "keep what was computed of the prompt in FILE, and begin with what it holds of this prompt already", 0, 0,
         NULL},
@@ -291,6 +297,12 @@ static int check_config(struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "%s goes without --system-prompt and --chat-template",
             c->prompts ? "--prompts" : "--prompt-ids");
     if (cf_chat_check_option(c->template, e)) return -1;
+    if (c->max_kv && c->max_kv <= c->keep)
+        return cf_fail(e, CF_ERR_USAGE, "--max-kv-size %lld leaves nothing beside --keep %lld", (long long)c->max_kv,
+            (long long)c->keep);
+    if (c->max_kv && (c->cache || c->prompts))
+        return cf_fail(e, CF_ERR_USAGE, "--max-kv-size goes without --prompt-cache and --prompts");
+    if (c->max_kv && !c->place.ctx_size) c->place.ctx_size = 1 << 20;
     if (!c->cache && (c->cache_all || c->cache_ro))
         return cf_fail(e, CF_ERR_USAGE, "--prompt-cache-all and --prompt-cache-ro need --prompt-cache FILE");
     if (c->cache && c->prompts) return cf_fail(e, CF_ERR_USAGE, "--prompts goes without --prompt-cache");
@@ -327,6 +339,8 @@ static int command(void *config, int argc, char **argv) {
         .n_threads = 1,
         .n_seqs = 1,
         .n_want = 1,
+        .kv_size = (uint32_t)c->max_kv,
+        .kv_keep = c->max_kv ? (uint32_t)c->keep : 0,
         .terminal = &r.terminal};
     int rc = cf_job_run(&o, work, &r, &e);
     status = rc ? cf_exit_status(&e) : r.status;

@@ -198,6 +198,8 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
         .n_seqs = j->n_seqs,
         .n_rows = (uint32_t)j->o->place.ubatch,
         .n_want = j->n_want,
+        .kv_size = j->o->kv_size,
+        .kv_keep = j->o->kv_keep,
         .kv_type = (uint32_t)cf_kv_type_by_name(j->o->place.kv_type),
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};

@@ -54,7 +54,8 @@ struct cf_job_options {
     /* Per rank; 0: its share of physical cores. Several: measure, plan, load, work once for each, in order. */
     const uint32_t *threads;
     uint32_t n_threads;
-    uint32_t n_seqs, n_want; /* see struct cf_job */
+    uint32_t n_seqs, n_want;   /* see struct cf_job */
+    uint32_t kv_size, kv_keep; /* the cache rotates, see struct cf_plan; 0: it does not */
     bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
     struct cf_terminal *terminal;
 };

@@ -120,7 +120,8 @@ int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const
     plan->n_layers = m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs,
     plan->zero_rank = wish->zero_rank;
     plan->n_rows = wish->n_rows < wish->n_ctx * wish->n_seqs ? wish->n_rows : wish->n_ctx * wish->n_seqs;
-    plan->kv_type = wish->kv_type;
+    plan->kv_type = wish->kv_type, plan->kv_size = wish->kv_size, plan->kv_keep = wish->kv_keep;
+    if (plan->kv_size && plan->n_rows > (plan->kv_size + 1) / 2) plan->n_rows = (plan->kv_size + 1) / 2;
     plan->n_want = wish->n_want < plan->n_rows ? wish->n_want : plan->n_rows;
     struct cf_draft d = {.plan = plan, .wish = wish, .m = m, .g = g, .ranks = ranks, .n_ranks = n_ranks};
     d.weight = calloc(n_ranks, sizeof *d.weight);

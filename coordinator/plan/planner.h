@@ -24,6 +24,7 @@ struct cf_plan_wish {
     uint32_t stages;        /* hybrid: 0 default */
     uint32_t micro_batches; /* most batches in flight: 0 one per stage, domain 2, tensor 1 */
     uint32_t n_ctx, n_seqs, n_rows, n_want;
+    uint32_t kv_size, kv_keep;   /* 0: no rotation; as in struct cf_plan */
     uint32_t kv_type;            /* enum cf_kv_type */
     int map[CF_DOMAINS];         /* NUMA node of each domain (layout domain), -1 none */
     int zero_rank;               /* test hook, -1 none */

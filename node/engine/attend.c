@@ -21,6 +21,7 @@ struct attend_job {
     uint32_t block, blocks;            /* rows that go together; blocks of rows */
     uint32_t spans;                    /* items per block of rows when spans are shared out, else 0 */
     uint32_t window;                   /* keys that a query sees, 0: all */
+    uint32_t keep;                     /* and besides these, the first of the sequence */
     float scale;
     const float *sinks; /* [local query heads], or NULL */
 };
@@ -93,19 +94,22 @@ static float *output_of(const struct attend_job *j, uint32_t row, uint32_t head)
 /* The page that this thread will probably read after `page`: the sequence's next, or the first of the next KV head. */
 static const void *page_after(const struct attend_job *j, const struct item *i, uint32_t page, uint32_t last_page) {
     uint32_t sequence = j->c->sequence[i->row0];
-    if (page < last_page) return cf_kv_keys(&j->g->kv, sequence, page + 1, j->layer, i->kv_head);
-    return i->kv_head + 1 < j->n_kv ? cf_kv_keys(&j->g->kv, sequence, 0, j->layer, i->kv_head + 1) : NULL;
+    uint32_t next = page < last_page ? page + 1 : 0, head = i->kv_head + (page >= last_page);
+    if (head >= j->n_kv || !cf_kv_has(&j->g->kv, sequence, next)) return NULL;
+    return cf_kv_keys(&j->g->kv, sequence, next, j->layer, head);
 }
 
-/* The first key that a row sees. */
+/* The first key of the window that ends at a row; 0 where what is kept joins it. */
 static uint32_t first_key(const struct attend_job *j, uint32_t row) {
     uint32_t position = j->c->position[row];
-    return j->window && position >= j->window ? position - j->window + 1 : 0;
+    uint32_t first = j->window && position >= j->window ? position - j->window + 1 : 0;
+    return first > j->keep ? first : 0;
 }
 
-/* Which keys of a page a row sees. */
-static void see(const struct attend_job *j, struct cf_attention_state *s, uint32_t row, uint32_t page) {
-    uint32_t keys = j->c->position[row] + 1, from = first_key(j, row), before = page * CF_PAGE;
+/* Which keys of a page a row sees: of its window, or of those that are kept and do not join it. */
+static void see(const struct attend_job *j, struct cf_attention_state *s, uint32_t row, uint32_t page, bool kept) {
+    uint32_t from = first_key(j, row), keys = j->c->position[row] + 1, before = page * CF_PAGE;
+    if (kept) keys = from ? j->keep : 0, from = 0;
     s->n = keys <= before ? 0 : keys - before < CF_PAGE ? keys - before : CF_PAGE;
     s->first = from <= before ? 0 : from - before;
     if (s->first >= s->n) s->first = s->n = 0;
@@ -127,29 +131,41 @@ static uint32_t lowest_of(const struct attend_job *j, const struct item *i) {
     return lowest;
 }
 
+/* One page, or what is kept of it, for all queries of an item. */
+static void attend_page(struct attend_job *j, struct cf_team *team, uint32_t thread, const struct item *i,
+    struct cf_attention_state *s, uint32_t page, bool kept, uint32_t longest) {
+    struct cf_engine *g = j->g;
+    uint32_t heads = i->head1 - i->head0, n = (i->row1 - i->row0) * heads, sequence = j->c->sequence[i->row0], seen = 0;
+    cf_team_breathe(team, thread);
+    for (uint32_t q = 0; q < n; q++) {
+        see(j, &s[q], i->row0 + q / heads, page, kept);
+        seen += s[q].n;
+    }
+    if (!seen) return;
+    struct cf_attention_page p = {.d_k = g->kv.d_k,
+        .d_v = g->kv.d_v,
+        .scale = j->scale,
+        .cap = g->o.model->attn_cap,
+        .n_queries = n,
+        .next = page_after(j, i, page, longest / CF_PAGE)};
+    read_page(g, thread, cf_kv_keys(&g->kv, sequence, page, j->layer, i->kv_head), &p);
+    g->o.kernels->attend_page(s, &p);
+}
+
 /* One span for all queries of an item whose rows are of one sequence: s[rows][heads]. */
 static void attend_span(struct attend_job *j, struct cf_team *team, uint32_t thread, const struct item *i,
     struct cf_attention_state *s, uint32_t longest) {
     struct cf_engine *g = j->g;
     const struct cf_kv *kv = &g->kv;
-    uint32_t heads = i->head1 - i->head0, n = (i->row1 - i->row0) * heads, sequence = j->c->sequence[i->row0];
+    uint32_t heads = i->head1 - i->head0, n = (i->row1 - i->row0) * heads;
     const uint32_t pages = CF_SPAN / CF_PAGE;
     for (uint32_t q = 0; q < n; q++)
         s[q].q = g->q + ((size_t)(i->row0 + q / heads) * j->heads + i->head0 + q % heads) * kv->d_k;
-    uint32_t first = i->span * pages, lowest = lowest_of(j, i) / CF_PAGE;
-    if (lowest > first) first = lowest;
+    uint32_t first = i->span * pages, lowest = lowest_of(j, i) / CF_PAGE, kept = (j->keep + CF_PAGE - 1) / CF_PAGE;
     for (uint32_t page = first; page < (i->span + 1) * pages && page * CF_PAGE <= longest; page++) {
-        cf_team_breathe(team, thread);
-        for (uint32_t q = 0; q < n; q++)
-            see(j, &s[q], i->row0 + q / heads, page);
-        struct cf_attention_page p = {.d_k = kv->d_k,
-            .d_v = kv->d_v,
-            .scale = j->scale,
-            .cap = g->o.model->attn_cap,
-            .n_queries = n,
-            .next = page_after(j, i, page, longest / CF_PAGE)};
-        read_page(g, thread, cf_kv_keys(kv, sequence, page, j->layer, i->kv_head), &p);
-        g->o.kernels->attend_page(s, &p);
+        if (page < kept) attend_page(j, team, thread, i, s, page, true, longest);
+        if (page >= lowest) attend_page(j, team, thread, i, s, page, false, longest);
+        if (page + 1 >= kept && page + 1 < lowest) page = lowest - 1;
     }
 }
 
@@ -168,7 +184,9 @@ static void attend_whole(struct attend_job *j, struct cf_team *team, uint32_t th
     struct cf_attention_state total[CF_QUERY_BLOCK], part[CF_QUERY_BLOCK];
     for (uint32_t q = 0; q < n; q++)
         clear(&total[q], scratch + (size_t)q * d_v, d_v);
-    for (i.span = lowest_of(j, &i) / CF_SPAN; i.span * CF_SPAN <= longest; i.span++) {
+    uint32_t lowest = lowest_of(j, &i) / CF_SPAN;
+    for (i.span = j->keep ? 0 : lowest; i.span * CF_SPAN <= longest; i.span++) {
+        if (i.span * CF_SPAN >= j->keep && i.span < lowest) i.span = lowest;
         for (uint32_t q = 0; q < n; q++)
             clear(&part[q], scratch + (size_t)(CF_QUERY_BLOCK + q) * d_v, d_v);
         attend_span(j, team, thread, &i, part, longest);
@@ -258,11 +276,23 @@ static void share_out(struct attend_job *j, uint32_t longest) {
         j->block = (j->block + 1) / 2;
         j->blocks = (rows + j->block - 1) / j->block;
     }
-    if (j->block == 1 && spans > 1 && items_of(j) < enough &&
+    bool rotates = j->g->plan.kv_size; /* then most spans are empty */
+    if (j->block == 1 && spans > 1 && !rotates && items_of(j) < enough &&
         (size_t)j->heads * rows * spans * state_floats(j->g) <= j->g->span_floats)
         j->spans = spans;
     while (threads > 1 && items_of(j) < threads && j->parts < j->per_kv)
         j->parts = 2 * j->parts < j->per_kv ? 2 * j->parts : j->per_kv;
+}
+
+/* Pages that no row in flight here sees, and so no later one. */
+static void forget(struct cf_engine *g, uint32_t sequence, uint32_t moving) {
+    uint32_t lowest = UINT32_MAX;
+    for (uint32_t i = 0; i < g->plan.n_flight; i++) {
+        const struct cf_context *o = &g->contexts[i];
+        for (uint32_t r = 0; o->used && !o->done && r < o->n_rows; r++)
+            if (o->sequence[r] == sequence && o->position[r] < lowest) lowest = o->position[r];
+    }
+    if (lowest >= moving) cf_kv_forget(&g->kv, sequence, g->plan.kv_keep, lowest - moving + 1);
 }
 
 int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct cf_error *e) {
@@ -270,7 +300,10 @@ int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct
     uint32_t first = 0, last = 0, longest = 0;
     cf_plan_member(cf_plan_find(&g->plan, CF_TEMPORAL, layer), g->rank, &first, &last);
     struct cf_heads h = cf_model_heads(m, first, last);
+    uint32_t moving = g->plan.kv_size - g->plan.kv_keep, window = cf_model_window(m, layer);
+    if (moving && (!window || window > moving)) window = moving;
     for (uint32_t r = 0; r < c->n_rows; r++) {
+        if (moving && (!r || c->sequence[r] != c->sequence[r - 1])) forget(g, c->sequence[r], moving);
         if (cf_kv_reserve(&g->kv, c->sequence[r], c->position[r], e)) return -1;
         if (c->position[r] > longest) longest = c->position[r];
     }
@@ -281,7 +314,8 @@ int cf__attend(struct cf_engine *g, struct cf_context *c, uint32_t layer, struct
         .per_kv = m->n_head / m->n_head_kv,
         .q0 = h.q0,
         .n_kv = g->kv.n_kv[layer],
-        .window = cf_model_window(m, layer),
+        .window = window,
+        .keep = moving && !cf_model_window(m, layer) ? g->plan.kv_keep : 0,
         .scale = m->attn_scale,
         .sinks = cf_weight_of(&g->weights, CF_W_SINKS, layer)->vector};
     if (j.heads == 0 || c->n_rows == 0) return 0;

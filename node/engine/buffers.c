@@ -183,7 +183,7 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
     g->thread_scratch = take(&t, threads * g->thread_floats * sizeof(float));
     size_t queries = 8ull * threads * (m->n_head / m->n_head_kv), heads = x.heads;
     queries = queries < most(heads, 1024) ? queries : most(heads, 1024);
-    g->span_floats = queries * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
+    g->span_floats = g->plan.kv_size ? 0 : queries * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
     size_t page = CF_PAGE * (size_t)(m->d_k + m->d_v);
     g->page_room = take(&t, x.heads && g->plan.kv_type != CF_KV_F16 ? threads * page * sizeof(uint16_t) : 0);
     g->span_states = take(&t, g->span_floats * sizeof(float));

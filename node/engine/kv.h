@@ -2,8 +2,8 @@
  *
  * A page holds, for every local layer and KV head, a slot: keys transposed (f16 [d_k][64]: one lane per key) and values
  * (f16 [64][d_v]), or these in fewer bits (kv_type.h). Pages are aligned to absolute position. A sequence takes pages
- * from the pool as it grows and gives them back when it is cut; every rank does the same in the same order, so the
- * tables agree without a word.
+ * from the pool as it grows and gives them back when it is cut (or, where the cache rotates, when no row will see them
+ * again); every rank does the same in the same order, so the tables agree without a word.
  */
 #ifndef COFFER_NODE_ENGINE_KV_H
 #define COFFER_NODE_ENGINE_KV_H
@@ -13,6 +13,7 @@
 #include "node/model/plan.h"
 
 enum { CF_PAGE = 64, CF_SPAN = 1024 }; /* positions */
+#define CF_NO_PAGE UINT32_MAX
 
 struct cf_kv {
     enum cf_kv_type type;
@@ -22,8 +23,9 @@ struct cf_kv {
     uint32_t *first_slot; /* [n_layers] index of the layer's first (layer, head) slot in a page */
     uint32_t slots;       /* (layer, head) pairs per page */
     uint32_t n_seqs, pages_per_seq, n_pages, n_free;
-    uint32_t *table;     /* [n_seqs][pages_per_seq] page numbers */
-    uint32_t *length;    /* [n_seqs] pages in use */
+    uint32_t *table;     /* [n_seqs][pages_per_seq] page numbers, CF_NO_PAGE for those given back in the middle */
+    uint32_t *length;    /* [n_seqs] pages in use, those in the middle included */
+    uint32_t *forgotten; /* [n_seqs] page up to which cf_kv_forget() has gone */
     uint32_t *free_list; /* [n_pages] stack */
     uint16_t *data;
 };
@@ -39,6 +41,12 @@ void cf_kv_free(struct cf_kv *kv);
 int cf_kv_reserve(struct cf_kv *kv, uint32_t sequence, uint32_t position, struct cf_error *e);
 /* Forgets positions >= position. */
 void cf_kv_truncate(struct cf_kv *kv, uint32_t sequence, uint32_t position);
+
+/* Gives back the pages that lie wholly in positions [first, end). first is the same in every call for a sequence. */
+void cf_kv_forget(struct cf_kv *kv, uint32_t sequence, uint32_t first, uint32_t end);
+static inline bool cf_kv_has(const struct cf_kv *kv, uint32_t sequence, uint32_t page) {
+    return page < kv->length[sequence] && kv->table[(size_t)sequence * kv->pages_per_seq + page] != CF_NO_PAGE;
+}
 
 /* All slots of one page of a sequence, one behind the other. */
 char *cf_kv_page(const struct cf_kv *kv, uint32_t sequence, uint32_t page);

@@ -62,6 +62,9 @@ int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k, struct cf_error *
     uint32_t *filled = &g->filled[k->sequence].n;
     if (k->kind == CF_KV_EXPORT ? k->position > *filled : k->kind == CF_KV_IMPORT && k->position > g->plan.n_ctx)
         return cf_fail(e, CF_ERR_LIMIT, "sequence %u holds %u positions, not %u", k->sequence, *filled, k->position);
+    if (g->plan.kv_size && k->position && k->position < *filled)
+        return cf_fail(e, CF_ERR_LIMIT, "sequence %u: a cache that rotates cannot go back to position %u", k->sequence,
+            k->position);
     if (k->kind == CF_KV_IMPORT || (k->kind == CF_KV_TRUNCATE && k->position < *filled)) *filled = k->position;
     struct cf_queued *q = cf__queue_at(g, g->queue_n++);
     q->kv = true, q->after = k->after_batch;

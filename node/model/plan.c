@@ -68,6 +68,8 @@ int cf_plan_check(const struct cf_plan *p, const struct cf_model *m, int n_ranks
     if (p->n_layers != m->n_layers || !p->n_ctx || !p->n_seqs || !p->n_rows || !p->n_flight || !p->n_want)
         return cf_fail(e, CF_ERR_PLAN, "plan: made for another model (%u layers, not %u) or with an empty size",
             p->n_layers, m->n_layers);
+    if (p->kv_size && p->kv_keep >= p->kv_size)
+        return cf_fail(e, CF_ERR_PLAN, "plan: %u positions to keep of a cache of %u", p->kv_keep, p->kv_size);
     if (p->kv_type > 2 || (p->kv_type && (m->d_k % 32 || m->d_v % 32)))
         return cf_fail(e, CF_ERR_PLAN,
             "a KV cache of other types than f16 wants heads of a multiple of 32, this model has %u and %u", m->d_k,
@@ -95,7 +97,7 @@ Cf__Plan *cf_plan_to_message(const struct cf_plan *p) {
     cf__plan__init(msg);
     msg->layout = (uint32_t)p->layout, msg->n_layers = p->n_layers, msg->n_ctx = p->n_ctx, msg->n_seqs = p->n_seqs;
     msg->n_rows = p->n_rows, msg->n_flight = p->n_flight, msg->n_want = p->n_want;
-    msg->kv_type = p->kv_type;
+    msg->kv_type = p->kv_type, msg->kv_size = p->kv_size, msg->kv_keep = p->kv_keep;
     msg->row = calloc(p->n_plan_rows ? p->n_plan_rows : 1, sizeof *msg->row);
     if (p->zero_rank >= 0) {
         msg->zero_ranks = calloc(1, sizeof(uint32_t));
@@ -125,7 +127,7 @@ int cf_plan_from_message(struct cf_plan *p, const Cf__Plan *msg, struct cf_error
     p->layout = (enum cf_layout)msg->layout, p->n_layers = msg->n_layers, p->n_ctx = msg->n_ctx,
     p->n_seqs = msg->n_seqs;
     p->n_rows = msg->n_rows, p->n_flight = msg->n_flight, p->n_want = msg->n_want;
-    p->kv_type = msg->kv_type;
+    p->kv_type = msg->kv_type, p->kv_size = msg->kv_size, p->kv_keep = msg->kv_keep;
     p->zero_rank = msg->n_zero_ranks ? (int)msg->zero_ranks[0] : -1;
     p->rows = calloc(msg->n_row, sizeof *p->rows);
     if (!p->rows) return cf_fail(e, CF_ERR_MEMORY, "out of memory");

@@ -27,13 +27,14 @@ struct cf_plan_row {
 struct cf_plan {
     enum cf_layout layout;
     uint32_t n_layers;
-    uint32_t n_ctx;    /* positions per sequence */
-    uint32_t n_seqs;   /* sequences that the cache holds at once */
-    uint32_t n_rows;   /* most rows of a batch */
-    uint32_t n_flight; /* most batches in flight */
-    uint32_t n_want;   /* most rows of a batch whose logits are wanted */
-    uint32_t kv_type;  /* enum cf_kv_type (node/engine/kv_type.h) */
-    int zero_rank;     /* test hook: this rank's weights are zeroed; -1 none */
+    uint32_t n_ctx;            /* positions per sequence */
+    uint32_t n_seqs;           /* sequences that the cache holds at once */
+    uint32_t n_rows;           /* most rows of a batch */
+    uint32_t n_flight;         /* most batches in flight */
+    uint32_t n_want;           /* most rows of a batch whose logits are wanted */
+    uint32_t kv_size, kv_keep; /* a query sees the first kv_keep positions and its last kv_size - kv_keep; 0: all */
+    uint32_t kv_type;          /* enum cf_kv_type (node/engine/kv_type.h) */
+    int zero_rank;             /* test hook: this rank's weights are zeroed; -1 none */
     uint32_t n_plan_rows;
     struct cf_plan_row *rows; /* owned */
 };
