@@ -2,7 +2,7 @@
 
 The same ids and logits_xxh64 for every number of ranks, layout, instruction set and prefill chunk, for a quantised model
 whose axes fall into several chunks, for one that is so small that members come out empty, and for floats; and decode equals
-prefill (the program `sequences`)."""
+prefill (the program `sequences`). And every rank's share is real: zeroed, it changes the answer."""
 import os
 import sys
 import tempfile
@@ -42,6 +42,14 @@ class Family:
         for ranks, options, env in more:
             runs.check(ranks, *options, env=env)
         self.count += runs.count
+        return runs
+
+    def shares_count(self, runs):
+        """Without what one rank holds the answer is another one."""
+        for rank in range(3):
+            r = runs.run(3, "--layout", "tensor", "-t", "1", env={"COFFER_TEST_ZERO_RANK": str(rank)})
+            if r["logits_xxh64"] == runs.reference[1]:
+                sys.exit(f"{self.name}: rank {rank} of 3 holds nothing that counts")
 
     def decode_is_prefill(self):
         path = self.make(EVEN)
@@ -58,7 +66,7 @@ class Family:
         if self.a.quick or variant:  # variants of one architecture: only what they may break
             self.equal(EVEN, FEW, chunks)
             return
-        self.equal(EVEN, LAYOUTS, others + chunks + across)
+        self.shares_count(self.equal(EVEN, LAYOUTS, others + chunks + across))
         self.equal(SMALL, FEW, [])
         self.equal(FLOATS, FEW[:1], [])
         if families.has_experts(self.name):

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The README's table of architectures and file types.
 
-    table.py [--coffer build/coffer] [--ranks 1,2,3] [--every N] [--check README.md]
+    table.py [--coffer build/coffer] [--ranks 1,2,3] [--types T,T] [--every N] [--check README.md]
 
 Makes a small model of each by `coffer synth`, runs it on each of these numbers of ranks (every third of them in layout
 domain, the others in tensor) and prints a Markdown table. "=": the same logits_xxh64 came out of all of them; else what
@@ -76,7 +76,7 @@ def table(coffer, ranks, types, every):
                      for column, kind in enumerate(types)]
             failed += [f"{title}, {kind}: {text}" for kind, text in zip(types, cells) if text != "="]
             lines.append(f"| {title} | {' | '.join(text if text == '=' else 'FAIL' for text in cells)} |")
-            print(f"{title} done", file=sys.stderr, flush=True)
+            print(lines[-1], file=sys.stderr, flush=True)
     return lines, failed
 
 
@@ -84,11 +84,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--coffer", default="build/coffer")
     parser.add_argument("--ranks", default="1,2,3")
+    parser.add_argument("--types", help="only these, separated by commas")
     parser.add_argument("--every", type=int, default=1, help="run only every N-th cell of each row and column")
     parser.add_argument("--check", help="a file whose table must be this one")
     arguments = parser.parse_args()
     coffer = os.path.abspath(arguments.coffer)
-    types = types_in(arguments.check) if arguments.check else types_of(coffer)
+    types = arguments.types.split(",") if arguments.types else types_in(arguments.check) if arguments.check else types_of(coffer)
     lines, failed = table(coffer, [int(n) for n in arguments.ranks.split(",")], types, arguments.every)
     print("\n".join(lines))
     if arguments.check:

@@ -44,7 +44,7 @@ set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPERTIES COST 25)
 set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
 # Every architecture (tests/reference/families.py names them), and the table of the README.
-set(families llama mixtral qwen2 qwen3 qwen2moe qwen3moe gemma gemma2 gemma3 gemma3-linear phi3 phi3-short gpt-oss glm4moe
+set(families llama mixtral qwen2 qwen3 qwen2moe qwen3moe gemma gemma2 gemma3 gemma3-linear phi3 phi3-short gpt-oss gpt-oss-mxfp4 glm4moe
   glm4moe-norm deepseek2 deepseek2-v2 deepseek2-lite deepseek2-fused)
 foreach(family ${families})
   coffer_rank_test(family.${family} families.py 300 ${family})

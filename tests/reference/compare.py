@@ -147,7 +147,8 @@ def main():
     for name, options in TABLES[arguments.table].items():
         if arguments.only not in (None, name):
             continue
-        column = 0 if "--type q" not in options else 2 if families.has_experts(name) else 1
+        quantised = "--type q" in options or "mxfp4" in options
+        column = 0 if not quantised else 2 if families.has_experts(name) else 1
         bounds = [row[column] for row in BOUNDS.values()]
         with tempfile.TemporaryDirectory() as folder:
             try:

@@ -15,6 +15,7 @@ FAMILIES = {
     "phi3": "--arch phi3",
     "phi3-short": "--arch phi3 --rope-dim 24 --rope-factor 1",
     "gpt-oss": "--arch gpt-oss --window 20 --head-dim 64",
+    "gpt-oss-mxfp4": "--arch gpt-oss --window 20 --head-dim 64 --expert-type mxfp4",
     "glm4moe": "--arch glm4moe --nextn 1",
     "glm4moe-norm": "--arch glm4moe --qk-norm",
     "deepseek2": "--arch deepseek2",
