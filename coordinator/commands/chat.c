@@ -11,6 +11,7 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/default_model.h"
 #include "coordinator/commands/placement.h"
 #include "coordinator/decode/launch.h"
 
@@ -68,7 +69,6 @@ static int reasoning_by_name(const char *name, enum cf__chat_reasoning *way, str
 
 static int check_config(struct config *c, struct cf_error *e) {
     enum cf__chat_reasoning way;
-    if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (reasoning_by_name(c->reasoning, &way, e) || cf_chat_check_option(c->template, e)) return -1;
     return cf__sampling_check(&c->sampling, e) ? -1 : cf__placement_check(&c->place, false, e);
 }
@@ -168,8 +168,10 @@ static void free_session(struct cf__chat_session *s) {
 static int command(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
+    char path[CF__MODEL_PATH];
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
-    if (e.code || check_config(c, &e)) return cf__command_failed(&cf_command_chat, &e);
+    if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
+        return cf__command_failed(&cf_command_chat, &e);
     struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map, .talk = isatty(STDIN_FILENO)};
     int status = cf_launch(&launch, &e);
     if (status >= 0) {
@@ -200,7 +202,7 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_chat = {
     .name = "chat",
-    .synopsis = "-m FILE [-sys TEXT] [-p TEXT] [--chat-template NAME] ...",
+    .synopsis = "[-m FILE] [-sys TEXT] [-p TEXT] [--chat-template NAME] ...",
     .summary = "talk with a model",
     .text =
         "A conversation. In a terminal lines are edited as usual (arrows, history, Ctrl-R); a line that ends with a "

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/default_model.h"
 #include "coordinator/commands/inspect.h"
 #include "coordinator/text/utf8.h"
 
@@ -176,14 +177,13 @@ static int inspect(const struct config *c, struct cf_error *e) {
 static int run(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
+    char path[CF__MODEL_PATH];
     if (argc > 0 && !c->model) c->model = argv[0], argc--, argv++;
     int rc;
     if (argc > 0)
         rc = cf_fail(&e, CF_ERR_USAGE, "unexpected argument '%s'", argv[0]);
-    else if (!c->model)
-        rc = cf_fail(&e, CF_ERR_USAGE, "needs a model file");
     else
-        rc = inspect(c, &e);
+        rc = cf__default_model(&c->model, path, &e) ? -1 : inspect(c, &e);
     if (!rc) return 0;
     fprintf(stderr, "coffer inspect: %s\n", e.text);
     return cf_exit_status(&e);
@@ -218,7 +218,7 @@ static const struct cf_option options[] = {
 
 const struct cf_command cf_command_inspect = {
     .name = "inspect",
-    .synopsis = "FILE [--full] [--json]",
+    .synopsis = "[FILE] [--full] [--json]",
     .summary = "print a model file's metadata, tensors and sizes",
     .text =
         "Prints file, version, architecture, metadata, tensors and the sizes of each domain. Long strings and arrays "

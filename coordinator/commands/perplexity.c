@@ -8,6 +8,7 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/default_model.h"
 #include "coordinator/commands/input.h"
 #include "coordinator/commands/placement.h"
 #include "coordinator/decode/launch.h"
@@ -141,7 +142,6 @@ static int read_text(struct run *r, struct cf_error *e) {
 }
 
 static int check_config(struct config *c, struct cf_error *e) {
-    if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->file && !c->prompt) return cf_fail(e, CF_ERR_USAGE, "no text: -f FILE or -p TEXT");
     if (c->file && c->prompt) return cf_fail(e, CF_ERR_USAGE, "-f and -p: one text is enough");
     return cf__placement_check(&c->place, false, e);
@@ -151,8 +151,10 @@ static int command(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
     struct run r = {.c = c};
+    char path[CF__MODEL_PATH];
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
-    if (e.code || check_config(c, &e)) return cf__command_failed(&cf_command_perplexity, &e);
+    if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
+        return cf__command_failed(&cf_command_perplexity, &e);
     struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
     int status = cf_launch(&launch, &e);
     if (status >= 0) {
@@ -186,7 +188,7 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_perplexity = {
     .name = "perplexity",
-    .synopsis = "-m FILE -f TEXT [-c N] [--chunks N] [--layout NAME] ...",
+    .synopsis = "[-m FILE] -f TEXT [-c N] [--chunks N] [--layout NAME] ...",
     .summary = "measure how well a model foretells a text",
     .text =
         "Perplexity by the method of llama.cpp's tool of that name, so that the figures can be compared: the text is "

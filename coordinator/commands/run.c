@@ -9,6 +9,7 @@
 #include "coordinator/chat/render.h"
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/default_model.h"
 #include "coordinator/commands/input.h"
 #include "coordinator/commands/placement.h"
 #include "coordinator/commands/prompts.h"
@@ -33,7 +34,9 @@ static void defaults(void *config) {
 
 #define AT(field) offsetof(struct config, field)
 static const struct cf_option options[] = {
-    {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file (the first of a split set)", 0, 0, NULL},
+    {"model", 'm', CF_OPT_STRING, AT(model), "FILE",
+        "GGUF model file (the first of a split set; default COFFER_MODEL, or the one that comes with coffer)", 0, 0,
+        NULL},
     {"prompt", 'p', CF_OPT_STRING, AT(prompt), "TEXT", "the prompt", 0, 0, NULL},
     {"file", 'f', CF_OPT_STRING, AT(file), "FILE", "read the prompt from FILE (- for stdin)", 0, 0, NULL},
     {"prompt-ids", 0, CF_OPT_STRING, AT(prompt_ids), "IDS", "token ids separated by commas instead of a text", 0, 0,
@@ -285,7 +288,6 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
 }
 
 static int check_config(struct config *c, struct cf_error *e) {
-    if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->prompt && !c->file && !c->prompt_ids && !c->prompts)
         return cf_fail(e, CF_ERR_USAGE, "no prompt: -p TEXT, -f FILE, --prompt-ids IDS or --prompts FILE");
     if (c->prompts && (c->prompt || c->file || c->prompt_ids || c->dump || c->echo))
@@ -313,8 +315,10 @@ static int command(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
     struct run r = {.c = c};
+    char path[CF__MODEL_PATH];
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
-    if (e.code || check_config(c, &e)) return cf__command_failed(&cf_command_run, &e);
+    if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
+        return cf__command_failed(&cf_command_run, &e);
     struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
     int status = cf_launch(&launch, &e);
     if (status >= 0) {
@@ -358,7 +362,7 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_run = {
     .name = "run",
-    .synopsis = "-m FILE -p TEXT [-n N] [--layout NAME] ...",
+    .synopsis = "[-m FILE] -p TEXT [-n N] [--layout NAME] ...",
     .summary = "generate text from a model",
     .text =
         "Generates text: the model goes on with the prompt as it is, unless --chat-template or --system-prompt makes a "

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/default_model.h"
 #include "coordinator/commands/input.h"
 #include "coordinator/text/tokenizer.h"
 #include "coordinator/text/utf8.h"
@@ -129,13 +130,12 @@ static int tokenize(const struct config *c, struct cf_error *e) {
 static int run(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
+    char path[CF__MODEL_PATH];
     int rc;
     if (argc > 0)
         rc = cf_fail(&e, CF_ERR_USAGE, "unexpected argument '%s': the text comes on stdin or with -p or -f", argv[0]);
-    else if (!c->model)
-        rc = cf_fail(&e, CF_ERR_USAGE, "needs a model: -m FILE");
     else
-        rc = tokenize(c, &e);
+        rc = cf__default_model(&c->model, path, &e) ? -1 : tokenize(c, &e);
     if (!rc) return 0;
     fprintf(stderr, "coffer tokenize: %s\n", e.text);
     return cf_exit_status(&e);
@@ -191,7 +191,7 @@ static const struct cf_option options[] = {
 
 const struct cf_command cf_command_tokenize = {
     .name = "tokenize",
-    .synopsis = "-m FILE [--ids] [--no-bos] [--special] [--decode] [-p TEXT | -f FILE | < TEXT]",
+    .synopsis = "[-m FILE] [--ids] [--no-bos] [--special] [--decode] [-p TEXT | -f FILE | < TEXT]",
     .summary = "turn text into token ids, and ids into text",
     .text = "Reads all of stdin or of -f, any bytes, or takes the text of -p, and prints one line per token: the id "
             "and the text. "
