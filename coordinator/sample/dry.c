@@ -59,7 +59,7 @@ static void take(struct cf_sampler *s) {
     for (uint32_t i = 0; i < s->list.n; i++) {
         struct cf_candidate *c = &s->list.at[i];
         if (!s->dry.repeats[c->id] || cf_breakers_single(s->p.breakers, c->id)) continue;
-        double over = (double)s->dry.repeats[c->id] - allowed;
+        double over = (double)s->dry.repeats[c->id] - 1 - allowed;
         if (most > 0 && over > most) over = most;
         c->logit -= (float)(s->p.dry_multiplier * cf_pow(s->p.dry_base, over));
     }
@@ -75,8 +75,8 @@ void cf__dry(struct cf_sampler *s) {
     bool any = false;
     for (uint32_t k = 1; k < n; k++) {
         uint32_t length = d->match[k] < longest ? d->match[k] : longest, *to = &d->repeats[d->recent[k - 1]];
-        if ((int64_t)length < s->p.dry_allowed_length || length <= *to) continue;
-        *to = length;
+        if ((int64_t)length < s->p.dry_allowed_length || length < *to) continue;
+        *to = length + 1;
         any = true;
     }
     if (!any) return;

@@ -23,7 +23,7 @@ struct cf__dry {
     struct cf__window window;
     uint32_t *recent;  /* [window.n] the window, youngest first */
     uint32_t *match;   /* [window.n] */
-    uint32_t *repeats; /* [n_vocab]: the length of the sequence that an id would go on with; 0: none */
+    uint32_t *repeats; /* [n_vocab]: 1 + the length of the sequence that an id would go on with; 0: none */
 };
 
 struct cf_sampler {

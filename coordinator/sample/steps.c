@@ -1,6 +1,8 @@
 /* The steps that choose by probability, and temperature. Each is one published rule; what is not written there (which
- * comparison is strict, what happens with one candidate) is as in llama.cpp's src/llama-sampler.cpp. Sums run over the
- * candidates in double, in the order of the list.
+ * comparison is strict, what happens with one candidate) is as in llama.cpp's src/llama-sampler.cpp, but for one thing:
+ * what a step has barred is gone for the steps behind it (there top_n_sigma leaves it in with probability 0, of which
+ * typical and dynamic temperature then take the logarithm). Sums run over the candidates in double, in the order of the
+ * list.
  */
 #include "coordinator/sample/internal.h"
 

@@ -169,7 +169,7 @@ static void test_dry_search(void **state) {
     uint64_t r = 7;
     for (int round = 0; round < 300; round++) {
         struct cf_sampler_params p = plain();
-        p.dry_multiplier = 1, p.dry_base = 1.25, p.dry_last_n = 40;
+        p.dry_multiplier = 1, p.dry_base = 1.25, p.dry_last_n = 40, p.dry_allowed_length = round % 4;
         uint32_t said[40], n = 3 + (uint32_t)(cf_random(&r) % 37);
         double w[3] = {0};
         struct cf_sampler *s = make(p, 3);
@@ -178,7 +178,7 @@ static void test_dry_search(void **state) {
         for (uint32_t i = n / 2; i < n && round % 3 == 0; i++)
             said[i] = said[i % 3];
         say(s, said, n);
-        naive(said, n, 2, w);
+        if (n > (uint32_t)p.dry_allowed_length) naive(said, n, (uint32_t)p.dry_allowed_length, w);
         for (int i = 0; i < 3; i++)
             w[i] = exp(-w[i]);
         expect(s, x, w, 3);
