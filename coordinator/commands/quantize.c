@@ -213,15 +213,25 @@ static void show(void *ctx, uint64_t done) {
     cf_bar_draw(&w->bar, w->source_bytes ? (double)done / (double)w->source_bytes * 0.9999 : 1, label);
 }
 
+/* A name of a stranger's file, so that it cannot write to the terminal what it likes. */
+static const char *printable(const char *name, char *to, size_t room) {
+    size_t n = 0;
+    for (; name[n] && n + 1 < room; n++)
+        to[n] = name[n] < 0x20 || name[n] > 0x7e ? '?' : name[n];
+    to[n] = 0;
+    return to;
+}
+
 static void print_row(struct work *w, size_t i, const struct cf__quantize_error *error) {
     const struct row *row = &w->rows[i];
     const struct cf_gguf_tensor *t = row->tensor;
-    char shape[80];
+    char shape[80], name[256];
     int n = snprintf(shape, sizeof shape, "%llu", (unsigned long long)t->ne[0]);
     for (uint32_t k = 1; k < t->n_dims && n < (int)sizeof shape; k++)
         n += snprintf(shape + n, sizeof shape - (size_t)n, " x %llu", (unsigned long long)t->ne[k]);
     cf_bar_clear(&w->bar);
-    printf("[%4zu/%4zu] %-36s %18s  %s", i + 1, w->n_rows, t->name, shape, cf_type_name(t->type));
+    printf("[%4zu/%4zu] %-36s %18s  %s", i + 1, w->n_rows, printable(t->name, name, sizeof name), shape,
+        cf_type_name(t->type));
     if (row->type != t->type) {
         double rmse = sqrt(error->squares / (double)error->elements);
         printf(" -> %s  RMSE %.6g (%.3f %%)", cf_type_name(row->type), rmse,

@@ -16,7 +16,7 @@ SHAPE = "--arch llama --layers 3 --dim 256 --heads 4 --kv-heads 2 --ffn 512 --vo
 
 
 def coffer(*args, status=0, **more):
-    done = subprocess.run([COFFER, *args], capture_output=True, text=True, **more)
+    done = subprocess.run([COFFER, *args], capture_output=True, text=True, errors="replace", **more)
     assert done.returncode == status, (args, done.returncode, done.stderr)
     return done
 
@@ -109,6 +109,10 @@ def test_hostile():
     with open("cut.gguf", "wb") as f:
         f.write(whole[:len(whole) // 2])
     coffer("quantize", "cut.gguf", "x.gguf", "Q8_0", status=1)
+    with open("named.gguf", "wb") as f:
+        f.write(whole.replace(b"blk.1.ffn_up.weight", b"blk.1.\x1b[2\xffup.weight"))
+    said = coffer("quantize", "named.gguf", "named-q.gguf", "Q8_0").stdout
+    assert "blk.1.?[2?up.weight" in said and "\x1b" not in said, said
     with open("nan.gguf", "wb") as f:
         f.write(whole[:-64] + struct.pack("<16f", *[float("nan")] * 16))
     text = coffer("quantize", "nan.gguf", "x.gguf", "Q8_0", status=1).stderr
