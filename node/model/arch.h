@@ -28,6 +28,7 @@ struct cf_arch {
     bool norm_weights;   /* weights of the chosen experts are divided by their sum, if the file does not say */
     bool scale_by_width; /* the largest model (n_layers below) scales scores by n_embd / n_head instead of d_k */
     uint32_t width_layers;
+    float attn_cap, logit_cap; /* if the file does not say; 0: none */
     enum cf_act act;
     enum cf_gating gating;
     uint32_t window;      /* sliding window of the layers that have one, if the file does not say; 0: none */

@@ -126,6 +126,7 @@ static int read_scales(struct cf_model *m, const struct cf_gguf *g, struct cf_er
     m->embd_scale = m->a->embd_scale ? sqrtf((float)m->n_embd) : 1.0f;
     if (m->a->scale_by_width && m->n_layers == m->a->width_layers)
         m->attn_scale = 1.0f / sqrtf((float)(m->n_embd / m->n_head));
+    m->attn_cap = m->a->attn_cap, m->logit_cap = m->a->logit_cap;
     if (cf__model_f32(m, g, "attn_logit_softcapping", false, &m->attn_cap, e) ||
         cf__model_f32(m, g, "final_logit_softcapping", false, &m->logit_cap, e))
         return -1;

@@ -6,18 +6,21 @@
 
 #include "node/model/model.h"
 
-/* YaRN multiplies cos and sin by 1 + 0.1 ln(factor). Models with a log multiplier say how much of that belongs to the
- * scores instead (DeepSeek-V2: all of it). */
+/* YaRN multiplies cos and sin by 1 + L, L = 0.1 ln(factor). Models with a log multiplier say how much of that belongs
+ * to the scores instead; with latent attention (DeepSeek-V2) the scores get it in any case, squared, as llama.cpp has
+ * it: its files bear the multiplier times 0.1, and both parts are the same. */
 static int read_log_multiplier(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e) {
     struct cf_rope *r = &m->rope;
-    float mult = 0;
-    if (cf__model_f32(m, g, "rope.scaling.yarn_log_multiplier", false, &mult, e)) return -1;
-    if (r->scaling != CF_ROPE_YARN || r->ext_factor == 0 || mult == 0) return 0;
-    double log_factor = 0.1 * cf_log((double)r->factor), all = m->latent.latent ? (double)mult / 0.1 : (double)mult;
-    double own = m->latent.latent ? all : 1.0; /* of this architecture both multipliers are the same */
-    double scale = 1 + all * log_factor;
-    r->attn_factor = (float)((double)r->attn_factor * (1 + own * log_factor) / scale / (1 + log_factor));
-    if (m->latent.latent) m->attn_scale = (float)((double)m->attn_scale * scale * scale);
+    float multiplier = 0;
+    if (cf__model_f32(m, g, "rope.scaling.yarn_log_multiplier", false, &multiplier, e)) return -1;
+    bool latent = m->latent.latent, yarn = r->scaling == CF_ROPE_YARN && r->ext_factor != 0;
+    double log_factor = r->scaling == CF_ROPE_NONE ? 0 : 0.1 * cf_log((double)r->factor),
+           factor = (double)r->attn_factor;
+    double all = latent ? (double)multiplier / 0.1 : (double)multiplier, own = latent ? all : 1;
+    if (yarn && multiplier != 0) factor *= (1 + own * log_factor) / (1 + all * log_factor) / (1 + log_factor);
+    r->attn_factor = (float)factor;
+    double scale = factor * (1 + log_factor) * (1 + all * log_factor);
+    if (latent) m->attn_scale = (float)((double)m->attn_scale * scale * scale);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* Every architecture of the table can be planned: its tensors are found under the names that `coffer synth` writes (a
  * list of its own), every layout covers them exactly, with experts cut and whole, and a missing or misshapen tensor is
  * named. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
@@ -35,8 +36,19 @@ static struct cf__synth asked(const char *arch) {
         .q_rank = CF__SYNTH_UNSET};
 }
 
-/* The header of such a model, without the bytes of its tensors. */
-static int open_arch(struct small_model *s, struct cf__synth *y, struct cf_error *e) {
+/* Renames a key in the file: it is then absent. */
+static void lose_key(int fd, const char *key) {
+    char *bytes = malloc(1 << 16);
+    ssize_t n = pread(fd, bytes, 1 << 16, 0);
+    char *at = n > 0 ? memmem(bytes, (size_t)n, key, strlen(key)) : NULL;
+    assert_non_null(at);
+    assert_int_equal(pwrite(fd, "~", 1, at - bytes), 1);
+    free(bytes);
+}
+
+/* The header of such a model, without the bytes of its tensors, and without the keys that end in `lost` (NULL: none).
+ */
+static int open_without(struct small_model *s, struct cf__synth *y, const char *const *lost, struct cf_error *e) {
     struct cf_gguf_writer *w = NULL;
     struct cf__synth_tensors *t = NULL;
     char path[64];
@@ -49,9 +61,15 @@ static int open_arch(struct small_model *s, struct cf__synth *y, struct cf_error
              cf__synth_tensors_write(t, w, true, e);
     if (w && cf_gguf_writer_close(w, !rc, rc ? NULL : e)) rc = -1;
     cf__synth_tensors_free(t);
+    for (; !rc && lost && *lost; lost++)
+        lose_key(fd, *lost);
     if (!rc) rc = cf_gguf_open(&s->gguf, path, e) || cf_model_open(&s->model, s->gguf, e);
     close(fd);
     return rc ? -1 : 0;
+}
+
+static int open_arch(struct small_model *s, struct cf__synth *y, struct cf_error *e) {
+    return open_without(s, y, NULL, e);
 }
 
 /* One dimension of a slice, members in order: none missing, none twice unless shared. */
@@ -155,6 +173,34 @@ static void bytes_add_up(void **state) {
     }
 }
 
+static bool near(float got, double want) {
+    return fabs((double)got - want) < 1e-6 * fabs(want);
+}
+
+/* What llama.cpp takes where a file says nothing. */
+static void absent_keys_have_their_defaults(void **state) {
+    (void)state;
+    struct cf_error e = {0};
+    struct small_model s;
+    struct cf__synth y = asked("gemma2");
+    const char *caps[] = {"attn_logit_softcapping", "final_logit_softcapping", NULL};
+    assert_int_equal(open_without(&s, &y, caps, &e), 0);
+    assert_true(s.model.attn_cap == 50.0f && s.model.logit_cap == 30.0f && s.model.window == 4096);
+    small_model_close(&s);
+    /* DeepSeek-V2: YaRN's 1 + 0.1 ln 8 squared over the scores; with a multiplier 1 + 0.0707 ln 8, and none over cos.
+     */
+    const char *multiplier[] = {"yarn_log_multiplier", NULL};
+    for (int lost = 0; lost < 2; lost++) {
+        y = asked("deepseek2"), y.rope_scaling = "yarn";
+        assert_int_equal(open_without(&s, &y, lost ? multiplier : NULL, &e), 0);
+        double plain = 1 / sqrt((double)(s.model.latent.plain + s.model.latent.rot)), log_factor = log(8);
+        double scale = 1 + (lost ? 0.1 : (double)0.0707f) * log_factor;
+        assert_true(near(s.model.attn_scale, plain * scale * scale));
+        assert_true(near(s.model.rope.attn_factor, lost ? 1 : 1 / (1 + 0.1 * log_factor)));
+        small_model_close(&s);
+    }
+}
+
 static void what_is_unknown_is_named(void **state) {
     (void)state;
     struct cf_error e = {0};
@@ -196,6 +242,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_architecture_is_covered),
         cmocka_unit_test(bytes_add_up),
+        cmocka_unit_test(absent_keys_have_their_defaults),
         cmocka_unit_test(what_is_unknown_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
