@@ -13,7 +13,7 @@
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/default_model.h"
 #include "coordinator/commands/placement.h"
-#include "coordinator/decode/launch.h"
+#include "coordinator/commands/on_ranks.h"
 
 struct config {
     const char *model, *prompt, *system, *template, *reasoning;
@@ -172,30 +172,16 @@ static int command(void *config, int argc, char **argv) {
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
         return cf__command_failed(&cf_command_chat, &e);
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map, .talk = isatty(STDIN_FILENO)};
-    int status = cf_launch(&launch, &e);
-    if (status >= 0) {
-        if (e.code) cf__command_failed(&cf_command_chat, &e);
-        return status;
-    }
     struct chat h = {.c = c, .session = {.predict = c->predict, .ignore_eos = c->sampling.ignore_eos}};
     reasoning_by_name(c->reasoning, &h.session.reasoning, &e);
-    enum cf_terminal_role role = cf_terminal_role();
-    cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
-    cf_terminal_open(&h.terminal, role, cf_terminal_speaks());
-    uint32_t threads = (uint32_t)c->threads;
-    struct cf_job_options o = {.command = "chat",
-        .prepare = prepare,
-        .model = c->model,
-        .place = c->place,
-        .threads = &threads,
-        .n_threads = 1,
-        .n_seqs = 1,
-        .n_want = 1,
-        .terminal = &h.terminal};
-    int rc = cf_job_run(&o, work, &h, &e);
-    status = rc ? cf_exit_status(&e) : h.session.status;
-    if (!rc) cf_terminal_status(&h.terminal, status);
+    int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_chat,
+        .launch = {.ranks = c->ranks, .map = c->place.map, .talk = isatty(STDIN_FILENO)},
+        .job = {.prepare = prepare, .model = c->model, .place = c->place, .n_seqs = 1, .n_want = 1},
+        .threads = c->threads,
+        .terminal = &h.terminal,
+        .work = work,
+        .ctx = &h,
+        .status = &h.session.status});
     free_session(&h.session);
     return status;
 }

@@ -11,7 +11,7 @@
 #include "coordinator/commands/default_model.h"
 #include "coordinator/commands/input.h"
 #include "coordinator/commands/placement.h"
-#include "coordinator/decode/launch.h"
+#include "coordinator/commands/on_ranks.h"
 #include "coordinator/decode/perplexity.h"
 #include "coordinator/decode/split.h"
 #include "transport/clock.h"
@@ -132,7 +132,8 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     return 0;
 }
 
-static int read_text(struct run *r, struct cf_error *e) {
+static int read_text(void *ctx, struct cf_error *e) {
+    struct run *r = ctx;
     const struct config *c = r->c;
     if (c->file && cf__read_text(c->file, &r->text, &r->n_text, e)) return -1;
     if (!c->file && !(r->text = strdup(c->prompt))) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
@@ -155,32 +156,15 @@ static int command(void *config, int argc, char **argv) {
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
         return cf__command_failed(&cf_command_perplexity, &e);
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
-    int status = cf_launch(&launch, &e);
-    if (status >= 0) {
-        if (e.code) cf__command_failed(&cf_command_perplexity, &e);
-        return status;
-    }
-    if (cf_terminal_speaks() && read_text(&r, &e)) {
-        free(r.text);
-        return cf__command_failed(&cf_command_perplexity, &e);
-    }
-    enum cf_terminal_role role = cf_terminal_role();
-    cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
-    cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
-    uint32_t threads = (uint32_t)c->threads;
-    struct cf_job_options o = {.command = "perplexity",
-        .prepare = prepare,
-        .model = c->model,
-        .place = c->place,
-        .threads = &threads,
-        .n_threads = 1,
-        .n_seqs = 1,
-        .n_want = 1,
-        .terminal = &r.terminal};
-    int rc = cf_job_run(&o, work, &r, &e);
-    status = rc ? cf_exit_status(&e) : r.status;
-    if (!rc) cf_terminal_status(&r.terminal, status);
+    int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_perplexity,
+        .launch = {.ranks = c->ranks, .map = c->place.map},
+        .read = read_text,
+        .job = {.prepare = prepare, .model = c->model, .place = c->place, .n_seqs = 1, .n_want = 1},
+        .threads = c->threads,
+        .terminal = &r.terminal,
+        .work = work,
+        .ctx = &r,
+        .status = &r.status});
     free(r.text);
     free(r.ids);
     return status;

@@ -15,8 +15,8 @@
 #include "coordinator/commands/prompts.h"
 #include "coordinator/commands/report.h"
 #include "coordinator/commands/sampling.h"
+#include "coordinator/commands/on_ranks.h"
 #include "coordinator/decode/generate.h"
-#include "coordinator/decode/launch.h"
 #include "coordinator/decode/prompt_cache.h"
 
 struct config {
@@ -120,8 +120,10 @@ static int read_prompts(struct run *r, struct cf_error *e) {
     return cf_prompts_read(&r->prompts, &o, e);
 }
 
-static int read_prompt(struct run *r, struct cf_error *e) {
+static int read_prompt(void *ctx, struct cf_error *e) {
+    struct run *r = ctx;
     const struct config *c = r->c;
+    if (c->prompt_ids) return 0;
     if (c->prompts) return read_prompts(r, e);
     if (!c->file) {
         r->text = strdup(c->prompt ? c->prompt : "");
@@ -319,36 +321,21 @@ static int command(void *config, int argc, char **argv) {
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
         return cf__command_failed(&cf_command_run, &e);
-    struct cf_launch launch = {.ranks = c->ranks, .map = c->place.map};
-    int status = cf_launch(&launch, &e);
-    if (status >= 0) {
-        if (e.code) cf__command_failed(&cf_command_run, &e);
-        return status;
-    }
-    /* Before the ranks meet: whoever types the prompt may take longer than --timeout. */
-    if (cf_terminal_speaks() && !c->prompt_ids && read_prompt(&r, &e)) {
-        fprintf(stderr, "coffer run: %s\n", e.text);
-        free(r.text);
-        return cf_exit_status(&e);
-    }
-    enum cf_terminal_role role = cf_terminal_role();
-    cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
-    cf_terminal_open(&r.terminal, role, cf_terminal_speaks());
-    uint32_t threads = (uint32_t)c->threads;
-    struct cf_job_options o = {.command = "run",
-        .prepare = prepare,
-        .model = c->model,
-        .place = c->place,
-        .threads = &threads,
-        .n_threads = 1,
-        .n_seqs = 1,
-        .n_want = 1,
-        .kv_size = (uint32_t)c->max_kv,
-        .kv_keep = c->max_kv ? (uint32_t)c->keep : 0,
-        .terminal = &r.terminal};
-    int rc = cf_job_run(&o, work, &r, &e);
-    status = rc ? cf_exit_status(&e) : r.status;
-    if (!rc) cf_terminal_status(&r.terminal, status);
+    int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_run,
+        .launch = {.ranks = c->ranks, .map = c->place.map},
+        .read = read_prompt,
+        .job = {.prepare = prepare,
+            .model = c->model,
+            .place = c->place,
+            .n_seqs = 1,
+            .n_want = 1,
+            .kv_size = (uint32_t)c->max_kv,
+            .kv_keep = c->max_kv ? (uint32_t)c->keep : 0},
+        .threads = c->threads,
+        .terminal = &r.terminal,
+        .work = work,
+        .ctx = &r,
+        .status = &r.status});
     cf_sampler_free(r.sampler);
     cf_stop_free(r.stop);
     cf__sampling_close(&r.set);
