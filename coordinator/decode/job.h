@@ -13,13 +13,14 @@
 #include "coordinator/text/tokenizer.h"
 #include "node/memory/topology.h"
 #include "node/engine/engine.h"
-#include "node/engine/kv_type.h"
+#include "node/engine/memory/kv_type.h"
 
 struct cf_job;
 
 enum { CF_LINK_SIZES = 3 }; /* of messages that measure.h sends */
 
-/* Where and how a model runs, as the command line says it: the options that commands share (commands/placement.h). */
+/* Where and how a model runs, as the command line says it: the options that commands share
+ * (commands/shared/placement.h). */
 struct cf_placement {
     /* Name, NULL: default for the hosts at hand. Several, parted by commas: plan, load, work once for each, in order.
      */

@@ -11,7 +11,7 @@
 
 #include <xxhash.h>
 
-#include "node/engine/kv.h"
+#include "node/engine/memory/kv.h"
 
 enum { SAMPLE = 4096 /* bytes of each tensor */ };
 

@@ -1,13 +1,13 @@
-/* Inside the engine: a batch in flight, the buffers, and the rank's state. Shared by engine.c, steps.c and attend.c
- * only.
+/* Inside the engine: a batch in flight, the buffers, and the rank's state. Shared by the files of this
+ * folder only: here the loop and its messages, in steps/ what a rank computes, in memory/ what it holds.
  */
 #ifndef COFFER_NODE_ENGINE_STATE_H
 #define COFFER_NODE_ENGINE_STATE_H
 
 #include "node/engine/engine.h"
-#include "node/engine/kv.h"
+#include "node/engine/memory/kv.h"
 #include "node/model/program.h"
-#include "node/engine/weights.h"
+#include "node/engine/memory/weights.h"
 
 enum { CF_ROW_BLOCK = 48 };   /* rows that one product call takes: whole groups of 16 */
 enum { CF_QUERY_BLOCK = 64 }; /* queries (heads x rows) that read a KV page together */

@@ -33,7 +33,7 @@ struct cf_plan {
     uint32_t n_flight;         /* most batches in flight */
     uint32_t n_want;           /* most rows of a batch whose logits are wanted */
     uint32_t kv_size, kv_keep; /* a query sees the first kv_keep positions and its last kv_size - kv_keep; 0: all */
-    uint32_t kv_type;          /* enum cf_kv_type (node/engine/kv_type.h) */
+    uint32_t kv_type;          /* enum cf_kv_type (node/engine/memory/kv_type.h) */
     int zero_rank;             /* test hook: this rank's weights are zeroed; -1 none */
     uint32_t n_plan_rows;
     struct cf_plan_row *rows; /* owned */

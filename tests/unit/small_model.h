@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/commands/synth.h"
+#include "coordinator/commands/synth/synth.h"
 #include "coordinator/plan/planner.h"
 
 struct small_model {

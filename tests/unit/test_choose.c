@@ -6,7 +6,7 @@
 
 #include <cmocka.h>
 
-#include "node/engine/job.h"
+#include "node/engine/steps/job.h"
 
 enum { N = 8 };
 

@@ -1,5 +1,5 @@
 /* KV pages: taken as sequences grow, given back when they are cut, never shared, and the limits hold. */
-#include "node/engine/kv.h"
+#include "node/engine/memory/kv.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

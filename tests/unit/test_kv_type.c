@@ -1,6 +1,6 @@
 /* Numbers of the KV cache in fewer bits: a row comes back within half a step of its scale, wherever it lies, whatever
  * its neighbours are; zeros, extremes and what is not finite; and what is blanked. */
-#include "node/engine/kv_type.h"
+#include "node/engine/memory/kv_type.h"
 
 #include <math.h>
 #include <setjmp.h>

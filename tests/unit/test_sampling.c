@@ -9,7 +9,7 @@
 
 #include <math.h>
 
-#include "coordinator/commands/sampling.h"
+#include "coordinator/commands/shared/sampling.h"
 #include "tests/unit/vocabulary.h"
 
 static struct cf_tokenizer *load(struct vocabulary *v) {

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "coordinator/commands/synth.h"
+#include "coordinator/commands/synth/synth.h"
 #include "node/kernels/type.h"
 
 static struct cf_error error;

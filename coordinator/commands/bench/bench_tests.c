@@ -1,0 +1,254 @@
+/* The tests of `coffer bench`: batches through the engine of a job and a clock beside them. No token is looked at: ids
+ * are drawn from a fixed seed, and nothing is sampled.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/cli/interrupt.h"
+#include "coordinator/commands/bench/bench.h"
+#include "coordinator/commands/synth/synth.h"
+#include "coordinator/decode/split.h"
+#include "transport/clock.h"
+
+enum { WARM_UP_TOKENS = 4 };
+
+struct tests {
+    struct cf__bench *b;
+    struct cf_job *job;
+    uint64_t random;
+    uint32_t *rows; /* [3][n_rows] sequence, position, token */
+    uint32_t *want; /* [n_rows] */
+    uint32_t *ids;  /* [n_flight] batches on their way */
+    struct cf_rank_counts *before, *after;
+    uint32_t done, all; /* repetitions, for the bar */
+};
+
+static uint32_t tests_per_layout(const struct cf__bench *b) {
+    uint32_t prompts = 0, generates = 0;
+    for (uint32_t i = 0; i < b->prompts.n; i++)
+        prompts += b->prompts.v[i] > 0;
+    for (uint32_t i = 0; i < b->generates.n; i++)
+        generates += b->generates.v[i] > 0;
+    return b->depths.n * (prompts + generates * b->sequences.n + b->pairs.n / 2);
+}
+
+/* Any token but those that end a text. */
+static uint32_t draw(struct tests *t) {
+    uint32_t id = 0;
+    for (int i = 0; i < 100; i++) {
+        t->random = t->random * 6364136223846793005u + 1442695040888963407u;
+        id = (uint32_t)((t->random >> 32) % t->job->model.n_vocab);
+        if (!cf_tokenizer_is_end(t->job->tokenizer, id)) break;
+    }
+    return id;
+}
+
+/* n rows: of n sequences, or (across false) n positions of one. The logits of the last n_want are wanted. */
+struct rows {
+    uint32_t n, sequence, position;
+    bool across;
+    uint32_t n_want;
+};
+
+static int submit(struct tests *t, const struct rows *r, uint32_t *id, struct cf_error *e) {
+    uint32_t room = t->job->plan.n_rows, *s = t->rows, *p = s + room, *k = p + room;
+    for (uint32_t i = 0; i < r->n; i++) {
+        s[i] = r->sequence + (r->across ? i : 0), p[i] = r->position + (r->across ? 0 : i), k[i] = draw(t);
+        if (i < r->n_want) t->want[i] = r->n - r->n_want + i;
+    }
+    struct cf_batch b = {
+        .n_rows = r->n, .sequence = s, .position = p, .token = k, .n_want = r->n_want, .want = t->want};
+    int rc = cf_engine_submit(t->job->engine, &b, e);
+    *id = b.id;
+    return rc;
+}
+
+static int take(struct tests *t, uint32_t id, struct cf_error *e) {
+    if (cf_engine_wait(t->job->engine, id, e)) return -1;
+    cf_engine_finish(t->job->engine, id);
+    return 0;
+}
+
+/* Positions [first, last) of a sequence in chunks, as many in flight as the plan allows. */
+static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t last, struct cf_error *e) {
+    uint32_t chunk = cf_split_prompt(&t->job->plan, last - first), flight = t->job->plan.n_flight, sent = 0, done = 0;
+    while (first < last || done < sent) {
+        if (first < last && sent - done < flight) {
+            uint32_t n = last - first < chunk ? last - first : chunk;
+            struct rows r = {n, sequence, first, false, first + n == last};
+            if (submit(t, &r, &t->ids[sent % flight], e)) return -1;
+            first += n, sent++;
+        } else if (take(t, t->ids[done++ % flight], e)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* n tokens of every sequence. The sequences are dealt to the batches in flight; each batch goes round by itself. */
+static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, struct cf_error *e) {
+    uint32_t batches = k->batches < k->sequences ? k->batches : k->sequences;
+    for (uint32_t i = 0; i <= n; i++)
+        for (uint32_t g = 0; g < batches; g++) {
+            uint32_t first, last;
+            cf_split_share(k->sequences, batches, g, &first, &last);
+            if (i > 0 && take(t, t->ids[g], e)) return -1;
+            struct rows r = {last - first, first, k->depth + k->prompt + i, true, last - first};
+            if (i < n && submit(t, &r, &t->ids[g], e)) return -1;
+        }
+    return 0;
+}
+
+static int run_once(struct tests *t, const struct cf__bench_test *k, uint32_t generate, struct cf_error *e) {
+    if (k->prompt && prefill(t, 0, k->depth, k->depth + k->prompt, e)) return -1;
+    return generate ? decode(t, k, generate, e) : 0;
+}
+
+/* Back to the depth. Asking for counters behind it means that every rank has done so. */
+static int rewind_all(struct tests *t, const struct cf__bench_test *k, uint32_t position, struct cf_error *e) {
+    for (uint32_t s = 0; s < k->sequences; s++)
+        if (cf_engine_truncate(t->job->engine, s, position, e)) return -1;
+    return cf_engine_counts(t->job->engine, t->before, e);
+}
+
+static void add_counts(struct tests *t, struct cf__bench_test *k) {
+    for (uint32_t r = 0; r < k->n_ranks; r++) {
+        const struct cf_rank_counts *x = &t->before[r], *y = &t->after[r];
+        k->ranks[r].compute += y->compute - x->compute;
+        k->ranks[r].exchange += y->exchange - x->exchange;
+        k->ranks[r].wait += y->wait - x->wait;
+        for (int d = 0; d < CF_DOMAINS; d++)
+            k->bytes_read += y->domain[d].bytes_read - x->domain[d].bytes_read;
+    }
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static void settle(struct cf__bench_test *k) {
+    qsort(k->seconds, k->n, sizeof *k->seconds, compare);
+    k->bytes_read /= k->n;
+    for (uint32_t r = 0; r < k->n_ranks; r++)
+        k->ranks[r].compute /= k->n, k->ranks[r].exchange /= k->n, k->ranks[r].wait /= k->n;
+}
+
+/* All repetitions of a test. 1: interrupted. */
+static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
+    uint32_t warm = k->generate < WARM_UP_TOKENS ? k->generate : WARM_UP_TOKENS;
+    if (rewind_all(t, k, 0, e)) return -1;
+    for (uint32_t s = 0; s < k->sequences; s++)
+        if (prefill(t, s, 0, k->depth, e)) return -1;
+    if (t->b->warm_up && run_once(t, k, warm, e)) return -1;
+    while (k->n < t->b->repetitions) {
+        if ((t->b->status = cf_interrupted())) return 1;
+        if (rewind_all(t, k, k->depth, e)) return -1;
+        double start = cf_now();
+        if (run_once(t, k, k->generate, e)) return -1;
+        k->seconds[k->n++] = cf_now() - start;
+        if (cf_engine_counts(t->job->engine, t->after, e)) return -1;
+        add_counts(t, k);
+        cf_terminal_progress(t->b->terminal, (double)++t->done / (double)t->all, "measuring");
+    }
+    settle(k);
+    cf__bench_limit(t->b, k);
+    return cf__bench_print_test(t->b, k, e);
+}
+
+struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, struct cf_error *e) {
+    struct cf__bench_test *more = realloc(b->tests, (b->n_tests + 1) * sizeof *more);
+    if (more) b->tests = more;
+    struct cf__bench_rank *ranks = calloc(n_ranks, sizeof *ranks);
+    if (more && ranks) {
+        more[b->n_tests] = (struct cf__bench_test){.n_ranks = n_ranks, .ranks = ranks};
+        return &more[b->n_tests];
+    }
+    free(ranks);
+    cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    return NULL;
+}
+
+/* What was measured of the ranks before the tests. */
+static void describe_ranks(struct cf__bench_test *k, const struct cf_job *j) {
+    for (uint32_t r = 0; r < k->n_ranks; r++) {
+        const struct cf_rank_info *from = &j->ranks[r];
+        struct cf__bench_rank *to = &k->ranks[r];
+        snprintf(to->host, sizeof to->host, "%s", from->host);
+        to->node = from->node, to->threads = from->threads, to->bandwidth = from->bandwidth;
+        if (j->links && r) memcpy(to->links, j->links[r], sizeof to->links);
+    }
+}
+
+static int test(
+    struct tests *t, uint32_t depth, uint32_t prompt, uint32_t generate, uint32_t sequences, struct cf_error *e) {
+    struct cf__bench *b = t->b;
+    const struct cf_plan *p = &t->job->plan;
+    struct cf__bench_test *k = cf__bench_test_new(b, t->job->n_ranks, e);
+    if (!k) return -1;
+    uint32_t chunks = prompt ? (prompt - 1) / cf_split_prompt(p, prompt) + 1 : 0;
+    k->prompt = prompt, k->generate = generate, k->depth = depth, k->sequences = sequences;
+    k->batches = cf_split_sequences(p, prompt ? chunks : sequences);
+    k->no_exchange = t->job->no_exchange;
+    snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
+    describe_ranks(k, t->job);
+    int rc = repeat(t, k, e);
+    if (rc)
+        free(k->ranks);
+    else
+        b->n_tests++;
+    return rc;
+}
+
+static int all_tests(struct tests *t, struct cf_error *e) {
+    const struct cf__bench *b = t->b;
+    int rc = 0;
+    for (uint32_t d = 0; !rc && d < b->depths.n; d++) {
+        for (uint32_t i = 0; !rc && i < b->prompts.n; i++)
+            if (b->prompts.v[i]) rc = test(t, b->depths.v[d], b->prompts.v[i], 0, 1, e);
+        for (uint32_t i = 0; i < b->generates.n; i++)
+            for (uint32_t s = 0; !rc && b->generates.v[i] && s < b->sequences.n; s++)
+                rc = test(t, b->depths.v[d], 0, b->generates.v[i], b->sequences.v[s], e);
+        for (uint32_t i = 0; !rc && i < b->pairs.n; i += 2)
+            rc = test(t, b->depths.v[d], b->pairs.v[i], b->pairs.v[i + 1], 1, e);
+    }
+    cf_terminal_progress(b->terminal, 1.0, "measuring");
+    return rc < 0 ? -1 : 0;
+}
+
+/* What the job knows and the tables want, before the job is gone. */
+static int remember(struct cf__bench *b, struct cf_job *j, struct cf_error *e) {
+    uint64_t hash;
+    cf__bench_limits(b, j);
+    if (b->begun) return 0;
+    b->n_ctx = j->n_ctx;
+    snprintf(b->isa, sizeof b->isa, "%s", j->kernels->isa);
+    cf_gguf_identity(j->gguf, &b->model_bytes, &hash);
+    return cf__bench_print_head(b, e);
+}
+
+int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
+    struct tests t = {.b = ctx, .job = j, .random = 1};
+    uint32_t n_rows = j->plan.n_rows;
+    if (t.b->status) return 0;
+    t.all = t.b->repetitions * tests_per_layout(t.b);
+    t.rows = calloc(n_rows, 3 * sizeof *t.rows), t.want = calloc(n_rows, sizeof *t.want);
+    t.ids = calloc(j->plan.n_flight, sizeof *t.ids);
+    t.before = calloc(j->n_ranks, sizeof *t.before), t.after = calloc(j->n_ranks, sizeof *t.after);
+    int rc = t.rows && t.want && t.ids && t.before && t.after ? remember(t.b, j, e)
+                                                              : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc) rc = all_tests(&t, e);
+    free(t.rows);
+    free(t.want);
+    free(t.ids);
+    free(t.before);
+    free(t.after);
+    return rc;
+}
+
+void cf__bench_free(struct cf__bench *b) {
+    for (uint32_t i = 0; i < b->n_tests; i++)
+        free(b->tests[i].ranks);
+    free(b->tests);
+    cf__synth_tensors_free(b->weights);
+}

@@ -1,0 +1,49 @@
+/* See report.h. */
+#include "coordinator/commands/run/report.h"
+
+#include <math.h>
+#include <string.h>
+
+void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
+    double prefill, double decode) {
+    cf_result_timings(result, cf_layout_name(j->plan.layout), j->load_seconds, prefill, decode);
+    for (uint32_t r = 0; r < j->n_ranks; r++) {
+        const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
+        struct cf_result_rank *row = cf_result_rank(result, r);
+        snprintf(row->host, sizeof row->host, "%s", j->ranks[r].host);
+        row->node = j->ranks[r].node, row->bytes = k->bytes;
+        row->local_percent = k->pages ? 100.0 * (double)k->local / (double)k->pages : NAN;
+        row->compute_s = counts[r].compute, row->exchange_s = counts[r].exchange, row->wait_s = counts[r].wait;
+    }
+}
+
+void cf_report_speed(
+    struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill, double decode) {
+    char predicted[64] = "";
+    if (j->predicted > 0) snprintf(predicted, sizeof predicted, " (predicted %.2f)", j->predicted);
+    if (isnan(decode))
+        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s", j->load_seconds, g->n_prompt, prefill);
+    else
+        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s, decode %u tokens at %.2f tokens/s%s",
+            j->load_seconds, g->n_prompt, prefill, g->n_generated - 1, decode, predicted);
+}
+
+void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts) {
+    cf_terminal_note(t, "%4s %-16s %4s %-11s %8s %12s %8s %12s %9s", "rank", "host", "node", "domain", "tensors",
+        "bytes", "hits", "ms", "GB/s");
+    for (uint32_t r = 0; r < j->n_ranks; r++) {
+        for (int d = 0; d < CF_DOMAINS; d++) {
+            const struct cf_domain_count *k = &counts[r].domain[d];
+            if (!k->bytes && !k->hits) continue;
+            cf_terminal_note(t, "%4u %-16s %4d %-11s %8u %12llu %8llu %12.2f %9.2f", r, j->ranks[r].host,
+                j->ranks[r].node, cf_domain_name((enum cf_domain)d), k->tensors, (unsigned long long)k->bytes,
+                (unsigned long long)k->hits, 1e3 * k->seconds,
+                k->seconds > 0 ? (double)k->bytes_read / k->seconds / 1e9 : 0.0);
+        }
+        cf_terminal_note(t,
+            "%4u %-16s %4d compute %.3f s, exchange %.3f s, wait %.3f s, resident %.1f MiB, peak %.1f MiB", r,
+            j->ranks[r].host, j->ranks[r].node, counts[r].compute, counts[r].exchange, counts[r].wait,
+            (double)counts[r].resident / (1024.0 * 1024.0), (double)counts[r].peak / (1024.0 * 1024.0));
+    }
+    if (!j->o->place.verbose) cf_job_say_loading(j);
+}
