@@ -200,7 +200,7 @@ static int make_plan(struct cf_job *j, struct cf_error *e) {
         .n_want = j->n_want,
         .kv_size = j->o->kv_size,
         .kv_keep = j->o->kv_keep,
-        .kv_type = (uint32_t)cf_kv_type_by_name(j->o->place.kv_type),
+        .kv_type = j->o->place.kv_type ? (uint32_t)cf_kv_type_by_name(j->o->place.kv_type) : CF_KV_F16,
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
     if (j->layout[0] && (w.layout = cf_layout_by_name(j->layout)) < 0)

@@ -28,7 +28,7 @@ struct cf_placement {
     const char *map;         /* domain=node,... or NULL */
     int64_t stages;          /* 0: default */
     int64_t ctx_size;        /* 0: the model's, at most 4096 */
-    const char *kv_type;     /* "f16", "q8_0", "q4_0" */
+    const char *kv_type;     /* "f16" (also NULL), "q8_0", "q4_0" */
     const char *kv_k, *kv_v; /* the same as llama.cpp's two options, or NULL */
     int64_t ubatch;          /* most rows of a batch */
     int64_t micro_batches;   /* most batches in flight; 0: what the layout wants */

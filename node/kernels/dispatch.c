@@ -15,9 +15,9 @@
 #endif
 
 #include "node/kernels/kernels.h"
-#include "node/kernels/product.h"
+#include "node/kernels/products/product.h"
 #include "node/kernels/trial.h"
-#include "node/kernels/vector.h"
+#include "node/kernels/vectors/vector.h"
 
 #define PRODUCT_OF(isa, lower, upper) [CF_TYPE_##upper] = cf__product_##lower##_##isa,
 #define CHUNKS_OF(chunks, lower, upper) [CF_TYPE_##upper] = (chunks),

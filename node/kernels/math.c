@@ -13,7 +13,7 @@
 #include <math.h>
 
 #include "node/kernels/bits.h"
-#include "node/kernels/vector.h"
+#include "node/kernels/vectors/vector.h"
 
 /* exp(x) = 2^n exp(r), n = rint(x / ln 2), |r| <= ln 2 / 2. */
 float cf_expf(float x) {

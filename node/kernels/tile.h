@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-#include "node/kernels/codebook.h"
+#include "node/kernels/types/codebook.h"
 #include "node/kernels/kernels.h"
 #include "node/kernels/type.h"
 

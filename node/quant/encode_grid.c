@@ -2,7 +2,7 @@
  * the grid's nearest, found by trying all. Good enough for synthetic models; nobody should quantise a real one so,
  * without knowing what matters in it.
  */
-#include "node/kernels/codebook.h"
+#include "node/kernels/types/codebook.h"
 #include "node/kernels/type.h"
 #include "node/quant/fit.h"
 

@@ -1,6 +1,6 @@
 /* Encoders of the types whose elements are one of 16 given values times a scale: IQ4_NL, IQ4_XS, MXFP4. */
 #include "node/kernels/bits.h"
-#include "node/kernels/codebook.h"
+#include "node/kernels/types/codebook.h"
 #include "node/kernels/type.h"
 #include "node/quant/fit.h"
 

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <cmocka.h>
 
-#include "node/kernels/codebook.h"
+#include "node/kernels/types/codebook.h"
 #include "node/kernels/kernels.h"
-#include "node/kernels/product.h"
+#include "node/kernels/products/product.h"
 #include "tests/blocks.h"
 #include "tests/random.h"
 #include "tests/unit/amx_emulator.h"

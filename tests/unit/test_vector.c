@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "node/kernels/bits.h"
-#include "node/kernels/vector.h"
+#include "node/kernels/vectors/vector.h"
 #include "tests/random.h"
 
 struct table {

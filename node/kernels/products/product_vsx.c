@@ -1,0 +1,6 @@
+/* The products and the rounding of activations with the vector unit of POWER8. See product_128.h. */
+#if defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
+#define ISA vsx
+#include "node/kernels/vectors/lanes_vsx.h"
+#include "node/kernels/products/product_128.h"
+#endif

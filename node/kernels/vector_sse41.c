@@ -1,6 +1,0 @@
-/* Norm, activation and attention with SSE4.1. See vector_128.h. */
-#if defined(__x86_64__)
-#define ISA sse41
-#include "node/kernels/lanes_sse41.h"
-#include "node/kernels/vector_128.h"
-#endif
