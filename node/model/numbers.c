@@ -99,6 +99,13 @@ static int read_experts(struct cf_model *m, const struct cf_gguf *g, struct cf_e
         cf__model_u32(m, g, "expert_gating_func", false, &gating, e) ||
         cf__model_f32(m, g, "expert_weights_scale", false, &x->scale, e) || cf_gguf_bool(g, key, false, &norm, e))
         return -1;
+    if (x->dense && !m->a->needs_mlp)
+        return cf_fail(e, CF_ERR_FORMAT,
+            "%s: %s.leading_dense_block_count is %u, but every layer of this architecture has experts", cf_gguf_path(g),
+            m->arch, x->dense);
+    if (shared > 1024 || x->n_ff > 1u << 22)
+        return cf_fail(e, CF_ERR_FORMAT, "%s: %s.expert_* holds counts that no model has (%u shared experts, %u wide)",
+            cf_gguf_path(g), m->arch, shared, x->n_ff);
     bool has_shared = (m->a->needs_moe | m->a->may_moe) & CF_ROLE_BIT(CF_W_UP_SHARED);
     if (!x->n_ff) x->n_ff = has_shared && x->used ? m->n_ff / x->used : m->n_ff;
     if (!x->shared) x->shared = shared ? shared * x->n_ff : m->a->needs_moe & CF_ROLE_BIT(CF_W_UP_SHARED) ? m->n_ff : 0;

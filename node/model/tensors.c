@@ -6,7 +6,9 @@
 
 uint64_t cf_model_needs(const struct cf_model *m, uint32_t layer) {
     const uint64_t latent_query = CF_ROLE_BIT(CF_W_Q_A) | CF_ROLE_BIT(CF_W_Q_A_NORM) | CF_ROLE_BIT(CF_W_Q_B);
+    const uint64_t shared = CF_ROLE_BIT(CF_W_GATE_SHARED) | CF_ROLE_BIT(CF_W_UP_SHARED) | CF_ROLE_BIT(CF_W_DOWN_SHARED);
     uint64_t needs = m->a->needs | (cf_model_has_experts(m, layer) ? m->a->needs_moe : m->a->needs_mlp);
+    if (m->experts.shared && cf_model_has_experts(m, layer)) needs |= shared;
     if (m->latent.latent) needs |= m->latent.query ? latent_query : CF_ROLE_BIT(CF_W_Q);
     return needs;
 }

@@ -48,6 +48,8 @@ static void lose_key(int fd, const char *key) {
 
 /* The header of such a model, without the bytes of its tensors, and without the keys that end in `lost` (NULL: none).
  */
+static const char *more_key; /* NULL, or a number besides */
+static uint32_t more_value;
 static int open_without(struct small_model *s, struct cf__synth *y, const char *const *lost, struct cf_error *e) {
     struct cf_gguf_writer *w = NULL;
     struct cf__synth_tensors *t = NULL;
@@ -58,7 +60,7 @@ static int open_without(struct small_model *s, struct cf__synth *y, const char *
     int rc = cf__synth_complete(y, e) || cf__synth_tensors_new(&t, y, e) || cf_gguf_writer_open_fd(&w, fd, "model", e);
     if (!rc)
         rc = cf_gguf_add_str(w, "general.architecture", y->arch, e) || cf__synth_keys(w, y, e) ||
-             cf__synth_tensors_write(t, w, true, e);
+             (more_key && cf_gguf_add_u32(w, more_key, more_value, e)) || cf__synth_tensors_write(t, w, true, e);
     if (w && cf_gguf_writer_close(w, !rc, rc ? NULL : e)) rc = -1;
     cf__synth_tensors_free(t);
     for (; !rc && lost && *lost; lost++)
@@ -201,6 +203,35 @@ static void absent_keys_have_their_defaults(void **state) {
     }
 }
 
+/* Counts that would leave a layer without matrices, or wrap. */
+static void hostile_counts_are_refused(void **state) {
+    (void)state;
+    const struct {
+        const char *arch, *key;
+        uint32_t value;
+    } rows[] = {{"gpt-oss", "gpt-oss.leading_dense_block_count", 1},
+        {"qwen3moe", "qwen3moe.expert_shared_count", 1u << 31}, {"qwen3moe", "qwen3moe.expert_group_count", 7},
+        {"qwen3moe", "qwen3moe.expert_gating_func", 9}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct cf_error e = {0};
+        struct small_model s;
+        struct cf__synth y = asked(rows[i].arch);
+        more_key = rows[i].key, more_value = rows[i].value;
+        assert_int_equal(open_without(&s, &y, NULL, &e), -1);
+        assert_true(e.code == CF_ERR_FORMAT || e.code == CF_ERR_UNSUPPORTED);
+        more_key = NULL;
+        cf_gguf_close(s.gguf);
+    }
+    /* A shared expert of which one matrix is gone. */
+    struct cf_error e = {0};
+    struct small_model s;
+    struct cf__synth y = asked("deepseek2");
+    const char *lost[] = {"blk.1.ffn_gate_shexp.weight", NULL};
+    assert_int_equal(open_without(&s, &y, lost, &e), -1);
+    assert_non_null(strstr(e.text, "blk.1.ffn_gate_shexp.weight is missing"));
+    cf_gguf_close(s.gguf);
+}
+
 static void what_is_unknown_is_named(void **state) {
     (void)state;
     struct cf_error e = {0};
@@ -243,6 +274,7 @@ int main(void) {
         cmocka_unit_test(every_architecture_is_covered),
         cmocka_unit_test(bytes_add_up),
         cmocka_unit_test(absent_keys_have_their_defaults),
+        cmocka_unit_test(hostile_counts_are_refused),
         cmocka_unit_test(what_is_unknown_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
