@@ -161,10 +161,11 @@ static void vectors(const struct cf_kernels *k, const float *x) {
     static float y[N];
     k->rms_norm(y, x, x + N, N, 1e-5f);
     print(k->isa, "rms_norm", "", y, sizeof y);
+    static const char *const acts[] = {"silu", "gelu", "swiglu_oai"};
     for (int act = CF_ACT_SILU; act <= CF_ACT_SWIGLU_OAI; act++) {
         k->gate_mul((enum cf_act)act, y, x, x + N, N);
         k->add(y, x + 2 * N, N);
-        print(k->isa, "gate_mul", "", y, sizeof y);
+        print(k->isa, "gate_mul", acts[act], y, sizeof y);
     }
     for (size_t i = 0; i + D < N; i += D) {
         k->rope(y + i, x + 3 * N, D, i % (2 * D) == 0);
