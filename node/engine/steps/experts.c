@@ -16,7 +16,7 @@
 /* What the rounds look at. */
 struct parts {
     const struct cf_weight *router, *gate, *up, *down, *shared_gate, *shared_up, *shared_down;
-    const struct cf_weight *gate_bias, *up_bias, *down_bias;
+    const struct cf_weight *gate_bias, *up_bias;
     bool shared;                  /* this rank has columns of the shared expert */
     uint32_t tiles, shared_tiles; /* of inner columns */
 };
@@ -32,8 +32,7 @@ static struct parts parts_of(const struct cf__job *j) {
         .shared_up = cf_weight_of(w, CF_W_UP_SHARED, l),
         .shared_down = cf_weight_of(w, CF_W_DOWN_SHARED, l),
         .gate_bias = cf_weight_of(w, CF_W_GATE_EXPS_BIAS, l),
-        .up_bias = cf_weight_of(w, CF_W_UP_EXPS_BIAS, l),
-        .down_bias = cf_weight_of(w, CF_W_DOWN_EXPS_BIAS, l)};
+        .up_bias = cf_weight_of(w, CF_W_UP_EXPS_BIAS, l)};
     p.shared = p.shared_down->tiles;
     p.tiles = cf_weight_tiles(p.gate);
     p.shared_tiles = p.shared ? cf_weight_tiles(p.shared_gate) : 0;
