@@ -10,7 +10,7 @@ import common
 
 WAYS = ((1, "-t 1"), (1, "-t 2 -ub 7"), (1, "-t 9"), (2, "--layout tensor -t 1"), (3, "--layout layers -t 1 -ub 16"), (3, "--layout domain -t 1"),
         (4, "--layout hybrid --stages 2 -t 1"))
-BOUND = {"q8_0": 3e-3, "q4_0": 0.4}  # NMSE of the logits: a wrong scale or place gives 1 and more
+BOUND = {"q8_0": 1e-3, "q4_0": 0.25}  # NMSE of the logits: a wrong scale or place gives 1 and more
 a, clock = common.arguments(), common.Clock()
 
 
