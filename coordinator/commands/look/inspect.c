@@ -9,6 +9,7 @@
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/look/inspect.h"
+#include "coordinator/commands/shared/placement.h"
 #include "coordinator/text/utf8.h"
 
 struct config {
@@ -185,8 +186,7 @@ static int run(void *config, int argc, char **argv) {
     else
         rc = cf__default_model(&c->model, path, &e) ? -1 : inspect(c, &e);
     if (!rc) return 0;
-    fprintf(stderr, "coffer inspect: %s\n", e.text);
-    return cf_exit_status(&e);
+    return cf__command_failed(&cf_command_inspect, &e);
 }
 
 static void defaults(void *config) {

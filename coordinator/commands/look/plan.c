@@ -109,8 +109,7 @@ static int plan(struct config *c, struct cf_error *e) {
 static int command(void *config, int argc, char **argv) {
     struct cf_error e = {0};
     int rc = argc ? cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]) : plan(config, &e);
-    if (rc) fprintf(stderr, "coffer plan: %s\n", e.text);
-    return cf_exit_status(rc ? &e : NULL);
+    return rc ? cf__command_failed(&cf_command_plan, &e) : 0;
 }
 
 const struct cf_command cf_command_plan = {

@@ -10,6 +10,7 @@
 
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/look/sizes.h"
+#include "coordinator/commands/shared/placement.h"
 
 struct config {
     const char *model, *names, *rules, *map;
@@ -153,8 +154,7 @@ static int run(void *config, int argc, char **argv) {
     if (argc == 1 && !c->model && !c->names) c->model = argv[0], argc = 0;
     int rc = argc > 0 ? cf_fail(&e, CF_ERR_USAGE, "unexpected argument '%s'", argv[0]) : route(c, &e);
     if (!rc) return 0;
-    fprintf(stderr, "coffer route: %s\n", e.text);
-    return cf_exit_status(&e);
+    return cf__command_failed(&cf_command_route, &e);
 }
 
 static const struct cf_option options[] = {

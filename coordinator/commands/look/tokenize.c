@@ -10,6 +10,7 @@
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/shared/input.h"
+#include "coordinator/commands/shared/placement.h"
 #include "coordinator/text/tokenizer.h"
 #include "coordinator/text/utf8.h"
 #include "node/gguf/gguf.h"
@@ -137,8 +138,7 @@ static int run(void *config, int argc, char **argv) {
     else
         rc = cf__default_model(&c->model, path, &e) ? -1 : tokenize(c, &e);
     if (!rc) return 0;
-    fprintf(stderr, "coffer tokenize: %s\n", e.text);
-    return cf_exit_status(&e);
+    return cf__command_failed(&cf_command_tokenize, &e);
 }
 
 static const struct cf_option options[] = {

@@ -12,6 +12,7 @@
 
 #include "coordinator/cli/bar.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/placement.h"
 #include "node/kernels/type.h"
 #include "node/quant/mix.h"
 
@@ -297,8 +298,7 @@ static int run(void *config, int argc, char **argv) {
     if (!status && fflush(stdout)) status = cf_fail(&e, CF_ERR_FILE, "cannot write to stdout");
     free(w.rows);
     free(r.default_out);
-    if (status) fprintf(stderr, "coffer quantize: %s\n", e.text);
-    return status ? cf_exit_status(&e) : 0;
+    return status ? cf__command_failed(&cf_command_quantize, &e) : 0;
 }
 
 const struct cf_command cf_command_quantize = {
