@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "node/kernels/kernels.h"
 
 int cf_pooling_by_name(const char *name) {

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "coordinator/decode/say.h"
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "transport/clock.h"
 
 /* Chunks of the prompt, as many in flight as the plan allows; the last one wants its last row's logits. Returns the id

@@ -17,8 +17,6 @@
 
 struct cf_job;
 
-enum { CF_LINK_SIZES = 3 }; /* of messages that measure.h sends */
-
 /* Where and how a model runs, as the command line says it: the options that commands share
  * (commands/shared/placement.h). */
 struct cf_placement {

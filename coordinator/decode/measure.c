@@ -8,7 +8,6 @@
 
 enum { PASSES = 5 };
 
-const size_t cf_link_sizes[CF_LINK_SIZES] = {8, 16 << 10, 1 << 20};
 static const int link_rounds[CF_LINK_SIZES] = {200, 100, 20};
 
 static size_t buffer_bytes(const struct cf_job *j) {

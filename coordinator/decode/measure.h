@@ -17,8 +17,6 @@ int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
  * (node/engine/rate.h), and their rates are added. Called by all ranks inside the team's body. */
 int cf_measure_products(struct cf_job *j, struct cf_error *e);
 
-extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes */
-
 /* Sets j->links on rank 0: the median one-way seconds to each other rank, one after the other. Called by all ranks. */
 int cf_measure_links(struct cf_job *j, struct cf_error *e);
 

@@ -4,7 +4,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "node/kernels/kernels.h"
 
 /* A group of chunks on its way: rows go out in the order (chunk, position), scores come back in the same. */

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "transport/clock.h"
 
 struct slot {

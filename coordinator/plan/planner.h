@@ -7,17 +7,8 @@
 
 #include <stdio.h>
 
+#include "coordinator/plan/figures.h"
 #include "node/model/plan.h"
-
-/* One rank as the planner sees it. */
-struct cf_rank_info {
-    char host[64];
-    int host_index; /* 0.. in order of first rank */
-    int node;       /* NUMA node, os index */
-    uint32_t threads;
-    uint64_t memory_free; /* bytes that this rank may use */
-    double bandwidth;     /* bytes/s read by its threads, 0 unknown */
-};
 
 struct cf_plan_wish {
     int layout;             /* enum cf_layout, or -1: tensor on one host, hybrid on several */
@@ -41,11 +32,6 @@ struct cf_rank_need {
 };
 int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
     const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e);
-
-/* Seconds of an exchange of one token's activations between ranks of a host, and between hosts. Assumed, not measured:
- * rough allowances for the message and for ranks that arrive unevenly, until links are calibrated. */
-#define CF_HOP_LOCAL 15e-6
-#define CF_HOP_REMOTE 150e-6
 
 /* Predicted seconds of one decode step with one sequence at an empty context: bytes by bandwidth, exchanges by latency.
  */

@@ -14,7 +14,7 @@
 #include <xxhash.h>
 
 #include "coordinator/decode/job.h"
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "tests/random.h"
 
 enum { N_CTX = 3072, N_SEQS = 6, N_ROWS = 512, N_WANT = 64, GENERATED = 33 };

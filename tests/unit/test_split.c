@@ -1,5 +1,5 @@
 /* Micro-batches: nothing is lost, and the sizes follow from how many may be in flight. */
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

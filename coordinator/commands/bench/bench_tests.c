@@ -7,7 +7,7 @@
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench/bench.h"
 #include "coordinator/commands/synth/synth.h"
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "transport/clock.h"
 
 enum { WARM_UP_TOKENS = 4 };

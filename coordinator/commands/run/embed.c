@@ -12,7 +12,7 @@
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/commands/shared/on_ranks.h"
 #include "coordinator/decode/embed.h"
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 
 struct config {
     const char *model, *prompt, *file, *separator, *pooling, *format;

@@ -13,7 +13,7 @@
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/commands/shared/on_ranks.h"
 #include "coordinator/decode/perplexity.h"
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 #include "transport/clock.h"
 
 struct config {

@@ -1,5 +1,5 @@
 /* See split.h. */
-#include "coordinator/decode/split.h"
+#include "coordinator/plan/split.h"
 
 enum { LOGIT_BYTES = 64 << 20, LEAST_WANT = 16 };
 enum { CHUNKS_PER_BATCH = 4, LEAST_ROWS = 64, ROWS = 32 /* a multiple of what one product call takes */ };

@@ -1,8 +1,8 @@
 /* How work is split into micro-batches: the batches that fill a pipeline of stages, or that play ping-pong between
  * domains. The plan says how many may be in flight (n_flight); a layout whose ranks all work on every batch has one.
  */
-#ifndef COFFER_COORDINATOR_DECODE_SPLIT_H
-#define COFFER_COORDINATOR_DECODE_SPLIT_H
+#ifndef COFFER_COORDINATOR_PLAN_SPLIT_H
+#define COFFER_COORDINATOR_PLAN_SPLIT_H
 
 #include "node/model/plan.h"
 

@@ -1,0 +1,51 @@
+/* See figures.h. */
+#include "coordinator/plan/figures.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+const size_t cf_link_sizes[CF_LINK_SIZES] = {8, 16 << 10, 1 << 20};
+
+int cf_figures_new(struct cf_figures *f, uint32_t n_ranks, uint32_t n_hosts, struct cf_error *e) {
+    *f = (struct cf_figures){.n_ranks = n_ranks, .n_hosts = n_hosts};
+    f->ranks = calloc(n_ranks, sizeof *f->ranks);
+    f->links = calloc((size_t)n_hosts * n_hosts, sizeof *f->links);
+    if (f->ranks && f->links) return 0;
+    cf_figures_free(f);
+    return cf_fail(e, CF_ERR_MEMORY, "no memory for the figures of %u ranks on %u hosts", n_ranks, n_hosts);
+}
+
+void cf_figures_free(struct cf_figures *f) {
+    free(f->ranks);
+    free(f->links);
+    memset(f, 0, sizeof *f);
+}
+
+struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint32_t to) {
+    return &f->links[(size_t)f->ranks[from].host_index * f->n_hosts + (size_t)f->ranks[to].host_index];
+}
+
+struct cf_link cf_link_of(double latency, double bandwidth) {
+    struct cf_link l;
+    for (int i = 0; i < CF_LINK_SIZES; i++)
+        l.seconds[i] = latency + (double)cf_link_sizes[i] / bandwidth;
+    return l;
+}
+
+double cf_link_seconds(const struct cf_link *l, double bytes) {
+    int i = 0;
+    while (i < CF_LINK_SIZES - 2 && bytes > (double)cf_link_sizes[i + 1])
+        i++;
+    double x0 = (double)cf_link_sizes[i], x1 = (double)cf_link_sizes[i + 1], y0 = l->seconds[i], y1 = l->seconds[i + 1];
+    double slope = y1 > y0 ? (y1 - y0) / (x1 - x0) : 0; /* a larger message is never quicker: that was noise */
+    return bytes <= x0 ? y0 : y0 + slope * (bytes - x0);
+}
+
+void cf_figures_assume_links(struct cf_figures *f) {
+    for (uint32_t a = 0; a < f->n_hosts; a++)
+        for (uint32_t b = 0; b < f->n_hosts; b++) {
+            struct cf_link *l = &f->links[(size_t)a * f->n_hosts + b];
+            if (l->seconds[0] > 0) continue;
+            *l = a == b ? cf_link_of(CF_HOP_LOCAL, CF_BANDWIDTH_LOCAL) : cf_link_of(CF_HOP_REMOTE, CF_BANDWIDTH_REMOTE);
+        }
+}

@@ -1,0 +1,59 @@
+/* What the planner knows of the machines: figures of every rank and of the links between their hosts. They are measured
+ * (decode/calibrate.h), or described in a file by somebody who has no such machines.
+ */
+#ifndef COFFER_COORDINATOR_PLAN_FIGURES_H
+#define COFFER_COORDINATOR_PLAN_FIGURES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "node/kernels/kernels.h"
+#include "proto/error.h"
+
+/* One rank as the planner sees it. */
+struct cf_rank_info {
+    char host[64];
+    int host_index; /* 0.. in order of first rank */
+    int node;       /* NUMA node, os index */
+    uint32_t threads;
+    uint64_t memory_free;        /* bytes that this rank may use */
+    double bandwidth;            /* bytes/s read by its threads while all ranks read, 0 unknown */
+    double rates[CF_TYPE_LIMIT]; /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
+    double attention;            /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
+    double step;                 /* seconds that a job of its threads costs beside its work: they meet twice */
+};
+
+/* Seconds, one way, of messages of these sizes between two ranks, alone on the link. 0: unknown. */
+enum { CF_LINK_SIZES = 3 };
+extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes: 8, 16 KiB, 1 MiB */
+struct cf_link {
+    double seconds[CF_LINK_SIZES];
+};
+
+struct cf_figures {
+    uint32_t n_ranks, n_hosts;
+    struct cf_rank_info *ranks; /* [n_ranks], ranks of a host need not be neighbours */
+    struct cf_link *links;      /* [n_hosts][n_hosts] by host_index, from (row) to (column); diagonal: within a host */
+};
+
+/* Room for so many, zeroed. */
+int cf_figures_new(struct cf_figures *f, uint32_t n_ranks, uint32_t n_hosts, struct cf_error *e);
+void cf_figures_free(struct cf_figures *f); /* also of a zeroed one */
+
+/* The link between two ranks' hosts. */
+struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint32_t to);
+/* A link that is given by its latency (seconds, one way) and its bandwidth (bytes/s). */
+struct cf_link cf_link_of(double latency, double bandwidth);
+/* Seconds of a message of so many bytes: straight lines between the sizes, and on with the last one's slope. */
+double cf_link_seconds(const struct cf_link *l, double bytes);
+
+/* What is assumed of links that nobody has measured or described: rough allowances for the message and for ranks that
+ * arrive unevenly. */
+#define CF_HOP_LOCAL 15e-6
+#define CF_HOP_REMOTE 150e-6
+#define CF_BANDWIDTH_LOCAL 4e9
+#define CF_BANDWIDTH_REMOTE 117e6                   /* of gigabit Ethernet */
+void cf_figures_assume_links(struct cf_figures *f); /* fills in those that are unknown */
+
+#endif
