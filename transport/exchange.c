@@ -132,7 +132,7 @@ int cf_mail_send(struct cf_mailroom *m, const struct cf_exchange *x, const struc
     a.window_slot = from->slot + 1;
     a.window_offset = (uint64_t)((const char *)(const void *)p->payload - own);
     from->told++;
-    cf_window_publish(m->transport);
+    cf_window_publish(m->transport, to, bytes);
     return cf_post(m->transport, to, &env, NULL, 0, NULL, e);
 }
 

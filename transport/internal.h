@@ -106,6 +106,7 @@ struct peer {
     /* signs of life */
     double heard, spoke;
     int host;
+    struct cf_traffic traffic;
     bool touched; /* something happened: look at it in this turn */
 };
 

@@ -85,7 +85,10 @@ int cf_post(struct cf_transport *t, int to, Cf__Envelope *env, const void *paylo
     if (bytes > 0 && (!payload || !pending))
         return cf_fail(e, CF_ERR_USAGE, "a payload without address or pending count");
     if (enqueue(t, &t->peers[to], env, payload, bytes, pending, e)) return -1;
-    if (t->inside || to == t->rank) return 0; // the turn under way, or the next one, takes it along
+    if (to == t->rank) return 0; // the next turn takes it along
+    t->peers[to].traffic.messages++;
+    t->peers[to].traffic.payload += bytes;
+    if (t->inside) return 0; // the turn under way, or the next one, takes it along
     struct cf_error why;
     if (cf__pump(t, to, &why) == 0) return 0;
     if (e) *e = why;
@@ -104,6 +107,7 @@ static int start_send(
     struct cf_transport *t, int to, int lane, int tag, const void *data, size_t bytes, struct cf_error *e) {
     MPI_Request *request = &t->requests[to * LANES + lane];
     int rc = MPI_Isend(data, (int)bytes, MPI_BYTE, to, tag, t->comm, request);
+    t->peers[to].traffic.bytes += bytes;
     return rc ? cf__mpi_failed(rc, "MPI_Isend", e) : 0;
 }
 

@@ -125,6 +125,9 @@ const char *cf_transport_host_name(const struct cf_transport *t, int rank) {
 int cf_transport_hosts(const struct cf_transport *t) {
     return t->hosts;
 }
+const struct cf_traffic *cf_transport_traffic(const struct cf_transport *t, int to) {
+    return &t->peers[to].traffic;
+}
 int cf_transport_local_rank(const struct cf_transport *t) {
     return t->local_rank;
 }

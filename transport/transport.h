@@ -53,6 +53,16 @@ int cf_transport_hosts(const struct cf_transport *t);
 int cf_transport_local_rank(const struct cf_transport *t);
 int cf_transport_local_size(const struct cf_transport *t);
 
+/* What this rank has sent to another one since the transport was opened. */
+struct cf_traffic {
+    uint64_t messages; /* that cf_post() was given */
+    uint64_t payload;  /* bytes behind them: activations, pages of the KV cache */
+    uint64_t bytes;    /* all that MPI was given: payloads and their envelopes, heartbeats, bare credits */
+    uint64_t window;   /* bytes that the other one was told to read in the host's shared window instead */
+};
+/* Of this rank itself: zeros. */
+const struct cf_traffic *cf_transport_traffic(const struct cf_transport *t, int to);
+
 /* Told of every piece of every message. `data` and *env are valid during the call only. offset + n ==
  * env->payload_bytes marks the last piece (messages without payload: one call with n = 0). Return 0 when taken; 1 to
  * refuse for now (the piece is offered again at a later cf_progress(), and everything behind it from that peer waits);

@@ -226,7 +226,8 @@ const void *cf_window_read(const struct cf_transport *t, int rank, uint64_t offs
     return part->base + offset;
 }
 
-void cf_window_publish(const struct cf_transport *t) {
+void cf_window_publish(struct cf_transport *t, int to, size_t bytes) {
+    t->peers[to].traffic.window += bytes;
     atomic_thread_fence(memory_order_release);
     MPI_Win_sync(t->window.win);
 }

@@ -46,8 +46,8 @@ bool cf_window_reaches(const struct cf_transport *t, int rank);
 /* `bytes` of f32 at `offset` of a rank's part; NULL if that is not within its payloads. What the rank wrote before it
  * posted the message that led here is visible. */
 const void *cf_window_read(const struct cf_transport *t, int rank, uint64_t offset, uint64_t bytes);
-/* What this rank has written is visible to those who hear of it from now on. */
-void cf_window_publish(const struct cf_transport *t);
+/* What this rank has written is visible to those who hear of it from now on; `to` will hear of so many bytes. */
+void cf_window_publish(struct cf_transport *t, int to, size_t bytes);
 
 /* The receiver's side: a payload of this slot of a rank's part has been read. */
 void cf_window_release(const struct cf_transport *t, int rank, uint32_t slot);

@@ -89,6 +89,10 @@ int cf_engine_counts(struct cf_engine *g, struct cf_rank_counts *counts, struct 
     return 0;
 }
 
+const struct cf_traffic *cf_engine_traffic(const struct cf_engine *g, int from) {
+    return g->traffic + (size_t)from * (size_t)g->size;
+}
+
 int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e) {
     Cf__Shutdown s = CF__SHUTDOWN__INIT;
     Cf__Envelope env = CF__ENVELOPE__INIT;

@@ -132,6 +132,20 @@ static int run_context(struct cf_engine *g, struct cf_context *c, struct cf_erro
     return 0;
 }
 
+/* To whom this rank has sent anything. */
+static void add_traffic(struct cf_engine *g, Cf__Statistics *s) {
+    s->traffic = g->sent_list;
+    for (int r = 0; r < g->size; r++) {
+        const struct cf_traffic *k = cf_transport_traffic(g->o.transport, r);
+        if (!k->messages && !k->bytes) continue;
+        Cf__Traffic *t = g->sent_list[s->n_traffic] = &g->sent[s->n_traffic];
+        s->n_traffic++;
+        cf__traffic__init(t);
+        t->to = (uint32_t)r, t->messages = k->messages, t->payload = k->payload, t->bytes = k->bytes,
+        t->window = k->window;
+    }
+}
+
 int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
     g->counts_wanted = false;
     Cf__Statistics s = CF__STATISTICS__INIT;
@@ -145,6 +159,7 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
     }
     s.compute = g->own.compute, s.exchange = g->own.exchange, s.wait = g->own.wait;
     s.rss_anonymous = cf_memory_resident(), s.peak = cf_memory_peak(), s.domains = list, s.n_domains = CF_DOMAINS;
+    add_traffic(g, &s);
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_STATISTICS, env.statistics = &s;
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);

@@ -107,6 +107,8 @@ int cf_engine_kv_import(
     struct cf_engine *g, uint32_t sequence, uint32_t positions, cf_kv_source source, void *ctx, struct cf_error *e);
 /* Asks every rank for its counters. counts[size]. */
 int cf_engine_counts(struct cf_engine *g, struct cf_rank_counts *counts, struct cf_error *e);
+/* Rank 0: what `from` had sent to each rank when it was last asked: [size], until it is asked again. */
+const struct cf_traffic *cf_engine_traffic(const struct cf_engine *g, int from);
 /* Ends all ranks' serve(). */
 int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e);
 

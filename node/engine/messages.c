@@ -81,6 +81,15 @@ static void take_ready(struct cf_engine *g, int from, const Cf__Ready *r) {
     snprintf(k->note, sizeof k->note, "%s", r->note ? r->note : "");
 }
 
+static void take_traffic(struct cf_engine *g, int from, const Cf__Statistics *s) {
+    struct cf_traffic *row = g->traffic + (size_t)from * (size_t)g->size;
+    memset(row, 0, (size_t)g->size * sizeof *row);
+    for (size_t i = 0; i < s->n_traffic; i++) {
+        const Cf__Traffic *t = s->traffic[i];
+        if (t->to < (uint32_t)g->size) row[t->to] = (struct cf_traffic){t->messages, t->payload, t->bytes, t->window};
+    }
+}
+
 static void take_counts(struct cf_engine *g, int from, const Cf__Statistics *s) {
     struct cf_rank_counts *k = &g->counts[from];
     memset(k, 0, sizeof *k);
@@ -91,6 +100,7 @@ static void take_counts(struct cf_engine *g, int from, const Cf__Statistics *s) 
         if (d->domain < CF_DOMAINS)
             k->domain[d->domain] = (struct cf_domain_count){d->tensors, d->bytes, d->hits, d->bytes_read, d->seconds};
     }
+    take_traffic(g, from, s);
 }
 
 int cf__on_message(

@@ -15,7 +15,10 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
     g->next_id = 1;
     g->ready = calloc((size_t)g->size, sizeof *g->ready), g->counts = calloc((size_t)g->size, sizeof *g->counts);
     g->loaded = calloc((size_t)g->size, sizeof *g->loaded), g->to_load = calloc((size_t)g->size, sizeof *g->to_load);
-    if (!g->ready || !g->counts || !g->loaded || !g->to_load) {
+    size_t size = (size_t)g->size;
+    g->traffic = calloc(g->rank == 0 ? size * size : 1, sizeof *g->traffic);
+    g->sent = calloc(size, sizeof *g->sent), g->sent_list = calloc(size, sizeof(Cf__Traffic *));
+    if (!g->ready || !g->counts || !g->loaded || !g->to_load || !g->traffic || !g->sent || !g->sent_list) {
         cf_engine_close(g);
         return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     }
@@ -220,6 +223,9 @@ void cf_engine_close(struct cf_engine *g) {
     free(g->mail.slots);
     free(g->ready);
     free(g->counts);
+    free(g->traffic);
+    free(g->sent);
+    free(g->sent_list);
     free(g->loaded);
     free(g->to_load);
     free(g);

@@ -132,9 +132,11 @@ struct cf_engine {
     size_t ahead;          /* bytes of weights that a waiting thread fetches ahead */
     const float **vectors; /* [threads][CF_MAX_VECTORS] */
 
-    struct cf_rank_ready *ready;   /* rank 0: [size] */
-    struct cf_rank_counts *counts; /* rank 0: [size] */
-    uint64_t *loaded, *to_load;    /* rank 0: [size] */
+    struct cf_rank_ready *ready;    /* rank 0: [size] */
+    struct cf_rank_counts *counts;  /* rank 0: [size] */
+    struct cf_traffic *traffic;     /* rank 0: [size][size] from, to */
+    Cf__Traffic *sent, **sent_list; /* [size] scratch of an answer about it */
+    uint64_t *loaded, *to_load;     /* rank 0: [size] */
     bool shutdown, counts_wanted;
     struct cf_give give;
     struct cf__carry *carry; /* rank 0, during an export */

@@ -25,6 +25,7 @@ struct storm {
     size_t offset[RANKS_MOST];          /* within it */
     uint32_t sent[RANKS_MOST];
     bool finished[RANKS_MOST];
+    struct cf_traffic before[RANKS_MOST], posted[RANKS_MOST];
     int done;
     long refused, pieces;
 };
@@ -102,6 +103,19 @@ static void post_batch(struct storm *s, int to, struct cf_error *e) {
     free(list);
 }
 
+/* What the transport has counted is what was posted. */
+static void check_traffic(const struct storm *s) {
+    for (int r = 0; r < s->t->size; r++) {
+        struct cf_traffic now = *cf_transport_traffic(s->t, r), posted = s->posted[r];
+        const struct cf_traffic *before = &s->before[r];
+        if (r == s->t->rank) posted = (struct cf_traffic){0};
+        if (now.messages - before->messages != posted.messages || now.payload - before->payload != posted.payload)
+            complain(s, r, "another number of messages or bytes than was posted");
+        if (now.bytes - before->bytes < posted.payload + 16 * posted.messages) complain(s, r, "too few bytes");
+        if (now.window) complain(s, r, "a window that was not there");
+    }
+}
+
 static bool storm_over(void *ctx) {
     return ((struct storm *)ctx)->done == ((struct storm *)ctx)->t->size;
 }
@@ -115,6 +129,8 @@ static int storm(struct cf_transport *t, struct cf_error *e) {
             s.pattern[r][i] = (unsigned char)cf_random_below(&random, 256);
     }
     cf_transport_on_message(t, on_storm, &s);
+    for (int r = 0; r < t->size; r++)
+        s.before[r] = *cf_transport_traffic(t, r);
     int pending = 0;
     for (int i = 0; i < MESSAGES; i++) {
         int to = (int)cf_random_below(&s.random, (uint32_t)t->size);
@@ -130,8 +146,9 @@ static int storm(struct cf_transport *t, struct cf_error *e) {
             env.activation = &activation;
             if (cf_post(t, to, &env, s.pattern[t->rank] + activation.rows, activation.columns, &pending, e))
                 complain(&s, to, e->text);
+            s.posted[to].payload += activation.columns;
         }
-        s.sent[to]++;
+        s.sent[to]++, s.posted[to].messages++;
         for (int r = 0; r < t->size; r++)
             if (t->peers[r].unacked > CF_CREDITS || t->peers[r].owed > CF_CREDITS) complain(&s, r, "too many messages");
         if (cf_random_below(&s.random, 3) == 0 && cf_progress(t, e) < 0) complain(&s, -1, e->text);
@@ -143,10 +160,12 @@ static int storm(struct cf_transport *t, struct cf_error *e) {
         env.body_case = CF__ENVELOPE__BODY_PROGRESS;
         env.progress = &progress;
         if (cf_post(t, r, &env, NULL, 0, NULL, e)) return -1;
+        s.posted[r].messages++;
     }
     if (cf_wait(t, storm_over, &s, NULL, e)) return -1;
     while (pending > 0)
         if (cf_progress(t, e) < 0) return -1;
+    check_traffic(&s);
     fprintf(stderr, "rank %d: %ld pieces taken, %ld refused\n", t->rank, s.pieces, s.refused);
     for (int r = 0; r < t->size; r++)
         free(s.pattern[r]);

@@ -1,6 +1,7 @@
 /* Rank tests of the host's shared window: `mpirun -n N window_ranks SCENARIO`, in the manner of transport_ranks.c.
  *
  * works: rounds with and without a window, and parts passed through it until every slot was used many times.
+ * hosts: the same where COFFER_TEST_HOSTS says that only some of the ranks share one.
  * The others must fail on every rank with the text that run_ranks.sh is told.
  */
 #include "transport/exchange.h"
@@ -93,6 +94,7 @@ struct office {
     struct cf_outlet out[2];
     uint32_t round;
     bool open;
+    uint64_t sent; /* bytes to each of the others */
 };
 
 static int on_mail(
@@ -149,6 +151,7 @@ static int pass(struct cf_transport *t, struct office *o, struct cf_error *e) {
         out->data[i] = value(t->rank, o->round, i);
     for (uint32_t k = 0; k < x->n_out; k++)
         if (cf_mail_send(&o->mail, x, &(struct cf_parcel){batch, k, out->data, rows, COLUMNS}, out, e)) return -1;
+    o->sent += (uint64_t)rows * COLUMNS * sizeof(float);
     if (cf_wait(t, all_here, o, NULL, e)) return -1;
     if ((o->round * 7 + (uint32_t)t->rank) % 13 == 0) usleep(300); // now and then somebody reads late
     for (uint32_t k = 0; k < x->n_in; k++) {
@@ -163,9 +166,24 @@ static int pass(struct cf_transport *t, struct office *o, struct cf_error *e) {
     return 0;
 }
 
+/* Every byte is counted, on the way that it went. */
+static int counted(
+    struct cf_transport *t, const struct office *o, const struct cf_traffic *before, struct cf_error *e) {
+    for (int r = 0; r < t->size; r++) {
+        const struct cf_traffic *now = cf_transport_traffic(t, r);
+        uint64_t window = now->window - before[r].window, payload = now->payload - before[r].payload;
+        EXPECT(window == (cf_window_reaches(t, r) ? o->sent : 0));
+        EXPECT(payload == (cf_window_reaches(t, r) || r == t->rank ? 0 : o->sent));
+    }
+    return 0;
+}
+
 /* In the window an outlet is not free before it has been read everywhere. */
 static int passes(struct cf_transport *t, struct cf_error *e) {
     struct office o = {0};
+    struct cf_traffic before[16];
+    for (int r = 0; r < t->size; r++)
+        before[r] = *cf_transport_traffic(t, r);
     cf_transport_on_message(t, on_mail, &o);
     open_office(t, &o);
     int rc = 0;
@@ -174,7 +192,8 @@ static int passes(struct cf_transport *t, struct cf_error *e) {
     for (int i = 0; i < 2 && !rc; i++, o.round++)
         rc = cf_wait(t, may_write, &o, NULL, e);
     for (int i = 0; i < 2 && !rc && t->size > 1 && o.out[i].window; i++)
-        EXPECT(cf_window_released(t, o.out[i].slot) == ROUNDS / 2 * ((uint32_t)t->size - 1) && !o.out[i].pending);
+        EXPECT(cf_window_released(t, o.out[i].slot) == ROUNDS / 2 * ((uint32_t)t->local_size - 1) && !o.out[i].pending);
+    if (!rc) rc = counted(t, &o, before, e);
     for (int i = 0; i < SLOTS; i++)
         free(o.slots[i].data);
     for (int i = 0; i < 2 && !o.out[i].window; i++)
@@ -188,6 +207,19 @@ static int works(struct cf_transport *t, struct cf_error *e) {
     if (round_with(t, 2 * PAYLOAD, e) || passes(t, e)) return -1;
     if (round_with(t, 5 << 20, e) || passes(t, e)) return -1;
     return rounds_without(t, e) || passes(t, e) || round_with(t, 2 * PAYLOAD, e) ? -1 : 0;
+}
+
+/* COFFER_TEST_HOSTS=2: the first half of the ranks is one host, the rest another. */
+static int hosts(struct cf_transport *t, struct cf_error *e) {
+    struct settled s = {0};
+    EXPECT(t->hosts == 2);
+    if (cf_window_open(t, true, 2 * PAYLOAD, settle, &s, e)) return -1;
+    for (int r = 0; r < t->size; r++) {
+        EXPECT(cf_transport_host_of(t, r) == r * 2 / t->size);
+        EXPECT(cf_window_reaches(t, r) == (r != t->rank && r * 2 / t->size == t->rank * 2 / t->size));
+    }
+    EXPECT(t->local_size == (t->size + 1 - t->rank * 2 / t->size) / 2);
+    return passes(t, e);
 }
 
 /* ---- failures ---- */
@@ -234,6 +266,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     int rc = !strcmp(scenario, "works")   ? works(t, &e)
+             : !strcmp(scenario, "hosts") ? hosts(t, &e)
              : !strcmp(scenario, "lies")  ? lies(t, &e)
              : !strcmp(scenario, "stops") ? absent(t, true, &e)
                                           : absent(t, false, &e);

@@ -28,6 +28,22 @@ void cf_report_speed(
             j->load_seconds, g->n_prompt, prefill, g->n_generated - 1, decode, predicted);
 }
 
+/* A line for each link that anything has passed over. */
+static void say_traffic(struct cf_terminal *t, const struct cf_job *j) {
+    for (uint32_t from = 0; from < j->n_ranks; from++) {
+        const struct cf_traffic *row = cf_engine_traffic(j->engine, (int)from);
+        for (uint32_t to = 0; to < j->n_ranks; to++) {
+            const struct cf_traffic *k = &row[to];
+            if (!k->messages && !k->bytes) continue;
+            bool apart = j->ranks[from].host_index != j->ranks[to].host_index;
+            cf_terminal_note(t,
+                "%4u -> %u%s: %llu messages, %llu bytes of payload, %llu with envelopes, %llu through the window", from,
+                to, apart ? " (another host)" : "", (unsigned long long)k->messages, (unsigned long long)k->payload,
+                (unsigned long long)k->bytes, (unsigned long long)k->window);
+        }
+    }
+}
+
 void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts) {
     cf_terminal_note(t, "%4s %-16s %4s %-11s %8s %12s %8s %12s %9s", "rank", "host", "node", "domain", "tensors",
         "bytes", "hits", "ms", "GB/s");
@@ -45,5 +61,6 @@ void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct
             j->ranks[r].host, j->ranks[r].node, counts[r].compute, counts[r].exchange, counts[r].wait,
             (double)counts[r].resident / (1024.0 * 1024.0), (double)counts[r].peak / (1024.0 * 1024.0));
     }
+    say_traffic(t, j);
     if (!j->o->place.verbose) cf_job_say_loading(j);
 }
