@@ -67,6 +67,18 @@ static int check_verdict(const Cf__Verdict *verdict, struct cf_error *e) {
     return 0;
 }
 
+static int check_checkup(const Cf__Checkup *c, struct cf_error *e) {
+    const struct {
+        const char *text, *field;
+    } texts[] = {{c->program, "Checkup.program"}, {c->mpi, "Checkup.mpi"}, {c->kernel, "Checkup.kernel"},
+        {c->isa, "Checkup.isa"}, {c->governor, "Checkup.governor"}, {c->thp, "Checkup.thp"}};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        if (check_text(texts[i].text, texts[i].field, e)) return -1;
+    if (c->n_cpus > CF_WIRE_ROWS_MOST || c->n_links > CF_WIRE_ROWS_MOST)
+        return cf_fail(e, CF_ERR_FORMAT, "Checkup: %zu cores and %zu links are too many", c->n_cpus, c->n_links);
+    return check_error(c->model_error, e) || check_error(c->error, e) ? -1 : 0;
+}
+
 static int check_batch(const Cf__Batch *batch, struct cf_error *e) {
     size_t rows = batch->n_token;
     if (rows > CF_WIRE_ROWS_MOST) return cf_fail(e, CF_ERR_FORMAT, "Batch: %zu rows", rows);
@@ -87,6 +99,7 @@ int cf_wire_check(const Cf__Envelope *env, struct cf_error *e) {
     case CF__ENVELOPE__BODY_HELLO: return check_hello(env->hello, e);
     case CF__ENVELOPE__BODY_VERDICT: return check_verdict(env->verdict, e);
     case CF__ENVELOPE__BODY_BATCH: return check_batch(env->batch, e);
+    case CF__ENVELOPE__BODY_CHECKUP: return check_checkup(env->checkup, e);
     case CF__ENVELOPE__BODY_READY: return check_text(env->ready->note, "Ready.note", e);
     case CF__ENVELOPE__BODY_WINDOW: return check_text(env->window->note, "Window.note", e);
     case CF__ENVELOPE__BODY_ERROR: return check_error(env->error, e);

@@ -31,6 +31,13 @@ int cf_transport_spokesman(const struct cf_transport *t) {
     return t->rank;
 }
 
+int cf_transport_suspect(const struct cf_transport *t) {
+    double now = cf_now();
+    for (int r = 0; r < t->size; r++) // a third rank may have noticed it first and told us
+        if (r != t->rank && now - t->peers[r].heard > t->timeout / 2) return r;
+    return t->failed_rank;
+}
+
 static bool all_told(const struct cf_transport *t) {
     for (int r = 0; r < t->size; r++)
         if (r != t->rank && (!t->peers[r].failure_told || t->peers[r].control_busy)) return false;

@@ -96,6 +96,7 @@ int cf_transport_open(struct cf_transport **out, const struct cf_transport_optio
     t->timeout = options->timeout > 0 ? options->timeout : 60;
     t->beat = t->timeout / 5 < 1 ? t->timeout / 5 : 1;
     t->sleep_at_once = options->sleep_at_once;
+    t->tolerant = options->tolerant;
     t->failed_rank = -1;
     t->host_comm = MPI_COMM_NULL;
     t->window.win = MPI_WIN_NULL;

@@ -30,6 +30,7 @@ struct cf_transport;
 struct cf_transport_options {
     double timeout;     /* seconds without a sign of life after which a peer counts as dead */
     bool sleep_at_once; /* more ranks or threads than cores: waiting yields the core immediately */
+    bool tolerant;      /* hello rounds refuse nobody: for `coffer doctor`, which wants to see what differs */
 };
 
 /* Was this process started by a launcher (mpirun, srun with PMI)? Looks at the environment only. Several Slurm tasks
@@ -97,12 +98,27 @@ int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdic
  */
 int cf_transport_probe(struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e);
 
+/* The clock of `peer` (time of day) less that of this rank, in seconds, and how far from the truth that can be; both
+ * call it. */
+int cf_transport_clock(struct cf_transport *t, int peer, double *offset, double *uncertainty, struct cf_error *e);
+
+/* Every rank's findings to rank 0, all calling it. all: [size] on rank 0, each freed by the caller with
+ * cf__checkup__free_unpacked(c, NULL); NULL elsewhere. Filled as they arrive: after a failure those of the ranks that
+ * did not answer are NULL. */
+int cf_transport_collect(struct cf_transport *t, const Cf__Checkup *mine, Cf__Checkup **all, struct cf_error *e);
+
+/* Name and version of the MPI library: "Open MPI v4.1.4". */
+void cf_transport_library(char *out, size_t size);
+
 /* Tells all peers of *why (named as coming from this rank), unless they know it already, within about a second. */
 void cf_transport_fail(struct cf_transport *t, const struct cf_error *why);
 /* Who the failure came from: this rank's number for its own, the origin's for one received, -1 for none. */
 int cf_transport_failed_rank(const struct cf_transport *t);
 /* Who should say on the screen that the run has failed: the lowest rank that has not fallen silent. Usually 0. */
 int cf_transport_spokesman(const struct cf_transport *t);
+
+/* Which rank the failure is about: the peer that has fallen silent, or whoever it came from; -1 for none. */
+int cf_transport_suspect(const struct cf_transport *t);
 
 /* Closes. ok: all ranks agreed to end (waits until every peer has taken its messages; what still arrives here is
  * dropped). Not ok: never hangs for more than a few seconds, even if peers are dead; if not all peers have said

@@ -17,3 +17,7 @@ add_test(NAME cli.peers COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/peers
 set_tests_properties(cli.peers PROPERTIES TIMEOUT 120 LABELS "cli;release-only")
 add_test(NAME cli.quantize COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/quantize_test.py $<TARGET_FILE:coffer>)
 set_tests_properties(cli.quantize PROPERTIES TIMEOUT 300 LABELS cli COST 10)
+# A preloaded library must come after the sanitizers' own.
+add_library(sick SHARED ${CMAKE_CURRENT_LIST_DIR}/sick.c)
+add_test(NAME cli.doctor COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/doctor_test.py $<TARGET_FILE:coffer> $<TARGET_FILE:sick>)
+set_tests_properties(cli.doctor PROPERTIES TIMEOUT 200 LABELS "cli;release-only" COST 12)

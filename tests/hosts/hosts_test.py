@@ -89,6 +89,20 @@ class Hosts(unittest.TestCase):
         self.assertEqual(p.returncode, 1)
         self.assertRegex(p.stderr.decode(), r"rank 1 \(h2\): /nowhere\.gguf: No such file")
 
+    def test_doctor(self):
+        """Two hosts that are one machine: the doctor sees that their ranks use the same cores, and measures the link between them."""
+        p = subprocess.run([hosts, "run", "mpirun", "-n", "4", "--map-by", "node", coffer, "doctor", "-m", self.model, "--json"], env=env(),
+                           capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+        self.assertEqual(p.returncode, 0, p.stderr)
+        ranks = json.loads(p.stdout)["ranks"]
+        self.assertEqual([r["host"] for r in ranks], ["h1", "h2", "h1", "h2"])
+        self.assertEqual([[link["to"] for link in r["links"]] for r in ranks], [[1, 2, 3], [3], [], []])
+        for r in ranks:
+            cores = next(c for c in r["checks"] if c["check"] == "cores")
+            self.assertEqual(cores["state"], "warn")
+            self.assertIn("the same machine under another name", cores["found"])
+            self.assertIn("mpirun --bind-to none", cores["advice"])
+
     def test_pulled_cable(self):
         """Coffer gives up after --timeout and names the host; mpirun ends too if it has been told to look after its hosts."""
         for layout in ("tensor", "hybrid"):
