@@ -27,6 +27,8 @@ struct cf_experts {
     bool norm;   /* weights of the chosen ones are divided by their sum */
     bool floats; /* gate or up of the experts is a float matrix in some layer */
     bool whole;  /* a member holds whole experts, not a part of each (cf_model_whole_experts) */
+    bool fused;  /* the file has gate and up of each in one tensor, gate first */
+    bool single; /* the file has no stacks, but tensors for each (Mixtral before April 2024) */
     float scale; /* and multiplied by this */
 };
 
@@ -54,7 +56,7 @@ struct cf_model {
     float *rope_factors, *rope_long; /* owned, or NULL; the second beyond the original context */
     struct cf_experts experts;
     struct cf_latent latent;
-    bool fused_qkv, fused_gate_up; /* one tensor holds them, one behind the other */
+    bool fused_qkv, fused_gate_up; /* one tensor holds them, one behind the other (experts: see there) */
     bool fused_kv_b;               /* K_B, transposed, and V_B likewise, head by head (files from before 2025) */
     bool tied;                     /* the head is the token embedding */
     bool quantised;                /* any matrix is: then logits are bit-identical everywhere */
@@ -94,13 +96,19 @@ uint64_t cf_model_needs(const struct cf_model *m, uint32_t layer);
 uint64_t cf_model_may(const struct cf_model *m, uint32_t layer);
 
 /* The file's tensor of a role (layer ignored for roles without), NULL if the layer has none. The head of a tied model
- * is the token embedding; of fused tensors each role names the same one. */
+ * is the token embedding; of fused tensors each role names the same one; of single experts it is the first one's. */
 const struct cf_gguf_tensor *cf_model_tensor(
     const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer);
+/* The tensor that holds a part of a role: another one for each expert if they are single. */
+const struct cf_gguf_tensor *cf_model_part_tensor(
+    const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer, uint32_t part);
+/* Have the parts of a role tensors of their own? */
+bool cf_model_parts_apart(const struct cf_model *m, enum cf_role role);
 /* Its name, which may be another one than the role's for this architecture. */
-void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t layer, char name[64]);
-/* Where a role lies in the file's tensor: its first row, and the rows from one part to the next. A transposed role has
- * its columns as rows there, and is held in f32. */
+void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t layer, uint32_t part, char name[64]);
+/* Where a role lies in the file's tensor: its first row, and the rows from one part to the next (0: each part has a
+ * tensor of its own); of vectors its first column. A transposed role has its columns as rows there, and is held in f32.
+ */
 struct cf_place {
     uint32_t row, part_rows;
     bool transposed;

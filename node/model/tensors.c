@@ -17,9 +17,27 @@ uint64_t cf_model_may(const struct cf_model *m, uint32_t layer) {
     return m->a->may | (cf_model_has_experts(m, layer) ? m->a->may_moe : 0);
 }
 
-void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t layer, char name[64]) {
+/* The matrices of experts in files that have gate and up in one tensor, or a tensor for each expert. */
+static const char *form_of_experts(const struct cf_experts *x, enum cf_role role, const char *usual) {
+    static const struct {
+        enum cf_role role;
+        const char *fused, *single; /* NULL: as usual */
+    } forms[] = {
+        {CF_W_GATE_EXPS, "blk.%u.ffn_gate_up_exps.weight", "blk.%u.ffn_gate.%u.weight"},
+        {CF_W_UP_EXPS, "blk.%u.ffn_gate_up_exps.weight", "blk.%u.ffn_up.%u.weight"},
+        {CF_W_DOWN_EXPS, NULL, "blk.%u.ffn_down.%u.weight"},
+        {CF_W_GATE_EXPS_BIAS, "blk.%u.ffn_gate_up_exps.bias", NULL},
+        {CF_W_UP_EXPS_BIAS, "blk.%u.ffn_gate_up_exps.bias", NULL},
+    };
+    const char *form = NULL;
+    for (size_t i = 0; (x->fused || x->single) && i < sizeof forms / sizeof *forms; i++)
+        if (forms[i].role == role) form = x->fused ? forms[i].fused : forms[i].single;
+    return form ? form : usual;
+}
+
+void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t layer, uint32_t part, char name[64]) {
     static const char *const qkv[] = {"blk.%u.attn_qkv.weight", "blk.%u.attn_qkv.bias"};
-    const char *form = cf_tensor_specs[role].name;
+    const char *form = form_of_experts(&m->experts, role, cf_tensor_specs[role].name);
     if (role == CF_W_OUTPUT && m->tied) form = cf_tensor_specs[CF_W_TOKEN_EMBD].name;
     if (role == CF_W_FFN_NORM && m->a->ffn_norm) form = m->a->ffn_norm;
     if (m->fused_qkv && (role == CF_W_Q || role == CF_W_K || role == CF_W_V)) form = qkv[0];
@@ -28,8 +46,16 @@ void cf_model_tensor_name(const struct cf_model *m, enum cf_role role, uint32_t 
     if (m->fused_kv_b && (role == CF_W_K_B || role == CF_W_V_B)) form = "blk.%u.attn_kv_b.weight";
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(name, 64, form, layer);
+    snprintf(name, 64, form, layer, part);
 #pragma GCC diagnostic pop
+}
+
+static bool is_stack_of_experts(enum cf_role role) {
+    return role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
+}
+
+bool cf_model_parts_apart(const struct cf_model *m, enum cf_role role) {
+    return m->experts.single && is_stack_of_experts(role);
 }
 
 struct cf_place cf_model_place(const struct cf_model *m, enum cf_role role) {
@@ -38,6 +64,9 @@ struct cf_place cf_model_place(const struct cf_model *m, enum cf_role role) {
     if (m->fused_qkv && (role == CF_W_K || role == CF_W_K_BIAS)) p.row = q;
     if (m->fused_qkv && (role == CF_W_V || role == CF_W_V_BIAS)) p.row = q + k;
     if (m->fused_gate_up && role == CF_W_UP) p.row = m->n_ff;
+    if (m->experts.fused && (role == CF_W_UP_EXPS || role == CF_W_UP_EXPS_BIAS)) p.row = m->experts.n_ff;
+    if (m->experts.fused && (role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS)) p.part_rows = 2 * m->experts.n_ff;
+    if (cf_model_parts_apart(m, role)) p.part_rows = 0;
     if (!m->fused_kv_b || (role != CF_W_K_B && role != CF_W_V_B)) return p;
     p.part_rows = m->latent.plain + m->d_o;
     if (role == CF_W_V_B)
@@ -47,12 +76,17 @@ struct cf_place cf_model_place(const struct cf_model *m, enum cf_role role) {
     return p;
 }
 
-const struct cf_gguf_tensor *cf_model_tensor(
-    const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer) {
+const struct cf_gguf_tensor *cf_model_part_tensor(
+    const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer, uint32_t part) {
     if (!((cf_model_needs(m, layer) | cf_model_may(m, layer)) & CF_ROLE_BIT(role))) return NULL;
     char name[64];
-    cf_model_tensor_name(m, role, layer, name);
+    cf_model_tensor_name(m, role, layer, part, name);
     return cf_gguf_tensor(g, name);
+}
+
+const struct cf_gguf_tensor *cf_model_tensor(
+    const struct cf_model *m, const struct cf_gguf *g, enum cf_role role, uint32_t layer) {
+    return cf_model_part_tensor(m, g, role, layer, 0);
 }
 
 struct cf_shape cf_model_shape(const struct cf_model *m, enum cf_role role) {
@@ -165,9 +199,8 @@ uint64_t cf_model_bytes(
     if (!t || (role == CF_W_OUTPUT && m->tied)) return 0;
     struct cf_shape s = cf_model_shape(m, role);
     if (cf_model_place(m, role).transposed) return s.rows * s.columns * s.parts * sizeof(float);
-    bool of_experts = role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
-    if (cf_tensor_specs[role].vector) return t->bytes;
-    return t->row_bytes * s.rows * (active && of_experts ? m->experts.used : s.parts);
+    if (cf_tensor_specs[role].vector) return t->row_bytes / t->ne[0] * s.columns * s.rows;
+    return t->row_bytes * s.rows * (active && is_stack_of_experts(role) ? m->experts.used : s.parts);
 }
 
 uint64_t cf_model_domain_bytes(

@@ -31,6 +31,7 @@ set(coffer_python_found ${COFFER_PYTHON})
 set(COFFER_PYTHON /usr/bin/python3) # that has numpy, see tests/reference
 coffer_rank_test(perplexity perplexity.py 300)
 coffer_rank_test(embed embed.py 300)
+coffer_rank_test(experts experts.py 300)
 set(COFFER_PYTHON ${coffer_python_found})
 coffer_rank_test(prompt_cache prompt_cache.py 300)
 coffer_rank_test(kv_types kv_types.py 300)
@@ -44,7 +45,7 @@ set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPERTIES COST 25)
 set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
 # Every architecture (tests/reference/families.py names them), and the table of the README.
-set(families llama mixtral qwen2 qwen3 qwen2moe qwen3moe gemma gemma2 gemma3 gemma3-linear phi3 phi3-short gpt-oss gpt-oss-mxfp4 glm4moe
+set(families llama mixtral qwen2 qwen3 qwen2moe qwen3moe qwen3moe-fused gemma gemma2 gemma3 gemma3-linear phi3 phi3-short gpt-oss gpt-oss-mxfp4 glm4moe
   glm4moe-norm deepseek2 deepseek2-v2 deepseek2-lite deepseek2-fused)
 foreach(family ${families})
   coffer_rank_test(family.${family} families.py 300 ${family})

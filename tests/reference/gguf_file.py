@@ -25,10 +25,11 @@ class Gguf:
         version, n_tensors, n_keys = self.number("<I"), self.number("<Q"), self.number("<Q")
         if version not in (2, 3):
             sys.exit(f"{path}: GGUF version {version}")
-        self.keys = {}
+        self.keys, begin = {}, self.at
         for _ in range(n_keys):
             name = self.string()
             self.keys[name] = self.value(self.number("<I"))
+        self.keys_at = begin, self.at
         self.tensors = {}
         for _ in range(n_tensors):
             name = self.string()

@@ -124,6 +124,8 @@ static void architectures(void **state) {
         {"phi3", "blk.0.attn_qkv.weight", 2, CF_TYPE_Q8_0, {128, 256, 1}, "blk.0.ffn_gate.weight"},
         {"phi3", "rope_factors_long.weight", 1, CF_TYPE_F32, {16, 1, 1}, "blk.0.attn_q.weight"},
         {"gpt-oss", "blk.0.ffn_down_exps.bias", 2, CF_TYPE_F32, {128, 8, 1}, "blk.0.ffn_norm.weight"},
+        {"gpt-oss", "blk.0.ffn_gate_up_exps.bias", 2, CF_TYPE_F32, {128, 8, 1}, "blk.0.ffn_up_exps.bias"},
+        {"qwen3moe", "blk.1.ffn_gate_up_exps.weight", 3, CF_TYPE_Q8_0, {128, 128, 8}, "blk.1.ffn_gate_exps.weight"},
         {"glm4moe", "blk.1.exp_probs_b.bias", 1, CF_TYPE_F32, {8, 1, 1}, "blk.0.exp_probs_b.bias"},
         {"deepseek2", "blk.1.attn_k_b.weight", 3, CF_TYPE_Q8_0, {64, 64, 4}, "blk.1.attn_kv_b.weight"},
         {"deepseek2", "blk.0.attn_kv_a_mqa.weight", 2, CF_TYPE_Q8_0, {128, 96, 1}, "blk.0.attn_q.weight"},
@@ -134,6 +136,7 @@ static void architectures(void **state) {
         struct cf_gguf *g;
         cf__synth_defaults(&s);
         s.arch = rows[i].arch, s.out = "", s.layers = 2, s.dim = 128, s.heads = 4, s.kv_heads = 2, s.vocab = 320;
+        s.fused_gate_up = strstr(rows[i].tensor, "ffn_gate_up_exps");
         uint64_t bytes;
         OK(cf__synth_measure(&s, &bytes, &error));
         OK(cf__synth_open(&g, &tensors, &s, &error)); /* what was completed stays as it is */
@@ -153,6 +156,7 @@ static void refused(const char *arch, const char *word, int64_t experts, int64_t
     struct cf__synth s;
     uint64_t bytes;
     cf__synth_defaults(&s);
+    s.fused_gate_up = !strcmp(word, "--fused-gate-up");
     s.arch = arch, s.out = "", s.experts = experts, s.window = window, s.groups = groups;
     assert_int_not_equal(cf__synth_measure(&s, &bytes, &error), 0);
     if (!strstr(error.text, word)) fail_msg("%s: \"%s\" does not name %s", arch, error.text, word);
@@ -166,6 +170,8 @@ static void refusals(void **state) {
     refused("qwen3moe", "--expert-groups", -1, 0, 2);
     refused("deepseek2", "--expert-groups", -1, 0, 5);
     refused("gpt-oss", "--experts", 0, 0, 0);
+    refused("llama", "--fused-gate-up", -1, 0, 0);
+    refused("phi3", "--fused-gate-up", -1, 0, 0);
 }
 
 /* 230 GB: neither disk nor memory is asked for. */

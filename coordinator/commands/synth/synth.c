@@ -45,6 +45,8 @@ static const struct cf_option options[] = {
         4096, NULL},
     {"expert-ffn", 0, CF_OPT_INT, FIELD(expert_ffn), "N", "width of an expert (an eighth of --ffn; llama: --ffn)", 1,
         4194304, NULL},
+    {"fused-gate-up", 0, CF_OPT_FLAG, FIELD(fused_gate_up), NULL,
+        "gate and up of the experts in one tensor, ffn_gate_up_exps, as newer files may have them", 0, 0, NULL},
     {"shared-experts", 0, CF_OPT_INT, FIELD(shared_experts), "N",
         "experts that every token takes, in one (1; qwen2moe: 2)", 0, 64, NULL},
     {"expert-groups", 0, CF_OPT_INT, FIELD(groups), "N", "groups of experts, 1: none (deepseek2: 4)", 1, 4096, NULL},

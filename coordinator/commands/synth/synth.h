@@ -24,7 +24,7 @@ struct cf__synth {
     int64_t experts, experts_used, expert_ffn, shared_experts, dense_layers, groups, groups_used;
     int64_t q_rank, kv_rank, nextn;
     double rope_base, rope_factor;
-    bool untied, qk_norm, fused_kv_b, complete;
+    bool untied, qk_norm, fused_kv_b, fused_gate_up, complete;
 };
 
 /* ---- architectures ---- */
@@ -65,6 +65,8 @@ enum cf__synth_weight {
     W_GATE_EXPS_BIAS,
     W_UP_EXPS,
     W_UP_EXPS_BIAS,
+    W_GATE_UP_EXPS, /* both in one, expert by expert */
+    W_GATE_UP_EXPS_BIAS,
     W_DOWN_EXPS,
     W_DOWN_EXPS_BIAS,
     W_SHARED_ROUTER,

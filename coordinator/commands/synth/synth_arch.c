@@ -102,11 +102,19 @@ const char *cf__synth_arch_list(char *text, size_t size) {
     return text;
 }
 
+/* Gate and up of experts as one tensor. */
+static uint64_t fused(uint64_t set) {
+    if (set & BIT(GATE_EXPS)) set |= BIT(GATE_UP_EXPS);
+    if (set & BIT(GATE_EXPS_BIAS)) set |= BIT(GATE_UP_EXPS_BIAS);
+    return set & ~(BIT(GATE_EXPS) | BIT(UP_EXPS) | BIT(GATE_EXPS_BIAS) | BIT(UP_EXPS_BIAS));
+}
+
 uint64_t cf__synth_layer(const struct cf__synth_arch *arch, const struct cf__synth *s, int64_t layer) {
     bool moe = s->experts && layer >= s->dense_layers;
     uint64_t set = arch->attention | (moe ? arch->moe : arch->mlp);
     if (arch->latent) set &= ~(s->q_rank ? BIT(Q) : LOW_RANK_Q);
     if (arch->latent) set &= ~(s->fused_kv_b ? BIT(K_B) | BIT(V_B) : BIT(KV_B));
+    if (s->fused_gate_up) set = fused(set);
     if (!s->qk_norm) set &= ~QK_NORM;
     if (!s->shared_experts) set &= ~SHARED;
     if (s->gating && strcmp(s->gating, "sigmoid") != 0) set &= ~BIT(CHOICE_BIAS);

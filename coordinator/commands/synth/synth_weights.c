@@ -33,6 +33,7 @@ enum size {
     FFN_TWICE,
     EXPERTS,
     EXPERT_FFN,
+    EXPERT_FFN_TWICE,
     SHARED_FFN,
     VOCAB,
     N_SIZES
@@ -69,6 +70,7 @@ static void measure(const struct cf__synth *s, int64_t sizes[N_SIZES]) {
         [FFN_TWICE] = 2 * s->ffn,
         [EXPERTS] = s->experts,
         [EXPERT_FFN] = s->expert_ffn,
+        [EXPERT_FFN_TWICE] = 2 * s->expert_ffn,
         [SHARED_FFN] = s->shared_experts * s->expert_ffn,
         [VOCAB] = s->vocab};
     memcpy(sizes, all, sizeof all);
@@ -125,6 +127,8 @@ static const struct weight {
         [W_GATE_EXPS_BIAS] = {"ffn_gate_exps.bias", {EXPERT_FFN, EXPERTS}, FACTORS, 0.3f},
         [W_UP_EXPS] = {"ffn_up_exps", {DIM, EXPERT_FFN, EXPERTS}, EXPERT, 1},
         [W_UP_EXPS_BIAS] = {"ffn_up_exps.bias", {EXPERT_FFN, EXPERTS}, FACTORS, 0.3f},
+        [W_GATE_UP_EXPS] = {"ffn_gate_up_exps", {DIM, EXPERT_FFN_TWICE, EXPERTS}, EXPERT, 1},
+        [W_GATE_UP_EXPS_BIAS] = {"ffn_gate_up_exps.bias", {EXPERT_FFN_TWICE, EXPERTS}, FACTORS, 0.3f},
         [W_DOWN_EXPS] = {"ffn_down_exps", {EXPERT_FFN, DIM, EXPERTS}, EXPERT, 3, 0, true},
         [W_DOWN_EXPS_BIAS] = {"ffn_down_exps.bias", {DIM, EXPERTS}, FACTORS, 0.1f},
         [W_SHARED_ROUTER] = {"ffn_gate_inp_shexp", {DIM}, ROUTER, 1},

@@ -72,39 +72,48 @@ static int add(struct job *j, const struct item *it, struct cf_error *e) {
     return 0;
 }
 
-static int add_matrix(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
+static int add_matrix(
+    struct job *j, struct cf_weight *k, uint32_t part, const struct cf_gguf_tensor *t, struct cf_error *e) {
     bool direct = cf_gguf_is_direct(j->l->gguf), cut = k->c1 - k->c0 < t->ne[0];
     uint32_t aim = direct && !cut ? DIRECT_BYTES : READ_BYTES, tiles = cf_weight_tiles(k);
     if (aim > j->most_bytes) aim = j->most_bytes;
     uint32_t step = (uint32_t)(aim / (t->row_bytes * CF_TILE));
     if (!step) step = 1;
-    for (uint32_t part = 0; part < k->parts; part++)
-        for (uint32_t tile = 0; tile < tiles; tile += step) {
-            uint32_t n = tiles - tile < step ? tiles - tile : step, row = tile * CF_TILE;
-            uint32_t rows = k->rows - row < n * CF_TILE ? k->rows - row : n * CF_TILE;
-            uint64_t at = (uint64_t)(k->part0 + part) * k->place.part_rows + k->place.row + k->row0 + row;
-            struct item it = {k, {t, at * t->row_bytes, rows * t->row_bytes, direct && cut}, part, tile, n};
-            if (add(j, &it, e)) return -1;
-        }
-    return 0;
-}
-
-/* A part whose columns are rows of the file: read whole. */
-static int add_transposed(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
-    uint32_t columns = k->c1 - k->c0;
-    uint64_t floats = (uint64_t)columns * (t->ne[0] + CF_TILE);
-    if (floats > j->vector_columns) j->vector_columns = floats;
-    for (uint32_t part = 0; part < k->parts; part++) {
-        uint64_t at = (uint64_t)(k->part0 + part) * k->place.part_rows + k->place.row;
-        struct item it = {k, {t, at * t->row_bytes, columns * t->row_bytes, false}, part, 0, cf_weight_tiles(k)};
+    for (uint32_t tile = 0; tile < tiles; tile += step) {
+        uint32_t n = tiles - tile < step ? tiles - tile : step, row = tile * CF_TILE;
+        uint32_t rows = k->rows - row < n * CF_TILE ? k->rows - row : n * CF_TILE;
+        uint64_t at = (uint64_t)(k->part0 + part) * k->place.part_rows + k->place.row + k->row0 + row;
+        struct item it = {k, {t, at * t->row_bytes, rows * t->row_bytes, direct && cut}, part, tile, n};
         if (add(j, &it, e)) return -1;
     }
     return 0;
 }
 
+/* A part whose columns are rows of the file: read whole. */
+static int add_transposed(
+    struct job *j, struct cf_weight *k, uint32_t part, const struct cf_gguf_tensor *t, struct cf_error *e) {
+    uint32_t columns = k->c1 - k->c0;
+    uint64_t floats = (uint64_t)columns * (t->ne[0] + CF_TILE);
+    if (floats > j->vector_columns) j->vector_columns = floats;
+    uint64_t at = (uint64_t)(k->part0 + part) * k->place.part_rows + k->place.row;
+    return add(
+        j, &(struct item){k, {t, at * t->row_bytes, columns * t->row_bytes, false}, part, 0, cf_weight_tiles(k)}, e);
+}
+
 static int add_vector(struct job *j, struct cf_weight *k, const struct cf_gguf_tensor *t, struct cf_error *e) {
     if (t->ne[0] * t->ne[1] > j->vector_columns) j->vector_columns = t->ne[0] * t->ne[1];
     return add(j, &(struct item){k, {t, 0, t->bytes, false}, 0, 0, 0}, e);
+}
+
+static int add_role(struct job *j, struct cf_weight *k, enum cf_role role, uint32_t layer, struct cf_error *e) {
+    const struct cf_gguf_tensor *t = cf_model_tensor(j->l->model, j->l->gguf, role, layer);
+    if (!k->tile_bytes) return add_vector(j, k, t, e);
+    bool apart = cf_model_parts_apart(j->l->model, role);
+    for (uint32_t part = 0; part < k->parts && !j->l->zero; part++) {
+        if (apart) t = cf_model_part_tensor(j->l->model, j->l->gguf, role, layer, k->part0 + part);
+        if ((k->place.transposed ? add_transposed : add_matrix)(j, k, part, t, e)) return -1;
+    }
+    return 0;
 }
 
 static int compare(const void *a, const void *b) {
@@ -115,17 +124,11 @@ static int compare(const void *a, const void *b) {
 }
 
 static int list(struct job *j, struct cf_weights *w, struct cf_error *e) {
-    const struct cf_model *m = j->l->model;
-    for (uint32_t l = 0; l < m->n_layers; l++) {
+    for (uint32_t l = 0; l < w->n_layers; l++) {
         for (int role = l ? CF_FIRST_LAYER_ROLE : 0; role < CF_ROLES; role++) {
             struct cf_weight *k = cf_weight_of(w, (enum cf_role)role, l);
             if (!k->type) continue;
-            const struct cf_gguf_tensor *t = cf_model_tensor(m, j->l->gguf, (enum cf_role)role, l);
-            int (*add_it)(struct job *, struct cf_weight *, const struct cf_gguf_tensor *, struct cf_error *) =
-                !k->tile_bytes        ? add_vector
-                : k->place.transposed ? add_transposed
-                                      : add_matrix;
-            if ((!j->l->zero || !k->tile_bytes) && add_it(j, k, t, e)) return -1;
+            if (add_role(j, k, (enum cf_role)role, l, e)) return -1;
         }
     }
     if (j->n_items) qsort(j->items, j->n_items, sizeof *j->items, compare);
