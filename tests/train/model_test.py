@@ -143,7 +143,8 @@ class Default(unittest.TestCase):
             self.assertRegex(done.stderr, f"taking {folder}/.*share/coffer/models/stories.gguf\n")
 
     def test_other_commands(self):
-        for arguments in (["tokenize", "--ids"], ["inspect"], ["perplexity", "-f", HELD, "-c", "64", "--chunks", "1"]):
+        for arguments in (["tokenize", "--ids"], ["inspect"], ["perplexity", "-f", HELD, "-c", "64", "--chunks", "1"],
+                          ["embed", "-f", "-", "--pooling", "mean", "--ranks", "1"]):
             done = coffer(*arguments, stdin="The dog")
             self.assertEqual(done.returncode, 0, done.stderr)
             self.assertIn(f"taking {MODEL}\n", done.stderr)

@@ -8,6 +8,7 @@
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/run/embed_print.h"
+#include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/shared/input.h"
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/commands/shared/on_ranks.h"
@@ -140,7 +141,6 @@ static int read_text(void *ctx, struct cf_error *e) {
 
 static int check_config(struct run *r, struct config *c, struct cf_error *e) {
     int pooling = cf_pooling_by_name(c->pooling ? c->pooling : "none");
-    if (!c->model) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE");
     if (!c->file == !c->prompt) return cf_fail(e, CF_ERR_USAGE, "one text is wanted: -p TEXT or -f FILE");
     if (!*c->separator) return cf_fail(e, CF_ERR_USAGE, "--embd-separator is empty");
     if (pooling < 0)
@@ -165,8 +165,10 @@ static int command(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
     struct run r = {.c = c};
+    char path[CF__MODEL_PATH];
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
-    if (e.code || check_config(&r, c, &e)) return cf__command_failed(&cf_command_embed, &e);
+    if (e.code || check_config(&r, c, &e) || cf__default_model(&c->model, path, &e))
+        return cf__command_failed(&cf_command_embed, &e);
     int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_embed,
         .launch = {.ranks = c->ranks, .map = c->place.map},
         .read = read_text,
@@ -182,7 +184,7 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_embed = {
     .name = "embed",
-    .synopsis = "-m FILE -p TEXT [--pooling KIND] [--embd-output-format FORMAT] ...",
+    .synopsis = "[-m FILE] -p TEXT [--pooling KIND] [--embd-output-format FORMAT] ...",
     .summary = "turn texts into vectors",
     .text =
         "Embeddings as llama.cpp's tool makes them: each line of the input is a text; its hidden rows after the final "
