@@ -205,16 +205,9 @@ static const struct cf_option options[] = {
         .offset = offsetof(struct config, full),
         .help = "Print long strings and arrays to their end."},
     {.name = "json", .kind = CF_OPT_FLAG, .offset = offsetof(struct config, json), .help = "Print one JSON object."},
-    {.name = "ctx-size",
-        .letter = 'c',
-        .kind = CF_OPT_INT,
-        .offset = offsetof(struct config, ctx),
-        .arg = "N",
-        .help = "Positions that the KV cache's row counts; default the model's, capped at 4096.",
-        .min = 1,
-        .max = 1 << 30},
     {0},
 };
+static const struct cf_shared_options shared[] = {{cf__kv_row_options, offsetof(struct config, ctx)}, {0}};
 
 const struct cf_command cf_command_inspect = {
     .name = "inspect",
@@ -225,6 +218,7 @@ const struct cf_command cf_command_inspect = {
         "are abbreviated unless --full is given. Of a split file name the first part.",
     .example = "coffer inspect model.gguf",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = run,

@@ -186,16 +186,9 @@ static const struct cf_option options[] = {
         .offset = offsetof(struct config, map),
         .arg = "MAP",
         .help = "Add the NUMA node: domain=node,... or s824, the machine of RAM Coffers."},
-    {.name = "ctx-size",
-        .letter = 'c',
-        .kind = CF_OPT_INT,
-        .offset = offsetof(struct config, ctx),
-        .arg = "N",
-        .help = "Positions that the KV cache's row counts; default the model's, capped at 4096.",
-        .min = 1,
-        .max = 1 << 30},
     {0},
 };
+static const struct cf_shared_options shared[] = {{cf__kv_row_options, offsetof(struct config, ctx)}, {0}};
 
 const struct cf_command cf_command_route = {
     .name = "route",
@@ -209,6 +202,7 @@ const struct cf_command cf_command_route = {
     .example = "coffer route -m model.gguf\n"
                "echo 'model.layers.3.mlp.gate_proj 3' | coffer route --names - --layers 12 --map s824",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = run,

@@ -8,6 +8,12 @@
 
 enum { DEFAULT_MAX_CTX = 4096, F16_BYTES = 2 };
 
+const struct cf_option cf__kv_row_options[] = {
+    {"ctx-size", 'c', CF_OPT_INT, 0, "N",
+        "Positions that the KV cache's row counts; default the model's, capped at 4096.", 1, 1 << 30, NULL},
+    {0},
+};
+
 static int read_u32(const struct cf_gguf *g, const char *arch, const char *name, uint32_t *v, struct cf_error *e) {
     char key[160];
     snprintf(key, sizeof key, "%.100s.%s", arch, name);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "coordinator/cli/options.h"
 #include "node/gguf/gguf.h"
 #include "node/model/domain.h"
 
@@ -21,6 +22,9 @@ struct cf_sizes {
     uint32_t n_ctx;    /* positions that kv_bytes counts; 0 if the shape of the cache is unknown */
     uint64_t kv_bytes; /* of one sequence of n_ctx positions, F16 */
 };
+
+/* The option that gives n_ctx: its config is one int64_t. */
+extern const struct cf_option cf__kv_row_options[];
 
 /* n_ctx 0: the model's, capped at 4096. -1 if a key is there but of the wrong kind. */
 int cf_sizes_of(struct cf_sizes *s, const struct cf_gguf *g, cf_domain_rule *rule, uint32_t n_ctx, struct cf_error *e);
