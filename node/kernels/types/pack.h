@@ -119,6 +119,26 @@ static inline void cf__pack_head_k(struct cf__head_k *head, const uint8_t *const
     cf__put_bytes(head->min + 4, out[3]);
 }
 
+/* The columns of a super-block that a tile holds: head and blocks of 32 columns, [first, last) of its eight. */
+typedef void cf__pack_super(
+    void *head, void *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last);
+
+/* A tile of a K-type: columns [c0, c1), super-block after super-block. bytes: of one in the file; head and block_bytes:
+ * what `pack` fills. */
+static inline void cf__pack_supers(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1,
+    uint32_t bytes, size_t head, size_t block_bytes, cf__pack_super *pack) {
+    enum { COLUMNS_K = 256 };
+    uint8_t *at = tile;
+    for (uint32_t c = c0, end; c < c1; c = end) {
+        uint32_t base = c / COLUMNS_K * COLUMNS_K;
+        end = base + COLUMNS_K < c1 ? base + COLUMNS_K : c1;
+        const uint8_t *from[CF_TILE];
+        cf__file_blocks(from, rows, c0, c, COLUMNS_K, bytes);
+        pack(at, at + head, from, (c - base) / 32, (end - base) / 32);
+        at += head + (end - c) / 32 * block_bytes;
+    }
+}
+
 /* The rest of a quantised type. */
 #define CF__TYPE(lower, upper, columns_, bytes_, decode_, pack_)                                                       \
     static size_t tile_bytes_##lower(uint32_t c0, uint32_t c1) {                                                       \

@@ -21,19 +21,13 @@ static void decode(const void *src, float *dst, size_t n) {
     }
 }
 
+static void pack_super(void *head, void *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+    cf__pack_head_k(head, from);
+    cf__pack_nibbles_k(blocks, sizeof(struct cf__block_4), from, NIBBLES, first, last);
+}
+
 static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1) {
-    uint8_t *at = tile;
-    for (uint32_t c = c0, end; c < c1; c = end) {
-        uint32_t base = c / COLUMNS * COLUMNS;
-        end = base + COLUMNS < c1 ? base + COLUMNS : c1;
-        struct cf__head_k *head = (void *)at;
-        struct cf__block_4 *blocks = (void *)(at + sizeof *head);
-        const uint8_t *from[CF_TILE];
-        cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
-        cf__pack_head_k(head, from);
-        cf__pack_nibbles_k(blocks, sizeof *blocks, from, NIBBLES, (c - base) / 32, (end - base) / 32);
-        at += sizeof *head + (end - c) / 32 * sizeof *blocks;
-    }
+    cf__pack_supers(tile, rows, c0, c1, BYTES, sizeof(struct cf__head_k), sizeof(struct cf__block_4), pack_super);
 }
 
 CF__TYPE(q4_k, Q4_K, COLUMNS, BYTES, decode, pack)

@@ -74,20 +74,14 @@ static void pack_high(struct cf__block_6 *blocks, const uint8_t *const from[CF_T
     }
 }
 
+static void pack_super(void *head, void *blocks, const uint8_t *const from[CF_TILE], uint32_t first, uint32_t last) {
+    pack_head(head, from);
+    pack_nibbles(blocks, from, first, last);
+    pack_high(blocks, from, first, last);
+}
+
 static void pack(void *tile, const void *const rows[CF_TILE], uint32_t c0, uint32_t c1) {
-    uint8_t *at = tile;
-    for (uint32_t c = c0, end; c < c1; c = end) {
-        uint32_t base = c / COLUMNS * COLUMNS;
-        end = base + COLUMNS < c1 ? base + COLUMNS : c1;
-        struct cf__head_by_16 *head = (void *)at;
-        struct cf__block_6 *blocks = (void *)(at + sizeof *head);
-        const uint8_t *from[CF_TILE];
-        cf__file_blocks(from, rows, c0, c, COLUMNS, BYTES);
-        pack_head(head, from);
-        pack_nibbles(blocks, from, (c - base) / 32, (end - base) / 32);
-        pack_high(blocks, from, (c - base) / 32, (end - base) / 32);
-        at += sizeof *head + (end - c) / 32 * sizeof *blocks;
-    }
+    cf__pack_supers(tile, rows, c0, c1, BYTES, sizeof(struct cf__head_by_16), sizeof(struct cf__block_6), pack_super);
 }
 
 CF__TYPE(q6_k, Q6_K, COLUMNS, BYTES, decode, pack)
