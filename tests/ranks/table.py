@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """The README's table of architectures and file types.
 
-    table.py [--coffer build/coffer] [--ranks 1,2,3] [--types T,T] [--every N] [--check README.md]
+    table.py [--coffer build/coffer] [--ranks 1,2,3] [--types T,T] [--rows R,R] [--every N] [--check README.md]
 
 Makes a small model of each by `coffer synth`, runs it on each of these numbers of ranks (every third of them in layout
 domain, the others in tensor) and prints a Markdown table. "=": the same logits_xxh64 came out of all of them; else what
@@ -66,11 +66,13 @@ def types_in(path):
     return [name.strip().lower() for name in head.strip(" |\n").split("|")[1:]]
 
 
-def table(coffer, ranks, types, every):
+def table(coffer, ranks, types, rows, every):
     failed = []
     lines = [f"| architecture | {' | '.join(name.upper() for name in types)} |", "|---" * (len(types) + 1) + "|"]
     with tempfile.TemporaryDirectory() as folder:
         for row, (title, name) in enumerate(ROWS.items()):
+            if rows and title not in rows:
+                continue
             shape = families.options(name, *SHAPE) + " --layers 2 --vocab 320 --ctx 4096 --type "
             cells = [cell(coffer, shape + kind, ranks, os.path.join(folder, "m.gguf")) if (row + column) % every == 0 else "="
                      for column, kind in enumerate(types)]
@@ -85,12 +87,16 @@ def main():
     parser.add_argument("--coffer", default="build/coffer")
     parser.add_argument("--ranks", default="1,2,3")
     parser.add_argument("--types", help="only these, separated by commas")
+    parser.add_argument("--rows", default="", help="only these architectures, separated by commas")
     parser.add_argument("--every", type=int, default=1, help="run only every N-th cell of each row and column")
     parser.add_argument("--check", help="a file whose table must be this one")
     arguments = parser.parse_args()
+    if not set(filter(None, arguments.rows.split(","))) <= set(ROWS):
+        parser.error(f"--rows: one of {', '.join(ROWS)}")
     coffer = os.path.abspath(arguments.coffer)
     types = arguments.types.split(",") if arguments.types else types_in(arguments.check) if arguments.check else types_of(coffer)
-    lines, failed = table(coffer, [int(n) for n in arguments.ranks.split(",")], types, arguments.every)
+    lines, failed = table(coffer, [int(n) for n in arguments.ranks.split(",")], types,
+                          [row for row in arguments.rows.split(",") if row], arguments.every)
     print("\n".join(lines))
     if arguments.check:
         with open(arguments.check) as file:
