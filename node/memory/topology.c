@@ -6,15 +6,19 @@
  * that contains it and has memory, else the nearest. */
 #include "node/memory/topology.h"
 
+#include <errno.h>
 #include <hwloc.h>
 #include <hwloc/distances.h>
 #include <numa.h>
 #include <numaif.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "node/memory/binding.h"
 #include "node/memory/meminfo.h"
+
+enum { LARGEST_EXPORT = 64 << 20 };
 
 struct reading {
     hwloc_topology_t topology;
@@ -25,15 +29,19 @@ struct reading {
     hwloc_uint64_t *distance; /* [n_nodes][n_nodes] or NULL */
 };
 
-static int reading_open(struct reading *r, struct cf_error *e) {
+/* file: an export of another machine, or NULL. */
+static int reading_open(struct reading *r, const char *file, struct cf_error *e) {
     memset(r, 0, sizeof *r);
     if (hwloc_topology_init(&r->topology) < 0) {
         r->topology = NULL;
         return cf_fail(e, CF_ERR_SYSTEM, "hwloc cannot start");
     }
+    if (file && hwloc_topology_set_xml(r->topology, file) < 0)
+        return cf_fail(e, CF_ERR_FORMAT, "%s: hwloc cannot read it: no export of lstopo?", file);
     if (hwloc_topology_load(r->topology) < 0)
-        return cf_fail(e, CF_ERR_SYSTEM, "hwloc cannot read this machine's topology");
-    r->ours = hwloc_topology_is_thissystem(r->topology);
+        return file ? cf_fail(e, CF_ERR_FORMAT, "%s: hwloc finds no machine in it", file)
+                    : cf_fail(e, CF_ERR_SYSTEM, "hwloc cannot read this machine's topology");
+    r->ours = !file && hwloc_topology_is_thissystem(r->topology);
     r->cpus = hwloc_bitmap_dup(hwloc_topology_get_allowed_cpuset(r->topology));
     r->mems = hwloc_bitmap_dup(hwloc_topology_get_allowed_nodeset(r->topology));
     if (!r->cpus || !r->mems) return cf_fail(e, CF_ERR_MEMORY, "no memory to read the topology");
@@ -216,7 +224,7 @@ static int build(struct cf_machine *m, struct reading *r, struct cf_error *e) {
 int cf_machine_read(struct cf_machine *m, int local_size, struct cf_error *e) {
     memset(m, 0, sizeof *m);
     struct reading r;
-    int rc = reading_open(&r, e);
+    int rc = reading_open(&r, NULL, e);
     if (rc == 0 && r.ours) {
         m->widened = cf__binding_read(r.topology, local_size, r.cpus);
         apply_membind(r.mems);
@@ -227,10 +235,25 @@ int cf_machine_read(struct cf_machine *m, int local_size, struct cf_error *e) {
     return rc;
 }
 
+int cf_machine_read_file(struct cf_machine *m, const char *path, struct cf_error *e) {
+    memset(m, 0, sizeof *m);
+    struct reading r = {.topology = NULL};
+    struct stat about;
+    if (stat(path, &about)) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
+    if (!S_ISREG(about.st_mode)) return cf_fail(e, CF_ERR_FILE, "%s is no file", path);
+    if (about.st_size > LARGEST_EXPORT)
+        return cf_fail(e, CF_ERR_LIMIT, "%s is larger than %d MiB", path, LARGEST_EXPORT >> 20);
+    int rc = reading_open(&r, path, e);
+    if (rc == 0) rc = build(m, &r, e);
+    reading_close(&r);
+    if (rc < 0) cf_machine_free(m);
+    return rc;
+}
+
 int cf__machine_read_within(struct cf_machine *m, const char *cpus, const char *mems, struct cf_error *e) {
     memset(m, 0, sizeof *m);
     struct reading r;
-    int rc = reading_open(&r, e);
+    int rc = reading_open(&r, NULL, e);
     hwloc_bitmap_t list = hwloc_bitmap_alloc();
     if (rc == 0 && cpus && list && hwloc_bitmap_list_sscanf(list, cpus) == 0) hwloc_bitmap_and(r.cpus, r.cpus, list);
     if (rc == 0 && mems && list && hwloc_bitmap_list_sscanf(list, mems) == 0) hwloc_bitmap_and(r.mems, r.mems, list);

@@ -17,6 +17,7 @@ function(coffer_fuzz_target name)
 endfunction()
 
 coffer_fuzz_target(gguf coffer_node_gguf)
+coffer_fuzz_target(cluster coffer_coordinator_plan)
 coffer_fuzz_target(prompts coffer_coordinator_commands)
 coffer_fuzz_target(tokenizer coffer_coordinator_text)
 coffer_fuzz_target(wire coffer_proto)
