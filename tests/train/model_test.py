@@ -29,7 +29,7 @@ COFFER, MODEL = (os.path.abspath(path) for path in sys.argv[1:3])
 HELD = os.path.join(HERE, "heldout.txt")
 BEGINNINGS = ["Once upon a time", "One day, a little girl named Lily", "The dog", "Once there was a boy called Tovi who"]
 F32, Q8_0 = 0, 8
-COFFER_PPL = 2.0
+COFFER_PPL = 1.6
 
 
 def coffer(*arguments, ranks=1, env=None, stdin=""):

@@ -1,6 +1,7 @@
 """The optimizer of the matrices: Muon (Keller Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/). A step goes
 along the nearest orthogonal matrix to the momentum, so that all directions of a matrix learn alike; for a model that sees
-few tokens that takes about half as many as AdamW. Embedding and norms keep AdamW.
+few tokens that takes about half as many as AdamW. Embedding and norms keep AdamW. A step also shrinks the matrix a little
+(decay, times the rate), without which queries and keys grow until each head looks at one token.
 """
 import torch
 
@@ -20,8 +21,8 @@ def orthogonal(g):
 
 
 class Muon(torch.optim.Optimizer):
-    def __init__(self, matrices, lr):
-        super().__init__(matrices, dict(lr=lr))
+    def __init__(self, matrices, lr, decay):
+        super().__init__(matrices, dict(lr=lr, decay=decay))
 
     @torch.no_grad()
     def step(self):
@@ -32,4 +33,5 @@ class Muon(torch.optim.Optimizer):
                     state["momentum"] = torch.zeros_like(p)
                 m = state["momentum"].mul_(MOMENTUM).add_(p.grad)
                 ahead = p.grad + MOMENTUM * m
+                p.mul_(1 - group["lr"] * group["decay"])
                 p.add_(orthogonal(ahead), alpha=-group["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5)

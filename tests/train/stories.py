@@ -10,8 +10,8 @@ the elder are, which pronouns stand for them, the place, the thing, the weather;
 "a" before a vowel becomes "an" at the end. All chance comes from one random.Random per story, seeded by the seed and the
 story's number, so that story i of a seed is always the same text, in any version of Python 3.
 
-Stories have two school years. In the first the cast has any of 170 names, or one that is made up; from story FEW_FROM on it
-has one of few, so that a small model, which knows by then how stories go, learns to hold on to who is who in them.
+Half of the casts have names out of a few, so that a model this small meets each often; the others have any of 170 names, or
+one that is made up, so that it learns to copy the name it is given.
 """
 import random
 import re
@@ -21,7 +21,7 @@ import plots
 import words
 
 MIN_WORDS, MAX_WORDS = 80, 220
-FEW_FROM = 4800
+FEW = 0.5  # share of the stories whose names are of the few
 PRONOUNS = {
     "he": dict(he="he", him="him", his="his", himself="himself"),
     "she": dict(he="she", him="her", his="her", himself="herself"),
@@ -38,9 +38,9 @@ class Cast(dict):
     """The words that {name} stands for. Keys of persons: hero, friend, elder, mom with their pronouns in front of them
     (the hero's: he him his himself; the friend's: fhe fhim fhis; the elder's: ehe; the parent's: mhe)."""
 
-    def __init__(self, r, few):
+    def __init__(self, r):
         super().__init__()
-        self.r, self.few = r, few
+        self.r, self.few = r, r.random() < FEW
         self.used = set()
         self.make_hero()
         self.make_friend()
@@ -166,7 +166,7 @@ def tell(seed, number):
     """Story `number` of `seed`: one line of text."""
     r = random.Random(seed * 1000003 + number)
     while True:
-        cast = Cast(r, number >= FEW_FROM)
+        cast = Cast(r)
         opening = pick(r, plots.openings(cast.child, cast.named))
         plot = pick(r, plots.PLOTS)
         while not fits(plot, opening, cast):

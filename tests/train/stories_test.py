@@ -12,7 +12,7 @@ sys.path.insert(0, HERE)
 import bpe
 import stories
 
-FIRST_100 = "fe4dac1dace06628e0c883a97e541e4f82a4a98f726ae990df7ac1756e151953"  # sha256 of the first hundred of seed 1
+FIRST_100 = "2899dc49a67ae1cd7819a5ff2d622d8ccda366f2f967fbaf0c27671937086da7"  # sha256 of the first hundred of seed 1
 N = 20000
 # A sign that was not filled, a space where none belongs, a doubled mark or word, a capital that is missing.
 FAULT = re.compile(r"[{}\[\]|~=_]|\s[.,!?]|[.,!?]{2}|\s\s|\b(\w+) \1\b|\ba [aeiou]|[.!?] [a-z]")
@@ -42,7 +42,7 @@ class Stories(unittest.TestCase):
     def test_held_out_are_not_trained_on(self):
         with open(os.path.join(HERE, "heldout.txt"), encoding="utf-8") as f:
             held = f.read().splitlines()
-        self.assertEqual(held, list(stories.stories(2, stories.FEW_FROM, len(held))))
+        self.assertEqual(held, list(stories.stories(2, 0, len(held))))
         self.assertGreaterEqual(len(held), 20)
         self.assertFalse(set(held) & set(self.all))
 

@@ -28,22 +28,19 @@ from muon import Muon
 
 SEED, HELD_SEED = 1, 2  # of the stories that are trained on, and of those that never are
 N_VOCAB_STORIES, N_HELD = 4000, 24
-STEPS, ROWS, COLUMNS = 1350, 4, 288
+STEPS, ROWS, COLUMNS = 3000, 4, 288
 THREADS = 2
-WARMUP, FLOOR = 40, 0.02  # steps of the ramp; what is left of the rates at the end
-# From a step on: steps that are planned, and the share of them before the rates fall. (At 1000 the plan was made shorter.)
-PLANS = ((0, 1600, 0.6), (1000, STEPS, 0.75))
-RATES = [0.02, 0.02, 4e-3]  # of queries and keys and of the other matrices (Muon), of the rest (AdamW)
-CALM_STEP, CALM_RATE = 850, 0.006  # queries and keys have grown so large by then that heads look at one token: see calm()
+WARMUP, PLAIN, FLOOR = 40, 0.5, 0.02  # steps of the ramp; share of the steps before the rates fall; what is left at the end
+SHARP, MATRICES, OTHERS = 0.01, 0.02, 4e-3  # rates of queries and keys and of the other matrices (Muon), of the rest (AdamW)
+DECAY = 0.1
 EVERY = 50  # steps between checkpoints and held-out losses
 
 
 def rate(step):
-    """Share of the learning rates: a ramp, a plain, half a cosine; so the end can be chosen while the plain lasts."""
+    """Share of the learning rates: a ramp, a plain, half a cosine."""
     if step < WARMUP:
         return (step + 1) / WARMUP
-    _, steps, plain = [plan for plan in PLANS if plan[0] <= step][-1]
-    fall = max(0.0, step / steps - plain) / (1 - plain)
+    fall = max(0.0, step / STEPS - PLAIN) / (1 - PLAIN)
     return FLOOR + (1 - FLOOR) * 0.5 * (1 + math.cos(math.pi * fall))
 
 
@@ -62,11 +59,11 @@ class Stream:
         return torch.tensor([ids[r * n_columns : (r + 1) * n_columns + 1] for r in range(n_rows)])
 
 
-def held_out_loss(model, tokenizer, first, n):
+def held_out_loss(model, tokenizer, n):
     """Nats per token over n whole stories, each alone: what follows <|endoftext|>, to the next one."""
     total, count = 0.0, 0
     with torch.no_grad():
-        for text in stories.stories(HELD_SEED, first, n):
+        for text in stories.stories(HELD_SEED, 0, n):
             ids = torch.tensor([[0] + tokenizer.encode(text) + [0]])
             total += model.loss(ids).item() * (ids.shape[1] - 1)
             count += ids.shape[1] - 1
@@ -85,28 +82,19 @@ def step_of(model, parameters, optimizers, rows, pool):
     parts = list(pool.map(lambda part: gradients(model, parameters, part), rows.chunk(THREADS)))
     for i, p in enumerate(parameters):
         p.grad = sum(part[1][i] for part in parts) / len(parts)
-    for optimizer in optimizers:
+    for optimizer, _ in optimizers:
         optimizer.step()
     return sum(part[0] for part in parts) / len(parts)
 
 
-def sharp(name):
-    return "attn_q" in name or "attn_k" in name
-
-
 def optimizers_of(model):
+    """Each with its rate."""
     matrices = [(name, p) for name, p in model.named_parameters() if p.dim() == 2 and "embd" not in name]
+    sharp = [p for name, p in matrices if "attn_q" in name or "attn_k" in name]  # a step in these moves products of two matrices
+    calm = [p for name, p in matrices if "attn_q" not in name and "attn_k" not in name]
     others = [p for name, p in model.named_parameters() if p.dim() < 2 or "embd" in name]
-    return [Muon([p for name, p in matrices if sharp(name)], RATES[0]), Muon([p for name, p in matrices if not sharp(name)], RATES[1]),
-            torch.optim.AdamW(others, RATES[2], betas=(0.9, 0.98), eps=1e-8, weight_decay=0.0)]
-
-
-def calm(model):
-    """Attention begins anew with the same directions and softer: half the queries, half the keys, a quarter of the scores."""
-    with torch.no_grad():
-        for name, p in model.named_parameters():
-            if sharp(name):
-                p.mul_(0.5)
+    return [(Muon(sharp, SHARP, DECAY), SHARP), (Muon(calm, MATRICES, DECAY), MATRICES),
+            (torch.optim.AdamW(others, OTHERS, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.0), OTHERS)]
 
 
 def tiny_shape():
@@ -141,14 +129,12 @@ def main():
     if a.resume:
         saved = torch.load(checkpoint)
         model.load_state_dict(saved["model"])
-        for optimizer, state in zip(optimizers, saved["optimizers"]):
+        for (optimizer, _), state in zip(optimizers, saved["optimizers"]):
             optimizer.load_state_dict(state)
         stream.number, stream.spare, curve, step = saved["number"], saved["spare"], saved["curve"], saved["step"]
     total, begin, first = 0.0, time.time(), step
     while step < a.steps:
-        if step == CALM_STEP:
-            calm(model)
-        for optimizer, base in zip(optimizers, RATES if step < CALM_STEP else [CALM_RATE] + RATES[1:]):
+        for optimizer, base in optimizers:
             optimizer.param_groups[0]["lr"] = base * rate(step)
         total += step_of(model, parameters, optimizers, stream.rows(rows, COLUMNS), pool)
         step += 1
@@ -156,11 +142,11 @@ def main():
             continue
         since = step - (curve[-1][0] if curve else 0)
         curve.append((step, step * rows * COLUMNS, stream.number, round(total / since, 4),
-                      round(held_out_loss(model, tokenizer, stories.FEW_FROM if stream.number > stories.FEW_FROM else 0, n_held), 4)))
+                      round(held_out_loss(model, tokenizer, n_held), 4)))
         total = 0.0
         speed = (step - first) * rows * COLUMNS / (time.time() - begin)
         print(f"step {step}: training {curve[-1][3]}, held out {curve[-1][4]}; {speed:.0f} tokens/s", flush=True)
-        torch.save(dict(model=model.state_dict(), optimizers=[o.state_dict() for o in optimizers], number=stream.number, spare=stream.spare,
+        torch.save(dict(model=model.state_dict(), optimizers=[o.state_dict() for o, _ in optimizers], number=stream.number, spare=stream.spare,
                         curve=curve, step=step), checkpoint + ".part")
         os.replace(checkpoint + ".part", checkpoint)
     with open(os.path.join(a.out, "loss.csv"), "w", newline="") as f:

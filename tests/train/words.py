@@ -16,7 +16,7 @@ ANIMAL_NAMES = """Pip Hop Bun Coco Dot Fluffy Ginger Honey Jojo Kiki Lulu Momo N
 Sunny Tango Teddy Toto Whiskers Ziggy Biscuit Bramble Button Clover Cocoa Cookie Daffy Dusty Fern Flip Hazel Jumper Mopsy
 Muffin Nutmeg Olly Peanut Pickle Puddle Roly Snowy Socks Taffy Tiptoe Twiggy Waddle Wiggle""".split()
 
-# The few of the second school year (stories.py): nearly all begin with a piece of BPE that no other of them begins with.
+# The few that half of the stories keep to (stories.py): nearly all begin with a piece of BPE that no other of them begins with.
 FEW_GIRLS = "Lily Mia Lucy Zoe Nora Kate Amy Ella Poppy Holly Stella Eva Joy Ivy".split()
 FEW_BOYS = "Tom Ben Sam Jack Fred Adam Luke Ted Rob Toby Danny Will Paul Ray".split()
 FEW_ANIMAL_NAMES = """Pip Hop Coco Dot Fluffy Ginger Momo Patch Pepper Rusty Spot Sunny Teddy Whiskers Biscuit Snowy Socks Puddle
