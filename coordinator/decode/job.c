@@ -8,14 +8,10 @@
 #include <unistd.h>
 
 #include "coordinator/cli/options.h"
+#include "coordinator/decode/calibrate.h"
+#include "coordinator/decode/internal.h"
 #include "coordinator/decode/measure.h"
 #include "transport/clock.h"
-
-int cf_layout_by_name(const char *name) {
-    for (int i = 0; i < CF_LAYOUTS; i++)
-        if (!strcasecmp(name, cf_layout_name((enum cf_layout)i))) return i;
-    return -1;
-}
 
 int cf_exchange_by_name(const char *name) {
     static const char *const names[] = {"auto", "window", "messages"}; /* enum cf_exchange_way */
@@ -127,100 +123,30 @@ static int take_seat(struct cf_job *j, const Cf__Verdict *all, struct cf_error *
     return rc;
 }
 
-/* Read bandwidth of the node by a team; a quick look, enough to weigh ranks and to predict. */
-static double measure(struct cf_team *team, size_t bytes) {
-    size_t huge = 2u << 20;
-    bytes = (bytes + huge - 1) & ~(huge - 1);
-    char *buf = aligned_alloc(huge, bytes);
-    if (!buf) return 0;
-    memset(buf, 1, bytes);
-    double b = cf_team_bandwidth(team, buf, bytes, 2);
-    free(buf);
-    return b;
-}
-
-/* More than a small model needs would only cost time. */
-static size_t probe_bytes(const struct cf_job *j) {
-    uint64_t model = 0, hash;
-    cf_gguf_identity(j->gguf, &model, &hash);
-    size_t bytes = (size_t)(model / 8);
-    return bytes < 4u << 20 ? 4u << 20 : bytes > 128u << 20 ? 128u << 20 : bytes;
-}
-
-static int measure_body(struct cf_team *team, void *ctx) {
-    *(double *)ctx = measure(team, 128u << 20);
-    return 0;
-}
-
-double cf_job_bandwidth_here(void) {
-    struct cf_machine m;
-    struct cf_seat seat;
-    struct cf_error e;
-    double b = 0;
-    if (cf_machine_read(&m, 1, &e)) return 0;
-    if (!cf_seat_assign(&seat, &m, 0, 1, NULL, &e)) {
-        struct cf_team_options o = {seat.n_cores, seat.cores, seat.n_cores, false};
-        if (cf_team_run(&o, measure_body, &b, &e)) b = 0;
-    }
-    cf_machine_free(&m);
-    return b;
-}
-
-/* Second hello: what each seat offers. Fills j->ranks. */
+/* Second hello: what each seat offers and what was measured of it. Fills j->figures, the same on every rank. */
 static int report(struct cf_job *j, struct cf_error *e) {
     const struct cf_numa_node *node = &j->machine.nodes[j->seat.node];
+    struct cf_calibrate_room room = {0};
     Cf__Hello h = CF__HELLO__INIT;
-    h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
-    h.memory_free = node->memory_free, h.bandwidth = j->bandwidth;
     Cf__Verdict *all = NULL;
-    if (hello(j, &h, NULL, &all, e)) return -1;
+    h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
+    h.memory_free = node->memory_free;
+    int rc = cf_calibrate_tell(j, &h, &room, e);
+    if (!rc) rc = hello(j, &h, NULL, &all, e);
+    free(room.links);
+    if (rc) return -1;
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const Cf__Hello *k = all->hellos[r];
         struct cf_rank_info *info = &j->ranks[r];
-        snprintf(info->host, sizeof info->host, "%s", cf_transport_host_name(j->transport, (int)r));
-        info->host_index = cf_transport_host_of(j->transport, (int)r), info->node = (int)k->node;
-        info->threads = k->threads, info->bandwidth = k->bandwidth;
+        info->node = (int)k->node, info->threads = k->threads;
         uint32_t sharers = 0;
         for (uint32_t s = 0; s < j->n_ranks; s++)
-            sharers +=
-                all->hellos[s]->node == k->node && cf_transport_host_of(j->transport, (int)s) == info->host_index;
+            sharers += all->hellos[s]->node == k->node && j->ranks[s].host_index == info->host_index;
         info->memory_free = k->memory_free / (sharers ? sharers : 1);
     }
+    rc = cf_calibrate_hear(j, all, e);
     cf__verdict__free_unpacked(all, NULL);
-    return 0;
-}
-
-static int make_plan(struct cf_job *j, struct cf_error *e) {
-    struct cf_plan_wish w = {.layout = -1,
-        .stages = (uint32_t)j->o->place.stages,
-        .micro_batches = (uint32_t)j->o->place.micro_batches,
-        .n_ctx = j->n_ctx,
-        .n_seqs = j->n_seqs,
-        .n_rows = (uint32_t)j->o->place.ubatch,
-        .n_want = j->n_want,
-        .kv_size = j->o->kv_size,
-        .kv_keep = j->o->kv_keep,
-        .kv_type = j->o->place.kv_type ? (uint32_t)cf_kv_type_by_name(j->o->place.kv_type) : CF_KV_F16,
-        .map = {-1, -1, -1, -1},
-        .zero_rank = -1};
-    if (j->layout[0] && (w.layout = cf_layout_by_name(j->layout)) < 0)
-        return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", j->layout);
-    if (j->o->place.map) {
-        if (cf_domain_map_parse(j->o->place.map, w.map, e)) return -1;
-        if (!j->layout[0]) w.layout = CF_LAYOUT_DOMAIN;
-    }
-    const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hook: see tests/ranks */
-    if (zero) w.zero_rank = atoi(zero);
-    char note[512] = "";
-    if (cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
-    char *rest = NULL;
-    for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        cf_terminal_note(j->o->terminal, "coffer: %s", line);
-    double step = cf_planner_predict(&j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, CF_HOP_LOCAL, CF_HOP_REMOTE);
-    j->predicted = step > 0 ? 1.0 / step : 0;
-    if (j->o->place.verbose && j->o->terminal->is_rank0)
-        return cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);
-    return 0;
+    return rc;
 }
 
 static void show_progress(void *ctx, uint64_t done, uint64_t total) {
@@ -298,7 +224,7 @@ static int run_layout(struct body *b, double start) {
     bool first = cf_transport_rank(j->transport) == 0;
     if (cf_engine_open(&j->engine, &o, e)) return -1;
     j->load_start = cf_now();
-    int rc = first ? make_plan(j, e) : 0;
+    int rc = first ? cf__job_place(j, e) : 0;
     if (!rc) cf_terminal_progress(j->o->terminal, 0, "loading"); /* also of a load that ends before it is looked at */
     if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
     if (!rc && first) {
@@ -320,12 +246,10 @@ static int team_body(struct cf_team *team, void *ctx) {
     struct body *b = ctx;
     struct cf_job *j = b->j;
     j->team = team;
-    if (j->o->measure) {
-        if (cf_measure_bandwidth(j, b->e) || cf_measure_products(j, b->e) || cf_measure_links(j, b->e)) return -1;
-    } else {
-        j->bandwidth = measure(team, probe_bytes(j));
-    }
-    if (report(j, b->e)) return -1;
+    j->own = (struct cf_rank_info){0};
+    if (j->o->measure && (cf_measure_bandwidth(j, b->e) || cf_measure_products(j, b->e) || cf_measure_links(j, b->e)))
+        return -1;
+    if (cf_calibrate_rank(j, b->e) || cf_calibrate_links(j, b->e) || report(j, b->e)) return -1;
     double start = b->start;
     const char *names = j->o->place.layout ? j->o->place.layout : "";
     for (;;) {
@@ -370,7 +294,7 @@ static void close_job(struct cf_job *j) {
     if (j->model_open) cf_model_close(&j->model);
     cf_gguf_close(j->gguf);
     cf_machine_free(&j->machine);
-    free(j->ranks);
+    cf_figures_free(&j->figures);
     free(j->links);
 }
 
@@ -380,6 +304,17 @@ static void say_failure(const struct cf_job *j, const struct cf_error *e) {
     if (j->transport) t->is_rank0 = cf_transport_spokesman(j->transport) == cf_transport_rank(j->transport);
     if (e->code != CF_ERR_INTERRUPTED) cf_terminal_note(t, "coffer %s: %s", j->o->command, e->text);
     cf_terminal_status(t, cf_exit_status(e));
+}
+
+/* Who there is and where. */
+static int name_ranks(struct cf_job *j, struct cf_error *e) {
+    if (cf_figures_new(&j->figures, j->n_ranks, (uint32_t)cf_transport_hosts(j->transport), e)) return -1;
+    j->ranks = j->figures.ranks;
+    for (int r = 0; r < (int)j->n_ranks; r++) {
+        snprintf(j->ranks[r].host, sizeof j->ranks[r].host, "%s", cf_transport_host_name(j->transport, r));
+        j->ranks[r].host_index = cf_transport_host_of(j->transport, r);
+    }
+    return 0;
 }
 
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
@@ -393,10 +328,9 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     }
     j.n_ranks = (uint32_t)cf_transport_size(j.transport);
     o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
-    j.ranks = calloc(j.n_ranks, sizeof *j.ranks);
     struct cf_error mine = {0};
-    int rc = cf_machine_read(&j.machine, cf_transport_local_size(j.transport), &mine);
-    if (!j.ranks) cf_fail(&mine, CF_ERR_MEMORY, "out of memory");
+    bool room = !name_ranks(&j, &mine);
+    int rc = room ? cf_machine_read(&j.machine, cf_transport_local_size(j.transport), &mine) : -1;
     if (!rc) rc = open_model(&j, ctx, &mine);
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;

@@ -9,7 +9,7 @@
 #define COFFER_COORDINATOR_DECODE_JOB_H
 
 #include "coordinator/cli/terminal.h"
-#include "coordinator/plan/planner.h"
+#include "coordinator/plan/search.h"
 #include "coordinator/text/tokenizer.h"
 #include "node/memory/topology.h"
 #include "node/engine/engine.h"
@@ -72,11 +72,12 @@ struct cf_job {
     struct cf_team *team;
     struct cf_engine *engine;
     struct cf_plan plan;        /* rank 0 */
-    struct cf_rank_info *ranks; /* [size], on every rank */
+    struct cf_figures figures;  /* of all ranks, on every rank */
+    struct cf_rank_info *ranks; /* [n_ranks] those of figures */
+    struct cf_rank_info own;    /* of this rank, while it is measured */
     uint32_t n_ranks;
     uint32_t n_ctx;
-    uint32_t n_seqs, n_want; /* for the plan: those of the options, unless prepare() knows better */
-    double bandwidth;
+    uint32_t n_seqs, n_want;             /* for the plan: those of the options, unless prepare() knows better */
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
     char layout[32];                     /* that of the plan in hand, as asked for; "": default */
@@ -84,7 +85,6 @@ struct cf_job {
     double load_seconds;                 /* from start to ready */
     double load_start;                   /* when loading began, on the clock of cf_now() */
     char note[CF_NOTE_BYTES];            /* about this rank, for everybody to see */
-    double predicted;                    /* decode tokens/s, 0 unknown */
 };
 
 /* Runs `work` on rank 0. Returns 0, or -1 with *e (on every rank; the text names the rank at fault). A failure has then
@@ -96,14 +96,13 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
  * --map names. 1: run in place. */
 int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e);
 
-/* Read bandwidth of this process's node by all its cores, bytes/s: a quick look (a tenth of a second). 0 unknown. */
-double cf_job_bandwidth_here(void);
+/* Tokens/s that the plan in hand should reach at a workload, played through (plan/simulate.h). 0 unknown. Rank 0. */
+double cf_job_predict(const struct cf_job *j, const struct cf_workload *w);
 
 /* One line per rank on stderr: how long its loading took, and what of it. Rank 0, from `work`. */
 void cf_job_say_loading(const struct cf_job *j);
 
-/* Layout, enum cf_exchange_way by name. -1 unknown. */
-int cf_layout_by_name(const char *name);
+/* enum cf_exchange_way by name. -1 unknown. */
 int cf_exchange_by_name(const char *name);
 
 #endif

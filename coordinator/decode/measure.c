@@ -48,7 +48,7 @@ static int passes(struct cf_job *j, struct cf_reader *r, const struct poll *p, s
     for (int i = 0; i <= PASSES; i++) {
         double sum = meet(j, rate, e);
         if (sum < 0) return -1;
-        if (sum > best) best = sum, j->bandwidth = rate;
+        if (sum > best) best = sum, j->own.bandwidth = rate;
         if (i < PASSES) rate = cf_reader_pass(r, j->team);
         if (p->failed) {
             *e = p->error;
@@ -84,6 +84,7 @@ int cf_measure_products(struct cf_job *j, struct cf_error *e) {
         if (!there[id]) continue;
         double sum = meet(j, 0, e); /* all begin together */
         double rate = sum < 0 ? 0 : cf_team_product_rate(j->team, j->kernels, cf_type_by_id(id), seconds);
+        j->own.rates[id] = rate;
         rc = sum < 0 || p.failed || (j->product_rates[id] = meet(j, rate, e)) < 0 ? -1 : 0;
         if (p.failed) *e = p.error;
     }

@@ -7,14 +7,15 @@
 
 #include "coordinator/decode/job.h"
 
-/* Sets j->bandwidth, bytes/s. Every rank streams with all its threads through a buffer on its node, as large as the
+/* Sets j->own.bandwidth, bytes/s. Every rank streams with all its threads through a buffer on its node, as large as the
  * larger of 2 GiB and four last-level caches, but never more than its share of half of the node's free memory. All
  * ranks begin each of the five passes together, so that those that share a node share its bandwidth; the pass with the
  * highest sum over all ranks counts, the same one on every rank. Called by all ranks inside the team's body. */
 int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
 
-/* Sets j->product_rates for the types of the model's matrices, alike on every rank: all ranks multiply at the same time
- * (node/engine/rate.h), and their rates are added. Called by all ranks inside the team's body. */
+/* Sets j->own.rates, and j->product_rates for the types of the model's matrices, alike on every rank: all ranks
+ * multiply at the same time (node/engine/rate.h), and their rates are added. Called by all ranks inside the team's
+ * body. */
 int cf_measure_products(struct cf_job *j, struct cf_error *e);
 
 /* Sets j->links on rank 0: the median one-way seconds to each other rank, one after the other. Called by all ranks. */

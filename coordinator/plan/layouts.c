@@ -1,8 +1,18 @@
 /* The layouts as rows of a plan: tensor, stages (layers and hybrid), domain. */
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "coordinator/plan/internal.h"
+
+int cf_layout_wish(const char *name, int *layout, struct cf_error *e) {
+    *layout = -1;
+    if (!name || !strcasecmp(name, "auto")) return 0;
+    for (int i = 0; i < CF_LAYOUTS; i++)
+        if (!strcasecmp(name, cf_layout_name((enum cf_layout)i))) *layout = i;
+    if (*layout >= 0) return 0;
+    return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: auto, tensor, layers, hybrid, domain", name);
+}
 
 /* Bytes of a domain over all layers. */
 static double whole(const struct cf_draft *d, enum cf_domain domain, bool active) {

@@ -110,33 +110,63 @@ static void remark(const struct cf_draft *d, char note[512]) {
             n ? "\n" : "");
 }
 
-int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const struct cf_model *m,
-    const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e) {
-    memset(plan, 0, sizeof *plan);
+/* The plan was drawn up for the ranks in use, numbered from 0. */
+static void renumber(struct cf_plan *p, const uint32_t *use) {
+    for (uint32_t i = 0; i < p->n_plan_rows; i++)
+        for (uint32_t k = 0; k < p->rows[i].n; k++)
+            p->rows[i].ranks[k] = (int)use[p->rows[i].ranks[k]];
+}
+
+static void set_sizes(struct cf_plan *plan, const struct cf_draft *d) {
+    const struct cf_plan_wish *wish = d->wish;
     bool one_host = true;
-    for (uint32_t i = 0; i < n_ranks; i++)
-        one_host &= ranks[i].host_index == ranks[0].host_index;
+    for (uint32_t i = 0; i < d->n_ranks; i++)
+        one_host &= d->ranks[i].host_index == d->ranks[0].host_index;
     plan->layout = wish->layout >= 0 ? (enum cf_layout)wish->layout : one_host ? CF_LAYOUT_TENSOR : CF_LAYOUT_HYBRID;
-    plan->n_layers = m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs,
+    plan->n_layers = d->m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs,
     plan->zero_rank = wish->zero_rank;
     plan->n_rows = wish->n_rows < wish->n_ctx * wish->n_seqs ? wish->n_rows : wish->n_ctx * wish->n_seqs;
     plan->kv_type = wish->kv_type, plan->kv_size = wish->kv_size, plan->kv_keep = wish->kv_keep;
     if (plan->kv_size && plan->n_rows > (plan->kv_size + 1) / 2) plan->n_rows = (plan->kv_size + 1) / 2;
     plan->n_want = wish->n_want < plan->n_rows ? wish->n_want : plan->n_rows;
-    struct cf_draft d = {.plan = plan, .wish = wish, .m = m, .g = g, .ranks = ranks, .n_ranks = n_ranks};
-    d.weight = calloc(n_ranks, sizeof *d.weight);
-    if (!d.weight) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
-    set_weights(&d);
-    int rc = lay_out(&d, e), misfit = 0;
+}
+
+static int draw_up(struct cf_draft *d, char note[512], struct cf_error *e) {
+    set_sizes(d->plan, d);
+    set_weights(d);
+    int rc = lay_out(d, e), misfit = 0;
     for (int round = 0; !rc && round < 8; round++) {
-        rc = cf_plan_check(plan, m, (int)n_ranks, e);
-        misfit = rc ? 0 : fit(&d, e);
+        rc = cf_plan_check(d->plan, d->m, (int)d->n_ranks, e);
+        misfit = rc ? 0 : fit(d, e);
         if (misfit < 0) rc = -1;
         if (rc || !misfit) break;
-        if (round < 7) rc = lay_out(&d, e);
+        if (round < 7) rc = lay_out(d, e);
     }
-    if (!rc && !misfit) remark(&d, note);
+    if (rc || misfit) return -1;
+    remark(d, note);
+    return 0;
+}
+
+int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e) {
+    memset(plan, 0, sizeof *plan);
+    struct cf_draft d = {.plan = plan, .wish = wish, .m = m, .g = g, .ranks = ranks, .n_ranks = n_ranks};
+    struct cf_rank_info *used = NULL;
+    if (wish->use) {
+        used = calloc(wish->n_use, sizeof *used);
+        for (uint32_t i = 0; used && i < wish->n_use; i++)
+            used[i] = ranks[wish->use[i]];
+        d.ranks = used, d.n_ranks = wish->n_use;
+    }
+    d.weight = calloc(d.n_ranks, sizeof *d.weight);
+    int rc = -1;
+    if (!d.weight || !d.ranks)
+        cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    else
+        rc = draw_up(&d, note, e);
     free(d.weight);
-    if (rc || misfit) cf_plan_free(plan);
-    return rc || misfit ? -1 : 0;
+    free(used);
+    if (!rc && wish->use) renumber(plan, wish->use);
+    if (rc) cf_plan_free(plan);
+    return rc;
 }

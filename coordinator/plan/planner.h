@@ -10,15 +10,21 @@
 #include "coordinator/plan/figures.h"
 #include "node/model/plan.h"
 
+/* A layout as --layout says it: NULL and "auto" are -1. Returns 0, or -1: unknown, with *e naming those there are.
+ */
+int cf_layout_wish(const char *name, int *layout, struct cf_error *e);
+
 struct cf_plan_wish {
     int layout;             /* enum cf_layout, or -1: tensor on one host, hybrid on several */
     uint32_t stages;        /* hybrid: 0 default */
     uint32_t micro_batches; /* most batches in flight: 0 one per stage, domain 2, tensor 1 */
     uint32_t n_ctx, n_seqs, n_rows, n_want;
-    uint32_t kv_size, kv_keep;   /* 0: no rotation; as in struct cf_plan */
-    uint32_t kv_type;            /* enum cf_kv_type */
-    int map[CF_DOMAINS];         /* NUMA node of each domain (layout domain), -1 none */
-    int zero_rank;               /* test hook, -1 none */
+    uint32_t kv_size, kv_keep; /* 0: no rotation; as in struct cf_plan */
+    uint32_t kv_type;          /* enum cf_kv_type */
+    int map[CF_DOMAINS];       /* NUMA node of each domain (layout domain), -1 none */
+    int zero_rank;             /* test hook, -1 none */
+    const uint32_t *use;       /* [n_use] these ranks alone, ascending, rank 0 among them; NULL: all */
+    uint32_t n_use;
     const uint32_t *cut_weights; /* NULL, or [n_ranks] relative shares instead of measured bandwidth */
 };
 
@@ -32,11 +38,6 @@ struct cf_rank_need {
 };
 int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
     const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e);
-
-/* Predicted seconds of one decode step with one sequence at an empty context: bytes by bandwidth, exchanges by latency.
- */
-double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
-    const struct cf_rank_info *ranks, uint32_t n_ranks, double hop_local, double hop_remote);
 
 /* The table of placements. */
 int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,

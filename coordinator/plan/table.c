@@ -1,4 +1,4 @@
-/* What a plan looks like and how fast it should be: the table of placements and the prediction. */
+/* What a plan looks like: the table of placements. */
 #include <string.h>
 
 #include "coordinator/plan/planner.h"
@@ -57,47 +57,4 @@ int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m
     fprintf(to, "\nweights %.1f MiB in all, %.1f MiB of them replicated\n", (double)sum / MIB,
         sum > n.weights ? (double)(sum - n.weights) / MIB : 0.0);
     return 0;
-}
-
-/* Seconds that a group needs for one domain of one layer: its slowest member. bytes: of the whole domain. */
-static double group_time(const struct cf_plan_row *r, double bytes, const struct cf_rank_info *ranks) {
-    double worst = 0;
-    for (uint32_t i = 0; i < r->n; i++) {
-        double part = bytes * (r->cuts[i + 1] - r->cuts[i]) / (r->cuts[r->n] ? r->cuts[r->n] : 1);
-        double bandwidth = ranks[r->ranks[i]].bandwidth;
-        if (bandwidth > 0 && part / bandwidth > worst) worst = part / bandwidth;
-    }
-    return worst;
-}
-
-static double hop_time(const struct cf_plan_row *a, const struct cf_plan_row *b, const struct cf_rank_info *ranks,
-    double local, double remote) {
-    bool same = a->n == b->n && !memcmp(a->ranks, b->ranks, a->n * sizeof *a->ranks);
-    if (same && a->n == 1) return 0;
-    for (uint32_t i = 0; i < a->n; i++)
-        for (uint32_t k = 0; k < b->n; k++)
-            if (ranks[a->ranks[i]].host_index != ranks[b->ranks[k]].host_index) return remote;
-    return local;
-}
-
-double cf_planner_predict(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
-    const struct cf_rank_info *ranks, uint32_t n_ranks, double hop_local, double hop_remote) {
-    for (uint32_t i = 0; i < n_ranks; i++)
-        if (ranks[i].bandwidth <= 0) return 0;
-    double time = 0;
-    const struct cf_plan_row *head = cf_plan_find(p, CF_PREFRONTAL, 0), *before = head;
-    for (uint32_t l = 0; l < m->n_layers; l++) {
-        const struct cf_plan_row *left = cf_plan_find(p, CF_LEFT_HEMI, l), *right = cf_plan_find(p, CF_RIGHT_HEMI, l);
-        const struct cf_plan_row *temporal = cf_plan_find(p, CF_TEMPORAL, l);
-        time += group_time(left, (double)cf_model_domain_bytes(m, g, CF_LEFT_HEMI, l, true), ranks) +
-                group_time(right, (double)cf_model_domain_bytes(m, g, CF_RIGHT_HEMI, l, true), ranks);
-        time +=
-            hop_time(before, left, ranks, hop_local, hop_remote) + hop_time(left, right, ranks, hop_local, hop_remote);
-        if (temporal->ranks[0] != left->ranks[0] || temporal->n != left->n)
-            time += 2 * hop_time(left, temporal, ranks, hop_local, hop_remote);
-        before = right;
-    }
-    time += hop_time(before, head, ranks, hop_local, hop_remote) +
-            group_time(head, (double)cf_model_domain_bytes(m, g, CF_PREFRONTAL, 0, true), ranks);
-    return time;
 }

@@ -1,18 +1,22 @@
 /* See rate.h. */
 #include "node/engine/rate.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "node/engine/memory/kv.h"
 #include "transport/clock.h"
 
 enum { COLUMNS = 2048, TILES = 4, ROWS = 64, PASSES = 10 };
+enum { MOST_QUERIES = 32, MEETINGS = 51 };
 
 struct bench {
     const struct cf_kernels *kernels;
     const struct cf_type *type;
     size_t tile_bytes;
-    char **room; /* [threads] */
+    uint32_t d_k, d_v, queries; /* of attention */
+    char **room;                /* [threads] */
     uint32_t rounds;
 };
 
@@ -58,12 +62,14 @@ static void multiply(struct cf_team *team, uint32_t thread, void *ctx) {
     }
 }
 
-static double measure(struct bench *b, struct cf_team *team, double seconds) {
-    const double work = (double)cf_team_size(team) * TILES * CF_TILE * COLUMNS * ROWS;
+/* fn does `work` on each thread, b->rounds times. Work per second. */
+static double measure(struct bench *b, struct cf_team *team,
+    void (*fn)(struct cf_team *team, uint32_t thread, void *ctx), double work, double seconds) {
     double best = 0, pass = 0;
+    work *= cf_team_size(team);
     for (int i = 0; i <= PASSES;) { /* rounds grow until a pass is long enough; such passes count */
         double start = cf_now();
-        cf_team_do(team, multiply, b, 0);
+        cf_team_do(team, fn, b, 0);
         pass = cf_now() - start;
         if (pass < 0.5 * seconds / PASSES && b->rounds < 1u << 20) {
             b->rounds *= 2;
@@ -75,17 +81,71 @@ static double measure(struct bench *b, struct cf_team *team, double seconds) {
     return best;
 }
 
+/* Room for every thread, then the measurement. */
+static double in_rooms(struct bench *b, struct cf_team *team, size_t bytes,
+    void (*fn)(struct cf_team *team, uint32_t thread, void *ctx), double work, double seconds) {
+    uint32_t threads = cf_team_size(team);
+    b->room = calloc(threads, sizeof *b->room), b->rounds = 1;
+    bool ok = b->room;
+    for (uint32_t i = 0; ok && i < threads; i++)
+        ok = (b->room[i] = zeros(bytes)) != NULL;
+    double rate = ok ? measure(b, team, fn, work, seconds) : 0;
+    for (uint32_t i = 0; b->room && i < threads; i++)
+        free(b->room[i]);
+    free(b->room);
+    return rate;
+}
+
 double cf_team_product_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds) {
     if (!type || type->id >= CF_TYPE_LIMIT || !kernels->product[type->id]) return 0;
-    uint32_t threads = cf_team_size(team);
-    struct bench b = {kernels, type, type->tile_bytes(0, COLUMNS), calloc(threads, sizeof *b.room), 1};
-    bool ok = b.room;
-    for (uint32_t i = 0; ok && i < threads; i++)
-        ok = (b.room[i] = zeros(room_bytes(&b))) != NULL;
-    double rate = ok ? measure(&b, team, seconds) : 0;
-    for (uint32_t i = 0; b.room && i < threads; i++)
-        free(b.room[i]);
-    free(b.room);
-    return rate;
+    struct bench b = {.kernels = kernels, .type = type, .tile_bytes = type->tile_bytes(0, COLUMNS)};
+    return in_rooms(&b, team, room_bytes(&b), multiply, (double)TILES * CF_TILE * COLUMNS * ROWS, seconds);
+}
+
+static void look(struct cf_team *team, uint32_t thread, void *ctx) {
+    const struct bench *b = ctx;
+    char *at = b->room[thread];
+    struct cf_attention_state states[MOST_QUERIES];
+    struct cf_attention_page page = {.d_k = b->d_k, .d_v = b->d_v, .scale = 1, .n_queries = b->queries};
+    page.k = (const uint16_t *)(const void *)at, page.v = page.k + (size_t)CF_PAGE * b->d_k;
+    float *q = (float *)(void *)(at + sizeof(uint16_t) * CF_PAGE * (b->d_k + b->d_v)), *acc = q + b->queries * b->d_k;
+    for (uint32_t i = 0; i < b->queries; i++)
+        states[i] = (struct cf_attention_state){
+            .q = q + (size_t)i * b->d_k, .n = CF_PAGE, .max = -INFINITY, .acc = acc + (size_t)i * b->d_v};
+    for (uint32_t i = 0; i < b->rounds; i++) {
+        b->kernels->attend_page(states, &page);
+        cf_team_breathe(team, thread);
+    }
+}
+
+double cf_team_attention_rate(struct cf_team *team, const struct cf_kernels *kernels, uint32_t d_k, uint32_t d_v,
+    uint32_t heads, double seconds) {
+    struct bench b = {
+        .kernels = kernels, .d_k = d_k, .d_v = d_v, .queries = heads < MOST_QUERIES ? heads : MOST_QUERIES};
+    size_t bytes = sizeof(uint16_t) * CF_PAGE * (d_k + d_v) + sizeof(float) * b.queries * ((size_t)d_k + d_v);
+    return in_rooms(&b, team, bytes, look, (double)b.queries * CF_PAGE * (d_k + d_v), seconds);
+}
+
+static void meet(struct cf_team *team, uint32_t thread, void *ctx) {
+    const uint32_t *rounds = ctx;
+    for (uint32_t i = 1; i < *rounds; i++)
+        cf_team_again(team, thread, 0);
+}
+
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+double cf_team_round_seconds(struct cf_team *team) {
+    double times[MEETINGS];
+    uint32_t rounds = 4; /* as in a step */
+    for (int i = 0; i < MEETINGS; i++) {
+        double start = cf_now();
+        cf_team_do(team, meet, &rounds, 0);
+        times[i] = (cf_now() - start) / rounds;
+    }
+    qsort(times, MEETINGS, sizeof *times, compare);
+    return times[MEETINGS / 2];
 }

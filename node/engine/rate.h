@@ -11,4 +11,12 @@
 double cf_team_product_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds);
 
+/* Multiplications with addition per second of attention: queries of `heads` query heads per KV head over f16 pages of
+ * keys of d_k and values of d_v columns that stay in cache, by all threads; the best of about ten passes. */
+double cf_team_attention_rate(
+    struct cf_team *team, const struct cf_kernels *kernels, uint32_t d_k, uint32_t d_v, uint32_t heads, double seconds);
+
+/* Seconds that the threads of the team need to meet once, with nothing to do between: the median of many. */
+double cf_team_round_seconds(struct cf_team *team);
+
 #endif

@@ -92,7 +92,7 @@ class Input(Case):
             self.assertTrue(out.strip())
 
     def test_usage(self):
-        for words, pattern in ((("--layout", "foo"), r"--layout foo is unknown; known: tensor"), (("--map", "foo=1"), r'"foo=1" is not DOMAIN=NODE'),
+        for words, pattern in ((("--layout", "foo"), r"--layout foo is unknown; known: auto, tensor"), (("--map", "foo=1"), r'"foo=1" is not DOMAIN=NODE'),
                                (("--map", "left=999"), r"there is no NUMA node 999 here.*nodes: 0|names no node for"), (("--map", "left=999,right=0"), r"no NUMA node 999 here"),
                                (("--numa", "foo"), r"--numa foo is unknown; known: default, strict, off"), (("--fooo",), r"unknown option --fooo"),
                                (("-n", "x"), r"--predict.*x"), (("extra",), r"unexpected argument extra"), (("-c", "99999999"), r"--ctx-size: 99999999 is out of range")):

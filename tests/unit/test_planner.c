@@ -181,8 +181,7 @@ static void bandwidth_shifts_cuts(void **state) {
     const struct cf_plan_row *r = cf_plan_find(&f.plan, CF_RIGHT_HEMI, 0);
     assert_int_equal(r->cuts[1], 18);                                        /* three quarters of 24 */
     assert_int_equal(cf_plan_find(&f.plan, CF_PREFRONTAL, 0)->cuts[1], 192); /* of 256 tiles */
-    assert_true(cf_planner_predict(&f.plan, &f.s.model, f.s.gguf, f.info, 2, 1e-5, 1e-4) > 0);
-    f.info[0].bandwidth = 12e9; /* within a quarter: noise */
+    f.info[0].bandwidth = 12e9;                                              /* within a quarter: noise */
     assert_int_equal(make(&f, 2, &e), 0);
     assert_int_equal(cf_plan_find(&f.plan, CF_RIGHT_HEMI, 0)->cuts[1], 12);
     f.info[0].bandwidth = 0; /* unknown */

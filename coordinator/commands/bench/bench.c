@@ -56,8 +56,8 @@ static const struct cf_option options[] = {
         "no unmeasured run before each test (a whole prompt, or 4 tokens)", 0, 0, NULL},
     {"output", 'o', CF_OPT_STRING, AT(output), "FORMAT", "md, csv, json or jsonl (default md)", 0, 0, NULL},
     {"layout", 0, CF_OPT_STRING, AT(place.layout), "LIST",
-        "tensor, layers, hybrid or domain, or several one after the other (default tensor on one host, hybrid on "
-        "several)",
+        "auto (what is predicted to be fastest), tensor, layers, hybrid or domain, or several one after the other "
+        "(default auto)",
         0, 0, NULL},
     {"ranks", 0, CF_OPT_STRING, AT(ranks), "LIST",
         "without mpirun: start so many ranks here, or several numbers of them one after the other (default one per "

@@ -7,6 +7,7 @@
 #include "coordinator/cli/terminal.h"
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/shared/placement.h"
+#include "coordinator/decode/calibrate.h"
 
 struct config {
     const char *model;
@@ -37,14 +38,21 @@ static const struct cf_option options[] = {
 static const struct cf_shared_options shared[] = {{cf__layout_options, AT(place)}, {cf__split_options, AT(place)}, {0}};
 
 /* Ranks like shares of this machine's nodes. */
-static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf_error *e) {
+static int imagine(const struct config *c, const struct cf_model *model, const struct cf_gguf *g, struct cf_figures *f,
+    struct cf_error *e) {
     struct cf_machine m;
+    if (cf_figures_new(f, (uint32_t)c->ranks, (uint32_t)c->hosts, e)) return -1;
+    cf_figures_assume_links(f);
     if (cf_machine_read(&m, 1, e)) return -1;
-    double here = c->bandwidth > 0 ? 0 : cf_job_bandwidth_here();
+    struct cf_rank_info here = {.bandwidth = c->bandwidth * 1e9};
+    if (cf_calibrate_here(&here, model, g, e)) {
+        cf_machine_free(&m);
+        return -1;
+    }
     uint32_t n = (uint32_t)c->ranks, per_host = (n + (uint32_t)c->hosts - 1) / (uint32_t)c->hosts;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t local = i % per_host, node = local % m.n_nodes, sharers = (per_host + m.n_nodes - 1) / m.n_nodes;
-        struct cf_rank_info *r = &ranks[i];
+        struct cf_rank_info *r = &f->ranks[i];
         r->host_index = (int)(i / per_host);
         snprintf(r->host, sizeof r->host, "host%d", r->host_index);
         r->node = c->place.map ? (int)local : (int)m.nodes[node].os_index;
@@ -52,9 +60,27 @@ static int imagine(const struct config *c, struct cf_rank_info *ranks, struct cf
                      : m.nodes[node].n_cores / sharers ? m.nodes[node].n_cores / sharers
                                                        : 1;
         r->memory_free = c->memory ? (uint64_t)c->memory << 20 : m.nodes[node].memory_free / sharers;
-        r->bandwidth = c->bandwidth > 0 ? c->bandwidth * 1e9 : here / sharers;
+        r->bandwidth = c->bandwidth > 0 ? here.bandwidth : here.bandwidth / sharers;
+        double share = here.threads ? (double)r->threads / here.threads : 1;
+        for (int id = 0; id < CF_TYPE_LIMIT; id++)
+            r->rates[id] = here.rates[id] * share;
+        r->attention = here.attention * share, r->step = here.step;
     }
     cf_machine_free(&m);
+    return 0;
+}
+
+/* What the plan should reach, or all that was looked at. */
+static int print_prediction(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    const struct cf_figures *f, const struct cf_search *s, struct cf_error *e) {
+    struct cf_candidate c;
+    if (!cf_planner_knows(f)) return 0;
+    if (s->n > 1) cf_search_print(stdout, s, 0);
+    if (cf_planner_forecast(&c, p, m, g, f, e)) return -1;
+    printf("\npredicted decode of one sequence: %.2f tokens/s, limited by %s (assuming %.0f us per message on a host, "
+           "%.0f us "
+           "and %.0f MB/s between hosts)\n",
+        c.decode, c.why, 1e6 * CF_HOP_LOCAL, 1e6 * CF_HOP_REMOTE, 1e-6 * CF_BANDWIDTH_REMOTE);
     return 0;
 }
 
@@ -75,9 +101,7 @@ static int plan(struct config *c, struct cf_error *e) {
     if (c->hosts > c->ranks)
         return cf_fail(
             e, CF_ERR_USAGE, "--hosts %lld is more than --ranks %lld", (long long)c->hosts, (long long)c->ranks);
-    if (c->place.layout && (w.layout = cf_layout_by_name(c->place.layout)) < 0)
-        return cf_fail(
-            e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", c->place.layout);
+    if (cf_layout_wish(c->place.layout, &w.layout, e)) return -1;
     if (c->place.map && cf_domain_map_parse(c->place.map, w.map, e)) return -1;
     if (c->place.map && !c->place.layout) w.layout = CF_LAYOUT_DOMAIN;
     if (cf_gguf_open(&g, c->model, e)) return -1;
@@ -87,20 +111,20 @@ static int plan(struct config *c, struct cf_error *e) {
     }
     if (!strcmp(c->place.experts, "whole")) cf_model_whole_experts(&m);
     w.n_ctx = c->place.ctx_size > 0 ? (uint32_t)c->place.ctx_size : m.n_ctx_train < 4096 ? m.n_ctx_train : 4096;
-    struct cf_rank_info *ranks = calloc((size_t)c->ranks, sizeof *ranks);
+    struct cf_figures f = {0};
     struct cf_plan p = {0};
+    struct cf_search found = {0};
     char note[512] = "";
-    int rc = ranks ? imagine(c, ranks, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
-    if (!rc) rc = cf_planner_make(&p, &w, &m, g, ranks, (uint32_t)c->ranks, note, e);
-    if (!rc) rc = cf_planner_print(stdout, &p, &m, g, ranks, (uint32_t)c->ranks, e);
+    int rc = imagine(c, &m, g, &f, e);
+    bool search = !rc && w.layout < 0 && !w.stages && cf_planner_knows(&f);
+    if (!rc && search) rc = cf_planner_search(&found, &p, &w, &m, g, &f, note, e);
+    if (!rc && !search) rc = cf_planner_make(&p, &w, &m, g, f.ranks, f.n_ranks, note, e);
+    if (!rc) rc = cf_planner_print(stdout, &p, &m, g, f.ranks, f.n_ranks, e);
     if (!rc && note[0]) printf("note: %s\n", note);
-    double step = rc ? 0 : cf_planner_predict(&p, &m, g, ranks, (uint32_t)c->ranks, CF_HOP_LOCAL, CF_HOP_REMOTE);
-    if (step > 0)
-        printf("predicted decode of one sequence: %.2f tokens/s (assuming %.0f us per exchange on a host, %.0f us "
-               "between hosts)\n",
-            1.0 / step, 1e6 * CF_HOP_LOCAL, 1e6 * CF_HOP_REMOTE);
+    if (!rc) rc = print_prediction(&p, &m, g, &f, &found, e);
+    cf_search_free(&found);
     cf_plan_free(&p);
-    free(ranks);
+    cf_figures_free(&f);
     cf_model_close(&m);
     cf_gguf_close(g);
     return rc;

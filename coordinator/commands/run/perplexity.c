@@ -41,7 +41,7 @@ static const struct cf_option options[] = {
         1, 1 << 24, NULL},
     {"chunks", 0, CF_OPT_INT, AT(chunks), "N", "the first N chunks only; -1 all (default -1)", -1, 1 << 30, NULL},
     {"layout", 0, CF_OPT_STRING, AT(place.layout), "NAME",
-        "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
+        "auto (what is predicted to be fastest), tensor, layers, hybrid or domain (default auto)", 0, 0, NULL},
     {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default the rank's share of physical cores)", 0,
         4096, NULL},
     {"ranks", 0, CF_OPT_INT, AT(ranks), "N",

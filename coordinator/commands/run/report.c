@@ -17,15 +17,23 @@ void cf_report_result(struct cf_result *result, const struct cf_job *j, const st
     }
 }
 
+static void beside(char text[64], double predicted) {
+    *text = 0;
+    if (predicted > 0) snprintf(text, 64, " (predicted %.*f)", predicted < 100 ? 2 : 1, predicted);
+}
+
 void cf_report_speed(
     struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill, double decode) {
-    char predicted[64] = "";
-    if (j->predicted > 0) snprintf(predicted, sizeof predicted, " (predicted %.2f)", j->predicted);
+    char before[64], after[64];
+    uint32_t n = g->n_prompt - g->start, more = g->n_generated ? g->n_generated - 1 : 0;
+    beside(before, n ? cf_job_predict(j, &(struct cf_workload){.depth = g->start, .prompt = n}) : 0);
+    beside(after, more ? cf_job_predict(j, &(struct cf_workload){g->n_prompt + more / 2, 0, 4, 1}) : 0);
     if (isnan(decode))
-        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s", j->load_seconds, g->n_prompt, prefill);
+        cf_terminal_note(
+            t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds, g->n_prompt, prefill, before);
     else
-        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s, decode %u tokens at %.2f tokens/s%s",
-            j->load_seconds, g->n_prompt, prefill, g->n_generated - 1, decode, predicted);
+        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s, decode %u tokens at %.2f tokens/s%s",
+            j->load_seconds, g->n_prompt, prefill, before, g->n_generated - 1, decode, after);
 }
 
 /* A line for each link that anything has passed over. */

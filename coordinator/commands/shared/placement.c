@@ -7,7 +7,7 @@
 
 const struct cf_option cf__layout_options[] = {
     {"layout", 0, CF_OPT_STRING, AT(layout), "NAME",
-        "tensor, layers, hybrid or domain (default tensor on one host, hybrid on several)", 0, 0, NULL},
+        "auto (what is predicted to be fastest), tensor, layers, hybrid or domain (default auto)", 0, 0, NULL},
     {"ctx-size", 'c', CF_OPT_INT, AT(ctx_size), "N", "context in tokens (default the model's, at most 4096)", 0,
         1 << 24, NULL},
     {0},
@@ -60,12 +60,12 @@ struct cf_placement cf__placement_defaults(void) {
 }
 
 static int check_layouts(const char *names, bool several, struct cf_error *e) {
-    for (const char *s = names; s;) {
+    for (const char *s = names; s;) { /* one that is too long for `name` is unknown as well */
         size_t length = several ? strcspn(s, ",") : strlen(s);
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)length, s);
-        if (length >= sizeof name || cf_layout_by_name(name) < 0)
-            return cf_fail(e, CF_ERR_USAGE, "--layout %s is unknown; known: tensor, layers, hybrid, domain", name);
+        int layout;
+        if (cf_layout_wish(name, &layout, e)) return -1;
         if (!s[length]) break;
         s += length + 1;
     }

@@ -1,0 +1,223 @@
+/* See calibrate.h. */
+#include "coordinator/decode/calibrate.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/decode/rates_file.h"
+#include "node/engine/rate.h"
+#include "node/memory/bandwidth.h"
+
+enum { PASSES = 3, MOST_HOSTS = 16 };
+static const double LOOK = 0.03, GLANCE = 0.005; /* seconds for a rate that is not in the file, and for one that is */
+static const int link_rounds[CF_LINK_SIZES] = {40, 20, 3};
+
+struct poll {
+    struct cf_transport *transport;
+    struct cf_error error;
+    bool failed;
+};
+static void poll(void *ctx) {
+    struct poll *p = ctx;
+    if (!p->failed) p->failed = cf_progress(p->transport, &p->error) < 0;
+}
+
+/* More than a small model needs would only cost time. */
+static size_t look_bytes(const struct cf_job *j) {
+    uint64_t model = 0, hash;
+    cf_gguf_identity(j->gguf, &model, &hash);
+    size_t bytes = (size_t)(model / 8);
+    return bytes < 4u << 20 ? 4u << 20 : bytes > 128u << 20 ? 128u << 20 : bytes;
+}
+
+/* Bytes/s that a team reads from a node (os index). 0: could not be had. */
+static double look_at_memory(struct cf_team *team, int node, size_t bytes) {
+    struct cf_reader r;
+    struct cf_error ignored;
+    double best = 0;
+    if (!cf_reader_open(&r, team, bytes, node, &ignored))
+        for (int i = 0; i < PASSES; i++) {
+            double rate = cf_reader_pass(&r, team);
+            if (rate > best) best = rate;
+        }
+    cf_reader_close(&r);
+    return best;
+}
+
+/* A rate that was measured while others used the machine is too low, never too high. */
+static void keep_best(struct cf_rates_file *f, const char *name, double now, double *best) {
+    if (now <= *best) return;
+    *best = now;
+    cf_rates_set(f, name, now);
+}
+
+/* Rates and attention of *to that are not known, for the types of the model's matrices. */
+static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kernels, const struct cf_model *m,
+    const struct cf_gguf *g, struct cf_rank_info *to) {
+    struct cf_rates_file file;
+    char name[96];
+    uint32_t threads = cf_team_size(team), heads = m->n_head_kv ? m->n_head / m->n_head_kv : 1;
+    cf_rates_open(&file);
+    for (size_t i = 0; i < cf_gguf_n_tensors(g); i++) {
+        const struct cf_gguf_tensor *t = cf_gguf_tensor_at(g, i);
+        if (t->n_dims < 2 || t->type >= CF_TYPE_LIMIT || to->rates[t->type] > 0 || !cf_type_by_id(t->type)) continue;
+        snprintf(name, sizeof name, "%s, %u threads, %s", kernels->isa, threads, cf_type_by_id(t->type)->name);
+        bool known = cf_rates_get(&file, name, &to->rates[t->type]);
+        double now = cf_team_product_rate(team, kernels, cf_type_by_id(t->type), known ? GLANCE : LOOK);
+        keep_best(&file, name, now, &to->rates[t->type]);
+    }
+    snprintf(name, sizeof name, "%s, %u threads, attention %u+%u of %u", kernels->isa, threads, m->d_k, m->d_v, heads);
+    bool known = cf_rates_get(&file, name, &to->attention);
+    keep_best(&file, name, cf_team_attention_rate(team, kernels, m->d_k, m->d_v, heads, known ? GLANCE : LOOK),
+        &to->attention);
+    cf_rates_close(&file);
+    to->step = cf_team_round_seconds(team);
+}
+
+struct look {
+    const struct cf_model *m;
+    const struct cf_gguf *g;
+    int node; /* os index */
+    struct cf_rank_info *to;
+};
+static int look_body(struct cf_team *team, void *ctx) {
+    const struct look *l = ctx;
+    const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
+    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 128u << 20);
+    if (kernels) look_at_kernels(team, kernels, l->m, l->g, l->to);
+    l->to->threads = cf_team_size(team);
+    return 0;
+}
+
+int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const struct cf_gguf *g, struct cf_error *e) {
+    struct cf_machine machine;
+    struct cf_seat seat;
+    if (cf_machine_read(&machine, 1, e)) return -1;
+    int rc = cf_seat_assign(&seat, &machine, 0, 1, NULL, e);
+    if (!rc) {
+        struct cf_team_options o = {seat.n_cores, seat.cores, seat.n_cores, false};
+        struct look l = {m, g, (int)machine.nodes[seat.node].os_index, to};
+        rc = cf_team_run(&o, look_body, &l, e);
+    }
+    cf_machine_free(&machine);
+    return rc;
+}
+
+int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
+    struct poll p = {.transport = j->transport};
+    cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
+    int node = (int)j->machine.nodes[j->seat.node].os_index;
+    if (j->own.bandwidth <= 0) j->own.bandwidth = look_at_memory(j->team, node, look_bytes(j));
+    look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
+    cf_team_poll(j->team, NULL, NULL, 1.0);
+    if (p.failed) *e = p.error;
+    return p.failed ? -1 : 0;
+}
+
+/* ---- links ---- */
+
+/* The n-th rank of a host, -1: it has fewer. */
+static int rank_of(const struct cf_job *j, int host, int n) {
+    for (int r = 0; r < (int)j->n_ranks; r++)
+        if (cf_transport_host_of(j->transport, r) == host && n-- == 0) return r;
+    return -1;
+}
+
+/* What a rank and its partner measure belongs to both of their hosts. */
+static int probe(struct cf_job *j, int a, int b, struct cf_error *e) {
+    int me = cf_transport_rank(j->transport), hosts = (int)j->figures.n_hosts;
+    if (a < 0 || b < 0 || a == b || (me != a && me != b)) return 0;
+    int here = cf_transport_host_of(j->transport, a), there = cf_transport_host_of(j->transport, b);
+    for (int i = 0; i < CF_LINK_SIZES; i++) {
+        double seconds;
+        if (cf_transport_probe(j->transport, me == a ? b : a, cf_link_sizes[i], link_rounds[i], &seconds, e)) return -1;
+        j->figures.links[here * hosts + there].seconds[i] = seconds;
+        j->figures.links[there * hosts + here].seconds[i] = seconds;
+    }
+    return 0;
+}
+
+/* Everybody meets everybody once, all tables playing at the same time (the circle method): host 0 stays, the others
+ * move on by one seat; with an odd number one seat is empty. */
+static int tournament(struct cf_job *j, int hosts, struct cf_error *e) {
+    int seats = hosts + (hosts & 1);
+    for (int round = 0; round < seats - 1; round++)
+        for (int table = 0; table < seats / 2; table++) {
+            int a = table ? 1 + (round + table - 1) % (seats - 1) : 0;
+            int b = 1 + (round + seats - 2 - table) % (seats - 1);
+            if (a < hosts && b < hosts && probe(j, rank_of(j, a, 0), rank_of(j, b, 0), e)) return -1;
+        }
+    return 0;
+}
+
+int cf_calibrate_links(struct cf_job *j, struct cf_error *e) {
+    int hosts = (int)j->figures.n_hosts, here = cf_transport_host_of(j->transport, cf_transport_rank(j->transport));
+    if (probe(j, rank_of(j, here, 0), rank_of(j, here, 1), e)) return -1;
+    if (hosts <= MOST_HOSTS) return tournament(j, hosts, e);
+    for (int h = 1; h < hosts; h++)
+        if (probe(j, rank_of(j, 0, 0), rank_of(j, h, 0), e)) return -1;
+    return 0;
+}
+
+/* ---- telling each other ---- */
+
+int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_room *room, struct cf_error *e) {
+    size_t here = (size_t)cf_transport_host_of(j->transport, cf_transport_rank(j->transport)),
+           hosts = j->figures.n_hosts;
+    size_t n = hosts <= MOST_HOSTS || cf_transport_rank(j->transport) == 0 ? hosts * CF_LINK_SIZES : 0;
+    room->links = calloc(n + 1, sizeof *room->links);
+    if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step;
+    h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
+    for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
+        if (j->own.rates[id] <= 0) continue;
+        room->types[h->n_rate_types++] = id;
+        room->rates[h->n_rates++] = j->own.rates[id];
+    }
+    for (size_t k = 0; k < n; k++)
+        room->links[k] = j->figures.links[here * hosts + k / CF_LINK_SIZES].seconds[k % CF_LINK_SIZES];
+    return 0;
+}
+
+static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_error *e) {
+    struct cf_rank_info *info = &j->figures.ranks[rank];
+    size_t here = (size_t)cf_transport_host_of(j->transport, rank), hosts = j->figures.n_hosts;
+    if (h->n_rates != h->n_rate_types || (h->n_links && h->n_links != hosts * CF_LINK_SIZES))
+        return cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with %zu rates of %zu types and %zu figures of links", rank,
+            h->n_rates, h->n_rate_types, h->n_links);
+    info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step;
+    for (size_t i = 0; i < h->n_rates; i++)
+        if (h->rate_types[i] < CF_TYPE_LIMIT) info->rates[h->rate_types[i]] = h->rates[i];
+    for (size_t k = 0; k < h->n_links; k++) {
+        double *seconds = &j->figures.links[here * hosts + k / CF_LINK_SIZES].seconds[k % CF_LINK_SIZES];
+        if (h->links[k] > 0) *seconds = h->links[k];
+    }
+    return 0;
+}
+
+/* Links that nobody has measured are like those that somebody has: hosts of one kind have cables of one kind. */
+static void fill_links(struct cf_figures *f) {
+    struct cf_link mean[2] = {0};
+    double n[2] = {0};
+    for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
+        bool within = k / f->n_hosts == k % f->n_hosts;
+        if (f->links[k].seconds[0] <= 0) continue;
+        n[within]++;
+        for (int i = 0; i < CF_LINK_SIZES; i++)
+            mean[within].seconds[i] += f->links[k].seconds[i];
+    }
+    for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
+        bool within = k / f->n_hosts == k % f->n_hosts;
+        if (f->links[k].seconds[0] > 0 || !n[within]) continue;
+        for (int i = 0; i < CF_LINK_SIZES; i++)
+            f->links[k].seconds[i] = mean[within].seconds[i] / n[within];
+    }
+    cf_figures_assume_links(f);
+}
+
+int cf_calibrate_hear(struct cf_job *j, const Cf__Verdict *all, struct cf_error *e) {
+    for (int r = 0; r < (int)j->n_ranks; r++)
+        if (hear_one(j, r, all->hellos[r], e)) return -1;
+    fill_links(&j->figures);
+    return 0;
+}

@@ -1,0 +1,80 @@
+/* From what was measured and what the user wants to the plan of a job, and what that plan should reach. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/decode/internal.h"
+
+static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_error *e) {
+    const struct cf_placement *p = &j->o->place;
+    const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hook: see tests/ranks */
+    *w = (struct cf_plan_wish){.stages = (uint32_t)p->stages,
+        .micro_batches = (uint32_t)p->micro_batches,
+        .n_ctx = j->n_ctx,
+        .n_seqs = j->n_seqs,
+        .n_rows = (uint32_t)p->ubatch,
+        .n_want = j->n_want,
+        .kv_size = j->o->kv_size,
+        .kv_keep = j->o->kv_keep,
+        .kv_type = p->kv_type ? (uint32_t)cf_kv_type_by_name(p->kv_type) : CF_KV_F16,
+        .map = {-1, -1, -1, -1},
+        .zero_rank = zero ? atoi(zero) : -1};
+    if (cf_layout_wish(*j->layout ? j->layout : NULL, &w->layout, e)) return -1;
+    if (p->map && cf_domain_map_parse(p->map, w->map, e)) return -1;
+    if (w->layout < 0 && p->map) w->layout = CF_LAYOUT_DOMAIN;
+    if (w->layout < 0 && p->stages) w->layout = CF_LAYOUT_HYBRID;
+    return 0;
+}
+
+/* The ranks that the search has left out, and why. */
+static void say_unused(const struct cf_job *j, const struct cf_search *s) {
+    const struct cf_candidate *best = &s->c[0], *all = NULL;
+    char names[128] = "";
+    size_t n = 0;
+    for (uint32_t r = 0; r < j->n_ranks; r++) {
+        bool works = false;
+        for (uint32_t i = 0; i < j->plan.n_plan_rows; i++)
+            works |= cf_plan_member(&j->plan.rows[i], (int)r, NULL, NULL) >= 0;
+        if (!works && n < sizeof names) n += (size_t)snprintf(names + n, sizeof names - n, "%s%u", n ? ", " : "", r);
+    }
+    for (uint32_t i = s->n; i-- > 0;)
+        if (s->c[i].fits && s->c[i].n_use == j->n_ranks) all = &s->c[i]; /* the best of those */
+    if (!n || best->n_use == j->n_ranks) return;
+    if (all)
+        cf_terminal_note(j->o->terminal,
+            "coffer: not used: rank %s; %s is faster (predicted %.2f tokens/s, with all ranks %.2f; --layout NAME uses "
+            "them)",
+            names, best->name, best->all, all->all);
+    else
+        cf_terminal_note(j->o->terminal, "coffer: not used: rank %s; %s is all that fits", names, best->name);
+}
+
+int cf__job_place(struct cf_job *j, struct cf_error *e) {
+    struct cf_plan_wish w;
+    struct cf_search s = {0};
+    char note[512] = "", *rest = NULL;
+    bool speaks = j->o->place.verbose && j->o->terminal->is_rank0;
+    if (wish_of(j, &w, e)) return -1;
+    bool search = w.layout < 0 && j->n_ranks > 1 && w.zero_rank < 0 && cf_planner_knows(&j->figures);
+    if (search && cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)) return -1;
+    if (!search && cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
+    for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+        cf_terminal_note(j->o->terminal, "coffer: %s", line);
+    int rc = speaks ? cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e) : 0;
+    if (search && !rc) say_unused(j, &s);
+    if (search && !rc && speaks) cf_search_print(stderr, &s, 0);
+    cf_search_free(&s);
+    return rc;
+}
+
+double cf_job_predict(const struct cf_job *j, const struct cf_workload *w) {
+    struct cf_simulation *s;
+    struct cf_forecast f;
+    struct cf_error ignored;
+    double rate = 0;
+    if (!cf_planner_knows(&j->figures)) return 0;
+    if (cf_simulation_new(&s, &j->plan, &j->model, j->gguf, &j->figures, &ignored)) return 0;
+    if (!cf_simulation_run(s, w, &f, &ignored)) rate = f.rate, cf_forecast_free(&f);
+    cf_simulation_free(s);
+    return rate;
+}

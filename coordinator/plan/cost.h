@@ -1,0 +1,37 @@
+/* What one instruction of a rank's program (node/model/program.h) costs: the bytes that it streams, the products that
+ * it makes, the times that its threads meet; and, at a rank's measured rates, how long that takes. The formulas are
+ * explained in README.md of this folder.
+ */
+#ifndef COFFER_COORDINATOR_PLAN_COST_H
+#define COFFER_COORDINATOR_PLAN_COST_H
+
+#include "coordinator/plan/figures.h"
+#include "node/model/program.h"
+
+struct cf_kv;
+
+struct cf_cost {
+    double bytes;        /* weights that are streamed once, for any number of rows */
+    double row_seconds;  /* products of one row with them, weights in cache */
+    double expert_bytes; /* all experts of which this rank holds a part, its part; rows choose among them */
+    double chosen;       /* share of the experts that one row chooses */
+    double key_bytes;    /* of the cache, per key that a sequence has */
+    double key_seconds;  /* scores and values of one row and key, cache in cache */
+    uint32_t window;     /* keys that a row sees at most, 0: all */
+    double rounds;       /* times that the rank's threads meet */
+};
+
+/* Of instruction `i` on `rank`. kv: the rank's cache as measured (cf_kv_measure). */
+void cf_cost_of(struct cf_cost *c, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
+    const struct cf_kv *kv, const struct cf_instr *i, uint32_t rank, const struct cf_rank_info *info);
+
+/* Rows of a batch: of `sequences` sequences, each with `keys` positions in the cache at the end. */
+struct cf_cost_rows {
+    double rows, sequences, keys;
+};
+double cf_cost_seconds(const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info);
+
+/* Reading and multiplying go on together, but not perfectly: the longer of the two and this share of the other. */
+#define CF_COST_BESIDE 0.5
+
+#endif

@@ -1,0 +1,365 @@
+/* See simulate.h. Programs are compiled and priced once (timed.c); here they run, event by event. */
+#include "coordinator/plan/simulate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/plan/split.h"
+#include "coordinator/plan/timed.h"
+
+/* Something that happens: a batch or a message comes to a rank, or a rank has finished an instruction. */
+struct event {
+    double at;
+    uint64_t number; /* of those at the same time the older one first */
+    enum { BATCH, MESSAGE, FINISHED } what;
+    uint32_t rank, batch, instr;
+};
+
+struct batch {
+    uint32_t rows, want;
+    struct cf_cost_rows cost, head; /* of all rows, of those that want logits */
+};
+
+/* One rank in the middle of its work. */
+struct rank {
+    uint32_t came, opened; /* batches that have come, that were begun: they come and begin in order */
+    uint32_t n_open, open[CF_SIM_FLIGHT], pc[CF_SIM_FLIGHT]; /* ascending by batch */
+    uint32_t running;                                        /* index into open, while busy */
+    bool busy;
+    uint16_t *counts; /* [ring][n_instrs] parts that have arrived */
+};
+
+/* What rank 0 gives them to do. */
+struct drive {
+    const struct cf_workload *w;
+    uint32_t all, at_once; /* batches; as many as may be in flight */
+    uint32_t chunk;        /* rows of one of a prompt */
+};
+
+struct cf_simulation {
+    struct cf_timed programs;
+    const struct cf_figures *figures;
+    const struct cf_plan *plan;
+    struct rank *ranks;
+    uint32_t ring; /* batches that may be about at once */
+    struct batch *batches;
+    struct event *heap;
+    size_t n_events, room;
+    uint64_t number;
+    double now, *leaves, *enters; /* [n_hosts] until when the host's cable is taken, in both directions */
+    uint32_t submitted, finished; /* batches, on rank 0 */
+    const struct drive *drive;
+    double first_round; /* when every batch of the first step had come back */
+    struct cf_forecast *out;
+    bool failed;
+};
+
+static bool before(const struct event *a, const struct event *b) {
+    return a->at != b->at ? a->at < b->at : a->number < b->number;
+}
+
+static void push(struct cf_simulation *s, struct event v) {
+    if (s->n_events == s->room) {
+        size_t room = s->room ? 2 * s->room : 1024;
+        struct event *more = realloc(s->heap, room * sizeof *more);
+        if (!more) {
+            s->failed = true;
+            return;
+        }
+        s->heap = more, s->room = room;
+    }
+    v.number = s->number++;
+    size_t i = s->n_events++;
+    for (; i && before(&v, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
+        s->heap[i] = s->heap[(i - 1) / 2];
+    s->heap[i] = v;
+}
+
+static struct event pop(struct cf_simulation *s) {
+    struct event top = s->heap[0], last = s->heap[--s->n_events];
+    size_t i = 0, child;
+    while ((child = 2 * i + 1) < s->n_events) {
+        if (child + 1 < s->n_events && before(&s->heap[child + 1], &s->heap[child])) child++;
+        if (!before(&s->heap[child], &last)) break;
+        s->heap[i] = s->heap[child];
+        i = child;
+    }
+    s->heap[i] = last;
+    return top;
+}
+
+static struct batch *batch_of(struct cf_simulation *s, uint32_t id) {
+    return &s->batches[id % s->ring];
+}
+
+static uint16_t *count_of(struct cf_simulation *s, uint32_t rank, uint32_t batch, uint32_t instr) {
+    return &s->ranks[rank].counts[(size_t)(batch % s->ring) * s->programs.ranks[rank].n + instr];
+}
+
+/* When a message that leaves now is there. Between hosts the bytes take their turn on both hosts' cables; within one
+ * they are read where they lie, which costs the reader (timed.c), so that only the word about them travels. */
+static double arrival(struct cf_simulation *s, uint32_t from, uint32_t to, double bytes) {
+    const struct cf_link *l = cf_figures_link(s->figures, from, to);
+    uint32_t a = (uint32_t)s->figures->ranks[from].host_index, b = (uint32_t)s->figures->ranks[to].host_index;
+    if (a == b) return s->now + l->seconds[0];
+    double latency = l->seconds[0], wire = cf_link_seconds(l, bytes) - latency;
+    double begin = s->now > s->leaves[a] ? s->now : s->leaves[a];
+    s->leaves[a] = begin + wire;
+    double end = (begin > s->enters[b] ? begin : s->enters[b]) + wire;
+    s->enters[b] = end;
+    s->out->link_busy[a] += wire;
+    s->out->traffic[(size_t)a * s->figures->n_hosts + b] += (uint64_t)bytes;
+    return end + latency;
+}
+
+static void send_all(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
+    const struct batch *b = batch_of(s, id);
+    double rows = i->wanted ? b->want : b->rows;
+    if (rows <= 0) return;
+    bool shares = b->rows >= i->share_rows;
+    for (uint32_t k = 0; k < i->n_sends; k++) {
+        const struct cf_timed_send *m = &s->programs.ranks[rank].sends[i->send0 + k];
+        if (m->only_shares && !shares) continue;
+        double bytes = rows * (shares && m->share_bytes > 0 ? m->share_bytes : m->bytes);
+        int32_t instr = cf_timed_receiver(&s->programs, m);
+        if (instr < 0) continue;
+        push(s, (struct event){arrival(s, rank, m->to, bytes), 0, MESSAGE, m->to, id, (uint32_t)instr});
+        s->out->ranks[rank].messages++, s->out->ranks[rank].bytes += (uint64_t)bytes;
+    }
+}
+
+/* Does the instruction take part for this batch, and has all that it waits for arrived? */
+static bool ready(struct cf_simulation *s, uint32_t rank, uint32_t id, uint32_t pc) {
+    const struct cf_timed_instr *i = &s->programs.ranks[rank].instrs[pc];
+    const struct batch *b = batch_of(s, id);
+    if (!i->n_in || (i->only_shares && b->rows < i->share_rows) || (i->wanted && !b->want)) return true;
+    return *count_of(s, rank, id, pc) >= i->n_in;
+}
+
+static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
+    const struct batch *b = batch_of(s, id);
+    const struct cf_rank_info *info = &s->figures->ranks[rank];
+    bool shares = b->rows >= i->share_rows;
+    if (i->only_shares && !shares) return 0;
+    double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
+    double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info);
+    return t + (info->bandwidth > 0 ? bytes / info->bandwidth : 0);
+}
+
+/* ---- rank 0 gives batches ---- */
+
+static struct batch batch_number(const struct drive *d, uint32_t k) {
+    const struct cf_workload *w = d->w;
+    struct batch b = {0};
+    if (w->prompt) {
+        uint32_t first = k * d->chunk, n = w->prompt - first < d->chunk ? w->prompt - first : d->chunk;
+        b.rows = n, b.want = k + 1 == d->all;
+        b.cost = (struct cf_cost_rows){n, 1, w->depth + first + n};
+    } else {
+        uint32_t first, last;
+        cf_split_share(w->sequences, d->at_once, k % d->at_once, &first, &last);
+        b.rows = b.want = last - first;
+        b.cost = (struct cf_cost_rows){b.rows, b.rows, w->depth + k / d->at_once + 1};
+    }
+    b.head = (struct cf_cost_rows){b.want, b.want ? b.want : 1, 0};
+    return b;
+}
+
+static void submit_more(struct cf_simulation *s) {
+    const struct drive *d = s->drive;
+    if (s->finished == (d->w->prompt ? 0 : d->at_once)) s->first_round = s->now;
+    while (s->submitted < d->all && s->submitted - s->finished < d->at_once) {
+        *batch_of(s, s->submitted) = batch_number(d, s->submitted);
+        for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
+            const struct cf_link *l = cf_figures_link(s->figures, 0, r);
+            double way = r ? cf_link_seconds(l, 64.0 + 12.0 * batch_of(s, s->submitted)->rows) : 0;
+            push(s, (struct event){s->now + way, 0, BATCH, r, s->submitted, 0});
+        }
+        s->submitted++;
+    }
+}
+
+static void close_context(struct cf_simulation *s, uint32_t rank, uint32_t at) {
+    struct rank *r = &s->ranks[rank];
+    memset(count_of(s, rank, r->open[at], 0), 0, s->programs.ranks[rank].n * sizeof *r->counts);
+    r->n_open--;
+    for (uint32_t k = at; k < r->n_open; k++)
+        r->open[k] = r->open[k + 1], r->pc[k] = r->pc[k + 1];
+    if (rank == 0) s->finished++;
+}
+
+/* The oldest batch that can go on takes its next step. A batch never passes an older one. */
+static void go_on(struct cf_simulation *s, uint32_t rank) {
+    struct rank *r = &s->ranks[rank];
+    const struct cf_timed_rank *program = &s->programs.ranks[rank];
+    if (r->busy) return;
+    if (!program->n) return; /* a rank that holds nothing */
+    while (r->n_open < s->plan->n_flight && r->opened < r->came)
+        r->open[r->n_open] = r->opened++, r->pc[r->n_open++] = 0;
+    for (uint32_t k = 0; k < r->n_open; k++) {
+        if (k && r->pc[k - 1] <= r->pc[k]) continue;
+        if (r->pc[k] == program->n || !ready(s, rank, r->open[k], r->pc[k])) continue;
+        const struct cf_timed_instr *i = &program->instrs[r->pc[k]];
+        double t = seconds_of(s, rank, r->open[k], i);
+        if (i->computes)
+            s->out->ranks[rank].compute += t;
+        else
+            s->out->ranks[rank].exchange += t;
+        r->busy = true, r->running = k;
+        push(s, (struct event){s->now + t, 0, FINISHED, rank, r->open[k], r->pc[k]});
+        return;
+    }
+}
+
+static void finish(struct cf_simulation *s, uint32_t rank) {
+    struct rank *r = &s->ranks[rank];
+    uint32_t k = r->running;
+    send_all(s, rank, r->open[k], &s->programs.ranks[rank].instrs[r->pc[k]]);
+    r->busy = false;
+    if (++r->pc[k] == s->programs.ranks[rank].n) {
+        close_context(s, rank, k);
+        if (rank == 0) submit_more(s);
+    }
+    go_on(s, rank);
+}
+
+static void on_event(struct cf_simulation *s, const struct event *v) {
+    s->now = v->at;
+    switch (v->what) {
+    case BATCH: s->ranks[v->rank].came++; break;
+    case MESSAGE: ++*count_of(s, v->rank, v->batch, v->instr); break;
+    case FINISHED: finish(s, v->rank); return;
+    }
+    go_on(s, v->rank);
+}
+
+/* ---- the whole ---- */
+
+static int forecast_new(struct cf_forecast *f, const struct cf_figures *g, struct cf_error *e) {
+    *f = (struct cf_forecast){.n_ranks = g->n_ranks, .n_hosts = g->n_hosts};
+    f->ranks = calloc(g->n_ranks, sizeof *f->ranks);
+    f->link_busy = calloc(g->n_hosts, sizeof *f->link_busy);
+    f->traffic = calloc((size_t)g->n_hosts * g->n_hosts, sizeof *f->traffic);
+    if (f->ranks && f->link_busy && f->traffic) return 0;
+    cf_forecast_free(f);
+    return cf_fail(e, CF_ERR_MEMORY, "no memory for a forecast of %u ranks", g->n_ranks);
+}
+
+void cf_forecast_free(struct cf_forecast *f) {
+    free(f->ranks);
+    free(f->link_busy);
+    free(f->traffic);
+    memset(f, 0, sizeof *f);
+}
+
+int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e) {
+    struct cf_simulation *s = calloc(1, sizeof *s);
+    *out = s;
+    if (!s) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    s->figures = f, s->plan = p, s->ring = 2 * p->n_flight + 4;
+    if (p->n_flight > CF_SIM_FLIGHT)
+        cf_fail(e, CF_ERR_PLAN, "%u batches in flight; at most %d can be simulated", p->n_flight, CF_SIM_FLIGHT);
+    else if (!cf_timed_new(&s->programs, p, m, g, f, e)) {
+        s->ranks = calloc(f->n_ranks, sizeof *s->ranks), s->batches = calloc(s->ring, sizeof *s->batches);
+        s->leaves = calloc(f->n_hosts, sizeof *s->leaves), s->enters = calloc(f->n_hosts, sizeof *s->enters);
+        bool ok = s->ranks && s->batches && s->leaves && s->enters;
+        for (uint32_t r = 0; ok && r < f->n_ranks; r++)
+            ok =
+                (s->ranks[r].counts = calloc((size_t)s->ring * (s->programs.ranks[r].n + 1), sizeof(uint16_t))) != NULL;
+        if (ok) return 0;
+        cf_fail(e, CF_ERR_MEMORY, "no memory to simulate %u ranks", f->n_ranks);
+    }
+    cf_simulation_free(s);
+    *out = NULL;
+    return -1;
+}
+
+void cf_simulation_free(struct cf_simulation *s) {
+    if (!s) return;
+    for (uint32_t r = 0; s->ranks && r < s->programs.n_ranks; r++)
+        free(s->ranks[r].counts);
+    free(s->ranks);
+    free(s->batches);
+    free(s->leaves);
+    free(s->enters);
+    free(s->heap);
+    cf_timed_free(&s->programs);
+    free(s);
+}
+
+static void rewind_all(struct cf_simulation *s) {
+    uint32_t hosts = s->figures->n_hosts;
+    s->n_events = 0, s->number = 0, s->now = 0, s->submitted = s->finished = 0, s->first_round = 0, s->failed = false;
+    memset(s->leaves, 0, hosts * sizeof *s->leaves);
+    memset(s->enters, 0, hosts * sizeof *s->enters);
+    for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
+        struct rank *k = &s->ranks[r];
+        memset(k->counts, 0, (size_t)s->ring * (s->programs.ranks[r].n + 1) * sizeof *k->counts);
+        k->came = k->opened = k->n_open = 0, k->busy = false;
+    }
+}
+
+static void name_bottleneck(const struct cf_simulation *s, struct cf_forecast *f) {
+    uint32_t rank = 0, host = 0;
+    double busy = 0, cable = 0;
+    for (uint32_t r = 0; r < f->n_ranks; r++) {
+        double t = (f->ranks[r].compute + f->ranks[r].exchange) / f->seconds;
+        if (t > busy) busy = t, rank = r;
+    }
+    for (uint32_t h = 0; h < f->n_hosts; h++)
+        if (f->link_busy[h] / f->seconds > cable) cable = f->link_busy[h] / f->seconds, host = h;
+    const struct cf_rank_info *info = &s->figures->ranks[rank];
+    if (busy >= 0.75 ||
+        (busy >= 0.4 && busy > cable && s->drive->at_once >= s->plan->n_flight && s->plan->n_flight > 1))
+        snprintf(f->bottleneck, sizeof f->bottleneck, "rank %u (%.48s node %d), busy %.0f %% of the time", rank,
+            info->host, info->node, 100 * busy);
+    else if (cable >= 0.5)
+        snprintf(
+            f->bottleneck, sizeof f->bottleneck, "the network of host %u, busy %.0f %% of the time", host, 100 * cable);
+    else if (s->plan->n_flight > 1 && s->drive->at_once < s->plan->n_flight)
+        snprintf(f->bottleneck, sizeof f->bottleneck,
+            "too little in flight: %u of %u batches, ranks wait for their turn", s->drive->at_once, s->plan->n_flight);
+    else
+        snprintf(f->bottleneck, sizeof f->bottleneck, "messages under way: the busiest rank waits %.0f %% of the time",
+            100 * (1 - busy));
+}
+
+int cf_simulation_run(
+    struct cf_simulation *s, const struct cf_workload *w, struct cf_forecast *out, struct cf_error *e) {
+    struct drive d = {.w = w};
+    if (!w->prompt && (!w->generate || !w->sequences)) return cf_fail(e, CF_ERR_USAGE, "nothing to simulate");
+    if (forecast_new(out, s->figures, e)) return -1;
+    if (w->prompt) {
+        d.chunk = cf_split_prompt(s->plan, w->prompt), d.at_once = s->plan->n_flight;
+        d.all = (w->prompt + d.chunk - 1) / d.chunk;
+    } else {
+        d.at_once = cf_split_sequences(s->plan, w->sequences), d.all = w->generate * d.at_once;
+    }
+    rewind_all(s);
+    s->drive = &d, s->out = out;
+    submit_more(s);
+    while (s->n_events && !s->failed) {
+        struct event v = pop(s);
+        on_event(s, &v);
+    }
+    out->seconds = s->now;
+    for (uint32_t r = 0; r < out->n_ranks; r++)
+        out->messages += out->ranks[r].messages, out->bytes += out->ranks[r].bytes;
+    int rc = s->failed ? cf_fail(e, CF_ERR_MEMORY, "no memory to simulate %u ranks", out->n_ranks)
+             : s->finished != d.all
+                 ? cf_fail(e, CF_ERR_PLAN, "the simulated plan stands still after %u of %u batches", s->finished, d.all)
+                 : 0;
+    if (rc) {
+        cf_forecast_free(out);
+        return -1;
+    }
+    double steady = s->now - s->first_round;
+    bool rounds = !w->prompt && w->generate > 1 && steady > 0;
+    out->rate =
+        w->prompt ? w->prompt / out->seconds
+                  : (double)w->sequences * (rounds ? w->generate - 1 : w->generate) / (rounds ? steady : out->seconds);
+    name_bottleneck(s, out);
+    return 0;
+}

@@ -1,0 +1,220 @@
+/* Plans in virtual time: what a run must take by hand-made sums, how many messages it sends, and which layout the
+ * search then takes. */
+#include "coordinator/plan/simulate.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "coordinator/plan/cost.h"
+#include "coordinator/plan/search.h"
+#include "small_model.h"
+
+static const double BANDWIDTH = 1e9, LATENCY = 1e-4;
+
+struct fixture {
+    struct small_model s;
+    struct cf_figures f;
+    struct cf_plan plan;
+};
+
+/* As many hosts as ranks; kernels and threads cost nothing, so that every second is a byte or a message. */
+static void set_up(struct fixture *x, uint32_t ranks) {
+    static const struct small_shape shape = {8, 256, 8, 4, 32, 512, 1024, true, "q8_0"};
+    struct cf_error e = {0};
+    memset(x, 0, sizeof *x);
+    if (small_model_open(&x->s, &shape, &e) || cf_figures_new(&x->f, ranks, ranks, &e)) fail_msg("%s", e.text);
+    small_ranks(x->f.ranks, ranks, ranks);
+    for (uint32_t r = 0; r < ranks; r++)
+        x->f.ranks[r].bandwidth = BANDWIDTH;
+    for (uint32_t k = 0; k < ranks * ranks; k++)
+        x->f.links[k] = cf_link_of(LATENCY, 1e12);
+}
+
+static void tear_down(struct fixture *x) {
+    cf_plan_free(&x->plan);
+    cf_figures_free(&x->f);
+    small_model_close(&x->s);
+}
+
+static struct cf_forecast run(struct fixture *x, int layout, struct cf_workload w) {
+    struct cf_plan_wish wish = small_wish(layout);
+    struct cf_simulation *s;
+    struct cf_forecast out;
+    struct cf_error e = {0};
+    char note[512];
+    cf_plan_free(&x->plan);
+    if (cf_planner_make(&x->plan, &wish, &x->s.model, x->s.gguf, x->f.ranks, x->f.n_ranks, note, &e) ||
+        cf_simulation_new(&s, &x->plan, &x->s.model, x->s.gguf, &x->f, &e) || cf_simulation_run(s, &w, &out, &e))
+        fail_msg("%s", e.text);
+    cf_simulation_free(s);
+    return out;
+}
+
+/* Bytes of all matrices that a token needs, and of the keys and values of `keys` positions in f16. */
+static double bytes_of_token(const struct fixture *x, uint32_t keys) {
+    const struct cf_model *m = &x->s.model;
+    double sum = (double)keys * m->n_layers * m->n_head_kv * (m->d_k + m->d_v) * 2;
+    for (uint32_t l = 0; l < m->n_layers; l++)
+        for (int role = CF_FIRST_LAYER_ROLE; role < CF_ROLES; role++)
+            if (!cf_tensor_specs[role].vector) sum += (double)cf_model_bytes(m, x->s.gguf, (enum cf_role)role, l, true);
+    return sum + (double)cf_model_bytes(m, x->s.gguf, CF_W_OUTPUT, 0, true);
+}
+
+static void near(double got, double want, double share) {
+    if (fabs(got - want) > share * want) fail_msg("%.9g instead of %.9g", got, want);
+}
+
+static void one_rank_reads_its_bytes(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 1);
+    struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){10, 0, 1, 1});
+    near(f.seconds, bytes_of_token(&x, 11) / BANDWIDTH, 1e-6);
+    near(f.ranks[0].compute, f.seconds, 1e-6);
+    assert_int_equal(f.messages, 0);
+    assert_non_null(strstr(f.bottleneck, "rank 0"));
+    cf_forecast_free(&f);
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 5, 2}); /* two sequences read the weights once */
+    near(f.rate, 2 * BANDWIDTH / (bytes_of_token(&x, 6)), 0.02);
+    cf_forecast_free(&f);
+    x.f.ranks[0].rates[8] = 1e9; /* Q8_0: now products cost more than bytes, which still show by half */
+    double products = bytes_of_token(&x, 0) * 32 / 34 / 1e9, read = bytes_of_token(&x, 64) / BANDWIDTH;
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.prompt = 64});
+    double head = (double)cf_model_bytes(&x.s.model, x.s.gguf, CF_W_OUTPUT, 0, true) * 32 / 34 / 1e9;
+    near(f.seconds, 64 * (products - head) + head + CF_COST_BESIDE * read, 0.02);
+    cf_forecast_free(&f);
+    tear_down(&x);
+}
+
+static void layers_pay_with_more_sequences(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    struct cf_forecast one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 1, 1});
+    near(one.seconds, bytes_of_token(&x, 1) / BANDWIDTH + 2 * LATENCY, 1e-3); /* there and back */
+    assert_int_equal(one.messages, 2);
+    assert_int_equal(one.traffic[1], 4 * 256);
+    assert_int_equal(one.traffic[2], 4 * 256);
+    cf_forecast_free(&one);
+    one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 1});
+    struct cf_forecast two = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 2});
+    assert_true(two.rate > 1.6 * one.rate && two.rate < 2.01 * one.rate);
+    assert_non_null(strstr(one.bottleneck, "too little in flight: 1 of 2"));
+    cf_forecast_free(&one);
+    cf_forecast_free(&two);
+    tear_down(&x);
+}
+
+/* Every rank sends its sums of each half of a layer to every other one, logits to rank 0, and its share of embedding
+ * rows. */
+static void tensor_counts_its_messages(void **state) {
+    (void)state;
+    for (uint32_t n = 2; n <= 4; n++) {
+        struct fixture x;
+        set_up(&x, n);
+        struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 1});
+        assert_int_equal(f.messages, n * (n - 1) * (2 * 8 + 1) + n - 1);
+        double bytes = bytes_of_token(&x, 1) / n / BANDWIDTH, hops = (2 * 8 + 2) * LATENCY;
+        assert_true(f.seconds > bytes + hops && f.seconds < 1.3 * bytes + 1.1 * hops);
+        for (uint32_t h = 0; h < n; h++)
+            assert_true(f.link_busy[h] > 0 && f.traffic[h * n + h] == 0);
+        cf_forecast_free(&f);
+        tear_down(&x);
+    }
+}
+
+/* A cable that carries little takes its time, and messages stand in line for it. */
+static void a_thin_cable_is_the_bottleneck(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    for (int k = 0; k < 4; k++)
+        x.f.links[k] = cf_link_of(1e-6, 1e5);
+    struct cf_forecast f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.prompt = 256});
+    assert_true(f.seconds > 256 * 4 * 256 / 1e5);
+    assert_non_null(strstr(f.bottleneck, "network of host 0"));
+    cf_forecast_free(&f);
+    tear_down(&x);
+}
+
+static struct cf_search search(struct fixture *x) {
+    struct cf_plan_wish wish = small_wish(-1);
+    struct cf_search s;
+    struct cf_error e = {0};
+    char note[512];
+    wish.n_seqs = 1;
+    cf_plan_free(&x->plan);
+    if (cf_planner_search(&s, &x->plan, &wish, &x->s.model, x->s.gguf, &x->f, note, &e)) fail_msg("%s", e.text);
+    assert_int_equal(cf_plan_check(&x->plan, &x->s.model, (int)x->f.n_ranks, &e), 0);
+    return s;
+}
+
+static void the_search_leaves_slow_hosts_out(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    struct cf_search s = search(&x); /* 0.1 ms for a layer that takes 3 ms */
+    assert_int_equal(s.c[0].n_use, 2);
+    assert_int_equal(s.c[0].layout, CF_LAYOUT_TENSOR);
+    cf_search_free(&s);
+    for (int k = 0; k < 4; k++)
+        x.f.links[k] = cf_link_of(0.02, 1e8);
+    s = search(&x);
+    assert_int_equal(s.c[0].n_use, 1);
+    assert_int_equal(cf_plan_member(cf_plan_find(&x.plan, CF_LEFT_HEMI, 0), 1, NULL, NULL), -1);
+    double alone = s.c[0].decode;
+    for (uint32_t i = 1; i < s.n; i++)
+        assert_true(s.c[i].fits && s.c[i].decode <= alone);
+    cf_search_free(&s);
+    x.f.ranks[0].memory_free = x.f.ranks[1].memory_free = 5 << 20; /* too little for one */
+    s = search(&x);
+    assert_int_equal(s.c[0].n_use, 2);
+    assert_false(s.c[s.n - 1].fits);
+    assert_non_null(strstr(s.c[s.n - 1].why, "does not fit"));
+    cf_search_free(&s);
+    tear_down(&x);
+}
+
+/* Of three hosts the second is far away: the third is used and it is not. */
+static void the_search_names_ranks_as_they_are(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 3);
+    x.f.ranks[1].bandwidth = BANDWIDTH / 50;
+    struct cf_search s = search(&x);
+    assert_int_equal(s.c[0].n_use, 2);
+    const struct cf_plan_row *r = cf_plan_find(&x.plan, CF_LEFT_HEMI, 0);
+    assert_int_equal(r->n, 2);
+    assert_int_equal(r->ranks[1], 2);
+    cf_search_free(&s);
+    tear_down(&x);
+}
+
+static void links_are_straight_lines(void **state) {
+    (void)state;
+    struct cf_link l = {{1e-6, 9e-6, 1e-3}};
+    near(cf_link_seconds(&l, 0), 1e-6, 1e-12);
+    near(cf_link_seconds(&l, 8), 1e-6, 1e-12);
+    near(cf_link_seconds(&l, 8 + (16384 - 8) / 2.0), 5e-6, 1e-9);
+    near(cf_link_seconds(&l, 1 << 20), 1e-3, 1e-9);
+    near(cf_link_seconds(&l, 2 << 20), 1e-3 + (1e-3 - 9e-6) / (1048576 - 16384) * 1048576, 1e-9);
+    l.seconds[1] = 5e-7; /* noise: quicker than the small one */
+    near(cf_link_seconds(&l, 1000), 1e-6, 1e-12);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_rank_reads_its_bytes),
+        cmocka_unit_test(layers_pay_with_more_sequences),
+        cmocka_unit_test(tensor_counts_its_messages),
+        cmocka_unit_test(a_thin_cable_is_the_bottleneck),
+        cmocka_unit_test(the_search_leaves_slow_hosts_out),
+        cmocka_unit_test(the_search_names_ranks_as_they_are),
+        cmocka_unit_test(links_are_straight_lines),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
