@@ -8,7 +8,8 @@
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
 
-enum { PASSES = 3, MOST_HOSTS = 16 };
+enum { PASSES = 3, MOST_HOSTS = 16, PER_NOISE = 12 };
+static const double STEP_SECONDS = 2.5e-4;
 static const double LOOK = 0.03, GLANCE = 0.005; /* seconds for a rate that is not in the file, and for one that is */
 static const int link_rounds[CF_LINK_SIZES] = {40, 20, 3};
 
@@ -22,16 +23,42 @@ static void poll(void *ctx) {
     if (!p->failed) p->failed = cf_progress(p->transport, &p->error) < 0;
 }
 
-/* More than a small model needs would only cost time. */
+/* Enough to go beyond the caches for a model that does; more would only cost time. */
 static size_t look_bytes(const struct cf_job *j) {
     uint64_t model = 0, hash;
     cf_gguf_identity(j->gguf, &model, &hash);
-    size_t bytes = (size_t)(model / 8);
-    return bytes < 4u << 20 ? 4u << 20 : bytes > 128u << 20 ? 128u << 20 : bytes;
+    size_t bytes = (size_t)(model / 3);
+    return bytes < 4u << 20 ? 4u << 20 : bytes > 256u << 20 ? 256u << 20 : bytes;
 }
 
-/* Bytes/s that a team reads from a node (os index). 0: could not be had. */
-static double look_at_memory(struct cf_team *team, int node, size_t bytes) {
+static int compare(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* How unevenly the rank gets on: pieces of the buffer that take about as long as a step of a layer, against what they
+ * would take at the best bandwidth. */
+static void look_at_noise(struct cf_reader *r, struct cf_team *team, double bandwidth, double noise[CF_NOISE]) {
+    double times[CF_NOISE * PER_NOISE];
+    size_t piece = (size_t)(bandwidth * STEP_SECONDS) >> 18 << 18, at = 0;
+    if (piece < 1u << 18) piece = 1u << 18;
+    if (piece > r->bytes) piece = r->bytes;
+    for (int i = 0; i < CF_NOISE * PER_NOISE; i++) {
+        times[i] = cf_reader_part(r, team, at, piece);
+        at = at + 2 * piece <= r->bytes ? at + piece : 0;
+    }
+    qsort(times, CF_NOISE * PER_NOISE, sizeof *times, compare);
+    for (int i = 0; i < CF_NOISE; i++) {
+        double sum = 0;
+        for (int k = 0; k < PER_NOISE; k++)
+            sum += times[i * PER_NOISE + k];
+        noise[i] = sum / PER_NOISE * bandwidth / (double)piece;
+        if (noise[i] < 1) noise[i] = 1;
+    }
+}
+
+/* Bytes/s that a team reads from a node (os index), and how evenly. 0: could not be had. */
+static double look_at_memory(struct cf_team *team, int node, size_t bytes, double noise[CF_NOISE]) {
     struct cf_reader r;
     struct cf_error ignored;
     double best = 0;
@@ -40,6 +67,7 @@ static double look_at_memory(struct cf_team *team, int node, size_t bytes) {
             double rate = cf_reader_pass(&r, team);
             if (rate > best) best = rate;
         }
+    if (best > 0) look_at_noise(&r, team, best, noise);
     cf_reader_close(&r);
     return best;
 }
@@ -83,7 +111,7 @@ struct look {
 static int look_body(struct cf_team *team, void *ctx) {
     const struct look *l = ctx;
     const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
-    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 128u << 20);
+    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 256u << 20, l->to->noise);
     if (kernels) look_at_kernels(team, kernels, l->m, l->g, l->to);
     l->to->threads = cf_team_size(team);
     return 0;
@@ -107,7 +135,8 @@ int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
     struct poll p = {.transport = j->transport};
     cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
     int node = (int)j->machine.nodes[j->seat.node].os_index;
-    if (j->own.bandwidth <= 0) j->own.bandwidth = look_at_memory(j->team, node, look_bytes(j));
+    double quick = look_at_memory(j->team, node, look_bytes(j), j->own.noise);
+    if (j->own.bandwidth <= 0) j->own.bandwidth = quick; /* else it was measured in earnest */
     look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
     cf_team_poll(j->team, NULL, NULL, 1.0);
     if (p.failed) *e = p.error;
@@ -168,7 +197,8 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     room->links = calloc(n + 1, sizeof *room->links);
     if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step;
-    h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
+    if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
+    h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (j->own.rates[id] <= 0) continue;
         room->types[h->n_rate_types++] = id;
@@ -186,6 +216,7 @@ static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_er
         return cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with %zu rates of %zu types and %zu figures of links", rank,
             h->n_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step;
+    if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
     for (size_t i = 0; i < h->n_rates; i++)
         if (h->rate_types[i] < CF_TYPE_LIMIT) info->rates[h->rate_types[i]] = h->rates[i];
     for (size_t k = 0; k < h->n_links; k++) {

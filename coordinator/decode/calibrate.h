@@ -14,8 +14,8 @@
  */
 int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
 
-/* This rank: sets bandwidth, rates, attention and step of j->own, unless they are there. Called by all ranks inside the
- * team's body. */
+/* This rank: sets bandwidth (unless it is there), noise, rates, attention and step of j->own. Called by all ranks
+ * inside the team's body. */
 int cf_calibrate_rank(struct cf_job *j, struct cf_error *e);
 
 /* The links: fills this rank's row of j->figures.links. Between up to 16 hosts all pairs, beyond that rank 0's host
@@ -26,7 +26,7 @@ int cf_calibrate_links(struct cf_job *j, struct cf_error *e);
  * measured of the links is filled in with the mean of those that somebody has, or assumed. *h points into *room. */
 struct cf_calibrate_room {
     uint32_t types[CF_TYPE_LIMIT];
-    double rates[CF_TYPE_LIMIT];
+    double rates[CF_TYPE_LIMIT], noise[CF_NOISE];
     double *links; /* owned: free() */
 };
 int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_room *room, struct cf_error *e);

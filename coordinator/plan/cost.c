@@ -45,7 +45,7 @@ static void add_role(struct cf_cost *c, const struct cf_model *m, const struct c
         c->expert_bytes += bytes, c->chosen = share;
     else
         c->bytes += bytes;
-    if (rate > 0) c->row_seconds += elements * share / rate;
+    if (rate > 0) c->row_seconds += CF_COST_STREAMED * elements * share / rate;
 }
 
 static void add_attention(struct cf_cost *c, const struct cf_model *m, const struct cf_kv *kv, uint32_t layer,

@@ -34,4 +34,7 @@ double cf_cost_seconds(const struct cf_cost *c, const struct cf_cost_rows *r, co
 /* Reading and multiplying go on together, but not perfectly: the longer of the two and this share of the other. */
 #define CF_COST_BESIDE 0.5
 
+/* Products whose weights and rows come from memory, and whose results go there, against the same in cache. */
+#define CF_COST_STREAMED 1.15
+
 #endif

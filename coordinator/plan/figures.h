@@ -11,6 +11,8 @@
 #include "node/kernels/kernels.h"
 #include "proto/error.h"
 
+enum { CF_NOISE = 8 };
+
 /* One rank as the planner sees it. */
 struct cf_rank_info {
     char host[64];
@@ -21,7 +23,10 @@ struct cf_rank_info {
     double bandwidth;            /* bytes/s read by its threads while all ranks read, 0 unknown */
     double rates[CF_TYPE_LIMIT]; /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
     double attention;            /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
-    double step;                 /* seconds that a job of its threads costs beside its work: they meet twice */
+    /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
+     * ascending: who else is on the machine. 0: unknown, none. */
+    double noise[CF_NOISE];
+    double step; /* seconds that a job of its threads costs beside its work: they meet twice */
 };
 
 /* Seconds, one way, of messages of these sizes between two ranks, alone on the link. 0: unknown. */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CANDIDATES = 64, ROUNDS = 6 };
+enum { MOST_CANDIDATES = 64, ROUNDS = 8 };
 
 struct searching {
     struct cf_search *s;

@@ -46,7 +46,7 @@ struct cf_simulation {
     struct batch *batches;
     struct event *heap;
     size_t n_events, room;
-    uint64_t number;
+    uint64_t number, random;
     double now, *leaves, *enters; /* [n_hosts] until when the host's cable is taken, in both directions */
     uint32_t submitted, finished; /* batches, on rank 0 */
     const struct drive *drive;
@@ -137,6 +137,14 @@ static bool ready(struct cf_simulation *s, uint32_t rank, uint32_t id, uint32_t 
     return *count_of(s, rank, id, pc) >= i->n_in;
 }
 
+/* Some instructions take longer than they should, as often as was measured; the same ones in every run of a simulation.
+ */
+static double noise(struct cf_simulation *s, const struct cf_rank_info *info) {
+    if (info->noise[0] <= 0) return 1;
+    s->random = s->random * 6364136223846793005u + 1442695040888963407u;
+    return info->noise[(s->random >> 40) % CF_NOISE];
+}
+
 static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
     const struct batch *b = batch_of(s, id);
     const struct cf_rank_info *info = &s->figures->ranks[rank];
@@ -144,7 +152,8 @@ static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, co
     if (i->only_shares && !shares) return 0;
     double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
     double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info);
-    return t + (info->bandwidth > 0 ? bytes / info->bandwidth : 0);
+    if (info->bandwidth > 0) t += bytes / info->bandwidth;
+    return t > 0 ? t * noise(s, info) : 0;
 }
 
 /* ---- rank 0 gives batches ---- */
@@ -291,7 +300,8 @@ void cf_simulation_free(struct cf_simulation *s) {
 
 static void rewind_all(struct cf_simulation *s) {
     uint32_t hosts = s->figures->n_hosts;
-    s->n_events = 0, s->number = 0, s->now = 0, s->submitted = s->finished = 0, s->first_round = 0, s->failed = false;
+    s->n_events = 0, s->number = 0, s->random = 1, s->now = 0, s->submitted = s->finished = 0, s->first_round = 0,
+    s->failed = false;
     memset(s->leaves, 0, hosts * sizeof *s->leaves);
     memset(s->enters, 0, hosts * sizeof *s->enters);
     for (uint32_t r = 0; r < s->programs.n_ranks; r++) {

@@ -100,3 +100,9 @@ void cf_reader_close(struct cf_reader *r) {
 double cf_reader_pass(struct cf_reader *r, struct cf_team *team) {
     return cf_team_bandwidth(team, r->buf, r->bytes, 1);
 }
+
+double cf_reader_part(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes) {
+    double start = cf_now();
+    cf_team_bandwidth(team, r->buf + at, bytes, 1);
+    return cf_now() - start;
+}

@@ -20,4 +20,7 @@ void cf_reader_close(struct cf_reader *r); /* also of one whose opening failed *
 /* Reads the buffer once, with the widest loads, by all threads. Returns bytes/s. */
 double cf_reader_pass(struct cf_reader *r, struct cf_team *team);
 
+/* Reads [at, at + bytes) of the buffer once (multiples of 256 KiB), likewise. Returns seconds. */
+double cf_reader_part(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes);
+
 #endif

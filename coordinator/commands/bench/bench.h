@@ -33,7 +33,8 @@ struct cf__bench_test {
     uint32_t n;                            /* repetitions */
     double seconds[CF__BENCH_REPETITIONS]; /* ascending */
     uint64_t bytes_read;                   /* weights and cache, all ranks, per repetition */
-    double limit; /* seconds that the measured rates would allow, see bench_limit.c; 0 unknown */
+    double limit;     /* seconds that the measured rates would allow, see bench_limit.c; 0 unknown */
+    double predicted; /* tokens/s, by the planner's simulation; 0 unknown */
     uint32_t n_ranks;
     struct cf__bench_rank *ranks; /* [n_ranks] owned */
 };

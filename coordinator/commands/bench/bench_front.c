@@ -53,6 +53,7 @@ static bool read_test(struct cf__bench_test *k, json_t *from) {
     double median = cf__bench_median(k);
     k->bytes_read = (uint64_t)(1e9 * json_number_value(read) * median); /* 0 where it is null */
     k->limit = json_number_value(share) * median;
+    k->predicted = json_number_value(json_object_get(from, "tps_predicted"));
     return true;
 }
 

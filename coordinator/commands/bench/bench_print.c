@@ -65,14 +65,18 @@ static struct line line_of(const struct cf__bench_test *k) {
 static void head_md(FILE *f, const struct cf__bench *b) {
     fprintf(f, "model %s, %.2f GiB; kernels %s; %u repetitions\n\n", model_name(b),
         (double)b->model_bytes / (1024.0 * 1024.0 * 1024.0), b->isa, b->repetitions);
-    fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | read, GB/s | roofline |\n"
-               "|---|---:|---:|---|---:|---:|---:|---:|---:|\n");
+    fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | predicted | read, GB/s | "
+               "roofline |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n");
 }
 
 static void test_md(FILE *f, const struct cf__bench_test *k) {
     struct line l = line_of(k);
     fprintf(f, "| %s | %u | %u | %s | %.2f | %.2f | %.2f |", k->layout, k->n_ranks, k->ranks[0].threads, l.name,
         l.median, l.least, l.most);
+    if (k->predicted > 0)
+        fprintf(f, " %.2f |", k->predicted);
+    else
+        fprintf(f, " |");
     if (isnan(l.read))
         fprintf(f, " |");
     else
@@ -144,7 +148,7 @@ static void print_per_rank(FILE *f, const struct cf__bench_test *k, size_t at, d
 static void head_csv(FILE *f) {
     fprintf(f, "model,model_bytes,isa,ranks,threads,layout,test,n_prompt,n_gen,depth,sequences,batches,repetitions,"
                "tps_median,tps_min,tps_max,read_gbps,roofline_share,bandwidth_gbps,rank_bandwidth_gbps,rank_compute_s,"
-               "rank_exchange_s,rank_wait_s\n");
+               "rank_exchange_s,rank_wait_s,tps_predicted\n");
 }
 
 /* A figure and the comma behind; nothing where it is not known. */
@@ -167,7 +171,9 @@ static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_
     print_per_rank(f, k, offsetof(struct cf__bench_rank, bandwidth), 1e-9, ",");
     print_per_rank(f, k, offsetof(struct cf__bench_rank, compute), 1, ",");
     print_per_rank(f, k, offsetof(struct cf__bench_rank, exchange), 1, ",");
-    print_per_rank(f, k, offsetof(struct cf__bench_rank, wait), 1, "\n");
+    print_per_rank(f, k, offsetof(struct cf__bench_rank, wait), 1, ",");
+    if (k->predicted > 0) fprintf(f, "%.6g", k->predicted);
+    putc('\n', f);
 }
 
 /* ---- JSON ---- */
@@ -194,11 +200,12 @@ static json_t *json_test(const struct cf__bench_test *k) {
         json_array_append_new(seconds, json_real(k->seconds[i]));
     for (uint32_t r = 0; r < k->n_ranks; r++)
         json_array_append_new(ranks, json_rank(k, r));
-    return json_pack("{s:s,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o}", "layout", k->layout,
+    return json_pack("{s:s,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "layout", k->layout,
         "n_ranks", (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange,
         "n_prompt", (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences,
-        "batches", (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "read_gbps",
-        number(1e-9 * l.read), "roofline_share", number(l.share), "seconds", seconds, "ranks", ranks);
+        "batches", (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
+        number(k->predicted > 0 ? k->predicted : NAN), "read_gbps", number(1e-9 * l.read), "roofline_share",
+        number(l.share), "seconds", seconds, "ranks", ranks);
 }
 
 enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };

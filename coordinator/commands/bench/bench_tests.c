@@ -192,6 +192,8 @@ static int test(
     k->no_exchange = t->job->no_exchange;
     snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
     describe_ranks(k, t->job);
+    if (!k->no_exchange && !(prompt && generate))
+        k->predicted = cf_job_predict(t->job, &(struct cf_workload){depth, prompt, generate, sequences});
     int rc = repeat(t, k, e);
     if (rc)
         free(k->ranks);

@@ -65,6 +65,7 @@ static int imagine(const struct config *c, const struct cf_model *model, const s
         for (int id = 0; id < CF_TYPE_LIMIT; id++)
             r->rates[id] = here.rates[id] * share;
         r->attention = here.attention * share, r->step = here.step;
+        memcpy(r->noise, here.noise, sizeof r->noise);
     }
     cf_machine_free(&m);
     return 0;

@@ -27,7 +27,7 @@ void cf_report_speed(
     char before[64], after[64];
     uint32_t n = g->n_prompt - g->start, more = g->n_generated ? g->n_generated - 1 : 0;
     beside(before, n ? cf_job_predict(j, &(struct cf_workload){.depth = g->start, .prompt = n}) : 0);
-    beside(after, more ? cf_job_predict(j, &(struct cf_workload){g->n_prompt + more / 2, 0, 4, 1}) : 0);
+    beside(after, more ? cf_job_predict(j, &(struct cf_workload){g->n_prompt + more / 2, 0, 16, 1}) : 0);
     if (isnan(decode))
         cf_terminal_note(
             t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds, g->n_prompt, prefill, before);
