@@ -79,6 +79,14 @@ static int check_checkup(const Cf__Checkup *c, struct cf_error *e) {
     return check_error(c->model_error, e) || check_error(c->error, e) ? -1 : 0;
 }
 
+static int check_ship_model(const Cf__ShipModel *m, struct cf_error *e) {
+    if (m->n_files > CF_WIRE_ROWS_MOST || m->n_lacking > CF_WIRE_ROWS_MOST)
+        return cf_fail(e, CF_ERR_FORMAT, "ShipModel: %zu files, %zu ranks", m->n_files, m->n_lacking);
+    for (size_t i = 0; i < m->n_files; i++)
+        if (check_text(m->files[i]->name, "ShipFile.name", e)) return -1;
+    return 0;
+}
+
 static int check_batch(const Cf__Batch *batch, struct cf_error *e) {
     size_t rows = batch->n_token;
     if (rows > CF_WIRE_ROWS_MOST) return cf_fail(e, CF_ERR_FORMAT, "Batch: %zu rows", rows);
@@ -100,6 +108,7 @@ int cf_wire_check(const Cf__Envelope *env, struct cf_error *e) {
     case CF__ENVELOPE__BODY_VERDICT: return check_verdict(env->verdict, e);
     case CF__ENVELOPE__BODY_BATCH: return check_batch(env->batch, e);
     case CF__ENVELOPE__BODY_CHECKUP: return check_checkup(env->checkup, e);
+    case CF__ENVELOPE__BODY_SHIP_MODEL: return check_ship_model(env->ship_model, e);
     case CF__ENVELOPE__BODY_READY: return check_text(env->ready->note, "Ready.note", e);
     case CF__ENVELOPE__BODY_WINDOW: return check_text(env->window->note, "Window.note", e);
     case CF__ENVELOPE__BODY_ERROR: return check_error(env->error, e);

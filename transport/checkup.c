@@ -16,7 +16,7 @@ static int on_checkup(
     (void)n;
     struct gathering *g = ctx;
     if (!g->all || env->body_case != CF__ENVELOPE__BODY_CHECKUP || g->all[from]) return 1; // of the next round
-    g->all[from] = cf__copy_of(&env->checkup->base, e);
+    g->all[from] = cf_transport_copy(&env->checkup->base, e);
     g->missing--;
     return g->all[from] ? 0 : -1;
 }
@@ -37,7 +37,7 @@ int cf_transport_collect(struct cf_transport *t, const Cf__Checkup *mine, Cf__Ch
     if (t->rank != 0) return tell(t, mine, e);
     struct gathering g = {.all = all, .missing = t->size - 1};
     memset(all, 0, (size_t)t->size * sizeof(Cf__Checkup *));
-    all[0] = cf__copy_of(&mine->base, e);
+    all[0] = cf_transport_copy(&mine->base, e);
     if (!all[0]) return -1;
     cf_on_message before = t->on_message;
     void *before_ctx = t->on_message_ctx;

@@ -63,7 +63,7 @@ struct greeting {
     Cf__Verdict *verdict;
 };
 
-void *cf__copy_of(const ProtobufCMessage *message, struct cf_error *e) {
+void *cf_transport_copy(const ProtobufCMessage *message, struct cf_error *e) {
     size_t bytes = protobuf_c_message_get_packed_size(message);
     void *copy = NULL, *packed = malloc(bytes + 1);
     if (packed) {
@@ -83,12 +83,12 @@ static int on_greeting(
     struct greeting *g = ctx;
     if (g->t->rank == 0 && env->body_case == CF__ENVELOPE__BODY_HELLO) {
         if (g->hellos[from]) return cf_fail(e, CF_ERR_FORMAT, "rank %d: a second hello", from);
-        g->hellos[from] = cf__copy_of(&env->hello->base, e);
+        g->hellos[from] = cf_transport_copy(&env->hello->base, e);
         g->missing--;
         return g->hellos[from] ? 0 : -1;
     }
     if (from == 0 && env->body_case == CF__ENVELOPE__BODY_VERDICT && !g->verdict) {
-        g->verdict = cf__copy_of(&env->verdict->base, e);
+        g->verdict = cf_transport_copy(&env->verdict->base, e);
         return g->verdict ? 0 : -1;
     }
     return 1; // of a rank that is through already: waits until this one is, too
@@ -108,7 +108,7 @@ static int post_verdict(struct greeting *g, Cf__Verdict *verdict, struct cf_erro
         env.verdict = verdict;
         if (cf_post(g->t, r, &env, NULL, 0, NULL, e)) return -1;
     }
-    g->verdict = cf__copy_of(&verdict->base, e);
+    g->verdict = cf_transport_copy(&verdict->base, e);
     return g->verdict ? 0 : -1;
 }
 
@@ -151,7 +151,7 @@ int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdic
     if (t->rank == 0) {
         g.hellos = calloc((size_t)t->size, sizeof(Cf__Hello *));
         if (!g.hellos) return cf_fail(e, CF_ERR_MEMORY, "no memory for %d ranks", t->size);
-        g.hellos[0] = cf__copy_of(&hello.base, e);
+        g.hellos[0] = cf_transport_copy(&hello.base, e);
         g.missing--;
     }
     cf_transport_on_message(t, on_greeting, &g);

@@ -205,8 +205,6 @@ int cf__mpi_failed(int rc, const char *what, struct cf_error *e);
 
 /* hello.c: *e (a text to follow the rank's name) and *origin are filled if the hellos disagree (returns -1). */
 int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_error *e);
-/* A copy of a message in memory of its own, by way of the wire format; NULL with *e set if there is none. */
-void *cf__copy_of(const ProtobufCMessage *message, struct cf_error *e);
 
 /* window.c */
 /* A Window message: 0 taken, 1 it belongs to a round that has not begun here. */

@@ -107,6 +107,10 @@ int cf_transport_clock(struct cf_transport *t, int peer, double *offset, double 
  * did not answer are NULL. */
 int cf_transport_collect(struct cf_transport *t, const Cf__Checkup *mine, Cf__Checkup **all, struct cf_error *e);
 
+/* A copy of a message in memory of its own, by way of the wire format (for NAME__free_unpacked); NULL with *e set if
+ * memory is short. */
+void *cf_transport_copy(const ProtobufCMessage *message, struct cf_error *e);
+
 /* Name and version of the MPI library: "Open MPI v4.1.4". */
 void cf_transport_library(char *out, size_t size);
 

@@ -65,8 +65,16 @@ static int unknown_isa(struct cf_error *e) {
 }
 
 /* What this rank can check before it talks to anybody: the model and the machine. */
+static int open_file(struct cf_job *j, struct cf_error *e) {
+    if (!cf_gguf_open(&j->gguf, j->ship ? cf_ship_path(j->ship) : j->o->model, e)) return 0;
+    size_t n = strlen(e->text);
+    if (!j->ship && cf_transport_rank(j->transport) && access(j->o->model, F_OK))
+        snprintf(e->text + n, sizeof e->text - n, " (--ship sends there what it needs)");
+    return -1;
+}
+
 static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
-    if (j->o->open ? j->o->open(&j->gguf, ctx, e) : cf_gguf_open(&j->gguf, j->o->model, e)) return -1;
+    if (j->o->open ? j->o->open(&j->gguf, ctx, e) : open_file(j, e)) return -1;
     if (cf_model_open(&j->model, j->gguf, e)) return -1;
     if (j->o->place.experts && !strcmp(j->o->place.experts, "whole")) cf_model_whole_experts(&j->model);
     j->model_open = true;
@@ -158,6 +166,32 @@ static void show_progress(void *ctx, uint64_t done, uint64_t total) {
     cf_terminal_progress(j->o->terminal, total ? (double)done / (double)total : 1.0, label);
 }
 
+static void show_shipping(void *ctx, uint64_t done, uint64_t total) {
+    struct cf_job *j = ctx;
+    char label[64];
+    snprintf(label, sizeof label, "sending the model\t%.1f of %.1f MB", (double)done * 1e-6, (double)total * 1e-6);
+    cf_terminal_progress(j->o->terminal, total ? (double)done / (double)total : 1.0, label);
+}
+
+/* A round of all ranks. */
+static int open_ship(struct cf_job *j, struct cf_error *e) {
+    if (!j->o->place.ship || j->o->open) return 0;
+    struct cf_ship_options o = {.transport = j->transport, .model = j->o->model, .progress = show_shipping, .ctx = j};
+    return cf_ship_open(&j->ship, &o, e);
+}
+
+/* A line for every host that was sent something, or had it from an earlier run. */
+static void say_ship(struct cf_job *j) {
+    for (uint32_t r = 0; r < j->n_ranks && j->ship; r++) {
+        struct cf_ship_count k = cf_ship_counts(j->ship, (int)r);
+        char damaged[64] = "";
+        if (k.damaged) snprintf(damaged, sizeof damaged, ", %.1f MB there were damaged", (double)k.damaged * 1e-6);
+        if (k.sent || k.there)
+            cf_terminal_note(j->o->terminal, "rank %u host %s: %.1f MB of the model sent, %.1f MB were in its cache%s",
+                r, j->ranks[r].host, (double)k.sent * 1e-6, (double)k.there * 1e-6, damaged);
+    }
+}
+
 void cf_job_say_loading(const struct cf_job *j) {
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
@@ -217,6 +251,7 @@ static int run_layout(struct body *b, double start) {
         .policy = numa_policy(j),
         .huge = j->o->place.huge,
         .note = j->note,
+        .ship = j->ship,
         .exchange = exchange_way(j),
         .no_exchange = j->no_exchange,
         .progress = show_progress,
@@ -229,6 +264,7 @@ static int run_layout(struct body *b, double start) {
     if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
     if (!rc && first) {
         j->load_seconds = cf_now() - start;
+        say_ship(j);
         say_audit(j);
         rc = b->work(j, b->ctx, e);
         if (!rc) rc = cf_engine_shutdown(j->engine, e);
@@ -293,6 +329,7 @@ static void close_job(struct cf_job *j) {
     cf_tokenizer_free(j->tokenizer);
     if (j->model_open) cf_model_close(&j->model);
     cf_gguf_close(j->gguf);
+    cf_ship_close(j->ship);
     cf_machine_free(&j->machine);
     cf_figures_free(&j->figures);
     free(j->links);
@@ -317,6 +354,21 @@ static int name_ranks(struct cf_job *j, struct cf_error *e) {
     return 0;
 }
 
+/* Everybody looks at what it has, and hears of the others. */
+static int meet(struct cf_job *j, void *ctx, struct cf_error *e) {
+    struct cf_error mine = {0};
+    bool room = !name_ranks(j, &mine);
+    int rc = room ? cf_machine_read(&j->machine, cf_transport_local_size(j->transport), &mine) : -1;
+    if (open_ship(j, e)) return -1;
+    if (!rc) rc = open_model(j, ctx, &mine);
+    Cf__Hello h = CF__HELLO__INIT;
+    Cf__Verdict *all = NULL;
+    rc = hello(j, &h, &mine, &all, e);
+    if (!rc) rc = take_seat(j, all, e);
+    if (all) cf__verdict__free_unpacked(all, NULL);
+    return rc;
+}
+
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
     void *ctx, struct cf_error *e) {
     struct cf_job j = {.o = o, .n_seqs = o->n_seqs, .n_want = o->n_want};
@@ -328,15 +380,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     }
     j.n_ranks = (uint32_t)cf_transport_size(j.transport);
     o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
-    struct cf_error mine = {0};
-    bool room = !name_ranks(&j, &mine);
-    int rc = room ? cf_machine_read(&j.machine, cf_transport_local_size(j.transport), &mine) : -1;
-    if (!rc) rc = open_model(&j, ctx, &mine);
-    Cf__Hello h = CF__HELLO__INIT;
-    Cf__Verdict *all = NULL;
-    rc = hello(&j, &h, &mine, &all, e);
-    if (!rc) rc = take_seat(&j, all, e);
-    if (all) cf__verdict__free_unpacked(all, NULL);
+    int rc = meet(&j, ctx, e);
     if (!rc) rc = run_teams(&j, &b, e);
     if (rc) {
         cf_transport_fail(j.transport, e);

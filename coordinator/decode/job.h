@@ -13,6 +13,7 @@
 #include "coordinator/text/tokenizer.h"
 #include "node/memory/topology.h"
 #include "node/engine/engine.h"
+#include "node/engine/ship/ship.h"
 #include "node/engine/memory/kv_type.h"
 
 struct cf_job;
@@ -36,6 +37,7 @@ struct cf_placement {
     double timeout;
     bool huge;
     bool direct; /* read the weights past the page cache */
+    bool ship;   /* hosts without the model get what they need from rank 0 */
     bool verbose;
 };
 
@@ -65,6 +67,7 @@ struct cf_job {
     struct cf_machine machine;
     struct cf_seat seat;
     struct cf_gguf *gguf;
+    struct cf_ship *ship; /* with --ship */
     struct cf_model model;
     bool model_open;
     struct cf_tokenizer *tokenizer; /* rank 0 */

@@ -9,6 +9,7 @@
 #ifndef COFFER_NODE_ENGINE_ENGINE_H
 #define COFFER_NODE_ENGINE_ENGINE_H
 
+#include "node/engine/ship/ship.h"
 #include "node/kernels/kernels.h"
 #include "node/memory/arena.h"
 #include "node/memory/team.h"
@@ -33,6 +34,7 @@ struct cf_engine_options {
     bool huge;
     const char *note; /* for cf_rank_ready.note, besides what the memory has to say; NULL or "": nothing */
     enum cf_exchange_way exchange;
+    struct cf_ship *ship; /* brings what this host lacks of the file before it is loaded; NULL: all have it */
     /* For measurements, the same on all ranks: nothing is exchanged but the batches and their ends. Every rank goes on
      * with zeros for what others should have sent, so the logits are meaningless. */
     bool no_exchange;

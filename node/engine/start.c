@@ -177,11 +177,18 @@ static int send_plan(struct cf_engine *g, const struct cf_plan *plan, struct cf_
     return rc;
 }
 
+static int ship(struct cf_engine *g, struct cf_error *e) {
+    if (!g->o.ship) return 0;
+    int rc = cf_ship_slices(g->o.ship, &g->plan, g->o.model, g->o.gguf, e);
+    cf_transport_on_message(g->o.transport, cf__on_message, g);
+    return rc;
+}
+
 int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_error *e) {
     if (plan && send_plan(g, plan, e)) return -1;
     if (cf_wait(g->o.transport, plan_here, g, NULL, e)) return -1;
     if (cf_plan_check(&g->plan, g->o.model, g->size, e) || prepare(g, e) || cf__leave_out_exchange(g, e)) return -1;
-    if (cf__open_window(g, e) || allocate(g, e) || load(g, e)) return -1;
+    if (ship(g, e) || cf__open_window(g, e) || allocate(g, e) || load(g, e)) return -1;
     g->mail.transport = g->o.transport;
     g->mail.exchanges = g->program.exchanges, g->mail.n_exchanges = g->program.n_routes + g->o.no_exchange;
     g->mail.slot_bytes = g->program.slot_bytes;

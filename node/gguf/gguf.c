@@ -278,6 +278,11 @@ uint32_t cf_gguf_files(const struct cf_gguf *g) {
     return g->n_files;
 }
 
+struct cf_gguf_file cf_gguf_file(const struct cf_gguf *g, uint32_t i) {
+    const struct cf__file *f = &g->files[i];
+    return (struct cf_gguf_file){f->path, f->size, f->data < f->size ? f->data : f->size};
+}
+
 void cf_gguf_identity(const struct cf_gguf *g, uint64_t *bytes, uint64_t *hash) {
     *bytes = g->bytes;
     *hash = g->hash;

@@ -71,6 +71,12 @@ void cf_gguf_close(struct cf_gguf *g);
 const char *cf_gguf_path(const struct cf_gguf *g);
 uint32_t cf_gguf_version(const struct cf_gguf *g);
 uint32_t cf_gguf_files(const struct cf_gguf *g);
+/* File i of the set: header is how many bytes stand in front of those of the tensors. */
+struct cf_gguf_file {
+    const char *path;
+    uint64_t bytes, header;
+};
+struct cf_gguf_file cf_gguf_file(const struct cf_gguf *g, uint32_t i);
 /* Size of all files and XXH64 over headers and tensor tables: what the hello round compares. */
 void cf_gguf_identity(const struct cf_gguf *g, uint64_t *bytes, uint64_t *hash);
 
@@ -92,6 +98,9 @@ const struct cf_gguf_tensor *cf_gguf_tensor(const struct cf_gguf *g, const char 
 /* Reads n bytes from byte `offset` of the tensor into buf (pread; any thread; -1 names tensor and file). */
 int cf_gguf_read(
     const struct cf_gguf *g, const struct cf_gguf_tensor *t, uint64_t offset, void *buf, size_t n, struct cf_error *e);
+
+/* The same with bytes of file `file` itself, whatever they are. */
+int cf_gguf_read_file(const struct cf_gguf *g, uint32_t file, uint64_t at, void *buf, size_t n, struct cf_error *e);
 
 /* From now on cf_gguf_fetch() can read past the page cache (O_DIRECT), and what reading the header left in it is
  * dropped. -1 with the reason if a file's file system cannot: reads then stay as they were. */

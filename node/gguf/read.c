@@ -51,6 +51,11 @@ int cf_gguf_read(
     return read_all(f, f->fd, t->name, t->offset + offset, n, n, 1, buf, e);
 }
 
+int cf_gguf_read_file(const struct cf_gguf *g, uint32_t file, uint64_t at, void *buf, size_t n, struct cf_error *e) {
+    const struct cf__file *f = &g->files[file];
+    return read_all(f, f->fd, "(any)", at, n, n, 1, buf, e);
+}
+
 int cf_gguf_fetch(
     const struct cf_gguf *g, const struct cf_gguf_part *part, void *buf, const char **data, struct cf_error *e) {
     const struct cf__file *f;

@@ -68,6 +68,8 @@ struct cf_model {
     uint32_t vocab_tiles;          /* of 16 tokens */
 };
 
+/* Are the bytes of the tensor of this name read by cf_model_open()? Such tensors are small. */
+bool cf_model_reads_at_open(const char *tensor);
 /* Reads numbers and checks every tensor's presence, type and shape. */
 int cf_model_open(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
 void cf_model_close(struct cf_model *m);

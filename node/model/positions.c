@@ -55,6 +55,11 @@ static int read_scaling(struct cf_model *m, const struct cf_gguf *g, struct cf_e
     return read_log_multiplier(m, g, e);
 }
 
+/* rope_freqs.weight, rope_factors_short.weight, rope_factors_long.weight */
+bool cf_model_reads_at_open(const char *tensor) {
+    return strncmp(tensor, "rope_", 5) == 0;
+}
+
 /* Divisors of the frequencies, or none. */
 static int read_factors(
     const struct cf_model *m, const struct cf_gguf *g, const char *name, float **factors, struct cf_error *e) {

@@ -105,6 +105,23 @@ class Hosts(unittest.TestCase):
             self.assertIn("the same machine under another name", cores["found"])
             self.assertIn("mpirun --bind-to none", cores["advice"])
 
+    def test_ship(self):
+        """h2 has no model, and a cache of its own: it gets what it needs."""
+        wrapper = self.dir + "/ship"
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/bash\nexport XDG_CACHE_HOME={self.dir}/cache-$(hostname)\n[ "$(hostname)" = h2 ] && set -- run -m /nowhere.gguf "${{@:4}}"\n'
+                    f'exec {coffer} "$@"\n')
+        os.chmod(wrapper, 0o755)
+        want = self.reference()
+        for n in (2, 4, 3):
+            p = subprocess.run([hosts, "run", "mpirun", "-n", str(n), "--map-by", "node", wrapper, *self.command("-n", "12", "--json", "--ship")[1:]],
+                               env=env(), capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
+            self.assertEqual(p.returncode, 0, p.stderr)
+            self.same(json.loads(p.stdout), want)
+            self.assertRegex(p.stderr.decode(), r"rank 1 host h2: [\d.]+ MB of the model sent, [\d.]+ MB were in its cache\n")
+            if n == 2: self.assertNotIn("h2: 0.0 MB of the model sent", p.stderr.decode())
+        self.assertEqual([os.path.exists(f"{self.dir}/cache-{h}") for h in ("h1", "h2")], [False, True])
+
     def test_pulled_cable(self):
         """Coffer gives up after --timeout and names the host; mpirun ends too if it has been told to look after its hosts."""
         for layout in ("tensor", "hybrid"):

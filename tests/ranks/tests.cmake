@@ -61,3 +61,6 @@ if(COFFER_SANITIZE STREQUAL "thread")
   coffer_rank_test(threads threads.py 300)
   set_tests_properties(ranks.threads PROPERTIES LABELS "rank;threads")
 endif()
+# The model comes to hosts that lack it.
+add_test(NAME ranks.ship COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/ship.py $<TARGET_FILE:coffer>)
+set_tests_properties(ranks.ship PROPERTIES TIMEOUT 300 LABELS "rank;release-only" COST 30)

@@ -48,6 +48,11 @@ const struct cf_option cf__rank_options[] = {
     {"direct", 0, CF_OPT_FLAG, AT(direct), NULL,
         "read the weights past the page cache (O_DIRECT): no copy of them stays there", 0, 0, "direct-io"},
     {"dio", 0, CF_OPT_FLAG, AT(direct), NULL, "the same, as llama.cpp abbreviates it", 0, 0, NULL},
+    {"ship", 0, CF_OPT_FLAG, AT(ship), NULL,
+        "a host without the model file gets what its slices need from rank 0, and keeps it in $XDG_CACHE_HOME/coffer "
+        "(or "
+        "~/.cache/coffer) for the next time",
+        0, 0, NULL},
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
         "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},

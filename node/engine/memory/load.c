@@ -290,3 +290,14 @@ int cf_weights_load(struct cf_weights *w, const struct cf_load *l, struct cf_loa
     close_job(&j, threads);
     return rc ? -1 : 0;
 }
+
+int cf_weights_parts(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g,
+    int (*visit)(void *ctx, const struct cf_gguf_part *part, struct cf_error *e), void *ctx, struct cf_error *e) {
+    struct cf_load l = {.model = m, .gguf = g};
+    struct job j = {.l = &l, .most_bytes = READ_BYTES};
+    int rc = list(&j, w, e);
+    for (uint32_t i = 0; i < j.n_items && !rc; i++)
+        rc = visit(ctx, &j.items[i].part, e);
+    free(j.items);
+    return rc;
+}

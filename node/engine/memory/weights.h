@@ -72,6 +72,9 @@ struct cf_load_stats {
 
 /* Reads and packs with all threads of the team, in the order of the file; thread 0 polls. */
 int cf_weights_load(struct cf_weights *w, const struct cf_load *l, struct cf_load_stats *stats, struct cf_error *e);
+/* Every part of the file that cf_weights_load() would read, in the order of the file. */
+int cf_weights_parts(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g,
+    int (*visit)(void *ctx, const struct cf_gguf_part *part, struct cf_error *e), void *ctx, struct cf_error *e);
 /* Private to weights.c and load.c. */
 int cf__weights_place(struct cf_weights *w, const struct cf_model *m, const struct cf_gguf *g, struct cf_arena *arena,
     struct cf_error *e);
