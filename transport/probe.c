@@ -1,6 +1,7 @@
-/* The link to one peer, measured with the messages and queues that activations use: half the median round trip. Every
- * message also says what time it is at the sender's: so the difference between two clocks comes out of the fastest
- * round (Cristian's algorithm: the answer's clock was read between sending and receiving). */
+/* The link to one peer, measured with the messages and queues that activations use: half the median round trip, or
+ * how long it takes when both send at once. Every message also says what time it is at the sender's: so the difference
+ * between two clocks comes out of the fastest round (Cristian's algorithm: the answer's clock was read between sending
+ * and receiving). */
 #include "transport/internal.h"
 
 #include <stdlib.h>
@@ -9,6 +10,7 @@ enum { WARM_UP = 3, CLOCK_ROUNDS = 20 };
 
 struct probing {
     int peer, arrived, awaited, pending;
+    bool both;              /* both serve */
     uint64_t clock;         /* of the peer, in its last message */
     double fastest, offset; /* of the rounds so far: the shortest time, and what the clocks differed in it */
 };
@@ -53,10 +55,10 @@ static void compare_clocks(struct probing *probing, uint64_t then, double took) 
     probing->offset = (double)(int64_t)(probing->clock - middle) * 1e-9;
 }
 
-/* The lower rank serves; both see the time between their own message and the next one of the other. */
+/* The lower rank serves, or both do; both see the time between their own message and the next one of the other. */
 static int play(struct cf_transport *t, struct probing *probing, const void *payload, size_t bytes, int rounds,
     double *times, struct cf_error *e) {
-    bool serves = t->rank < probing->peer;
+    bool serves = probing->both || t->rank < probing->peer;
     double sent = 0;
     uint64_t clock = 0;
     for (int i = 0; i < rounds + WARM_UP; i++) {
@@ -88,7 +90,7 @@ static int probe(struct cf_transport *t, int peer, size_t bytes, int rounds, dou
         return cf_fail(e, CF_ERR_USAGE, "no link from rank %d to rank %d to probe", t->rank, peer);
     double *times = calloc((size_t)rounds, sizeof *times);
     unsigned char *payload = calloc(1, bytes + 1);
-    *probing = (struct probing){.peer = peer, .fastest = 1e9};
+    probing->peer = peer, probing->fastest = 1e9;
     cf_on_message before = t->on_message;
     void *before_ctx = t->on_message_ctx;
     int rc = -1;
@@ -103,7 +105,7 @@ static int probe(struct cf_transport *t, int peer, size_t bytes, int rounds, dou
     }
     if (rc == 0) {
         qsort(times, (size_t)rounds, sizeof *times, compare);
-        *seconds = times[rounds / 2] / 2;
+        *seconds = times[rounds / 2] / (probing->both ? 1 : 2);
     }
     free(times);
     if (probing->pending == 0) free(payload); // after a failure MPI may still be reading it
@@ -112,12 +114,18 @@ static int probe(struct cf_transport *t, int peer, size_t bytes, int rounds, dou
 
 int cf_transport_probe(
     struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e) {
-    struct probing probing;
+    struct probing probing = {0};
+    return probe(t, peer, bytes, rounds, seconds, &probing, e);
+}
+
+int cf_transport_probe_both(
+    struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e) {
+    struct probing probing = {.both = true};
     return probe(t, peer, bytes, rounds, seconds, &probing, e);
 }
 
 int cf_transport_clock(struct cf_transport *t, int peer, double *offset, double *uncertainty, struct cf_error *e) {
-    struct probing probing;
+    struct probing probing = {0};
     double seconds;
     if (probe(t, peer, 0, CLOCK_ROUNDS, &seconds, &probing, e)) return -1;
     *offset = probing.offset;

@@ -97,6 +97,10 @@ int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdic
 /* Latency and bandwidth between this rank and `peer`, both calling it: one-way seconds for n bytes, median of rounds.
  */
 int cf_transport_probe(struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e);
+/* The same while both send at once, as the members of a group do: seconds from sending to having the other's message.
+ */
+int cf_transport_probe_both(
+    struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e);
 
 /* The clock of `peer` (time of day) less that of this rank, in seconds, and how far from the truth that can be; both
  * call it. */

@@ -158,10 +158,13 @@ static int probe(struct cf_job *j, int a, int b, struct cf_error *e) {
     if (a < 0 || b < 0 || a == b || (me != a && me != b)) return 0;
     int here = cf_transport_host_of(j->transport, a), there = cf_transport_host_of(j->transport, b);
     for (int i = 0; i < CF_LINK_SIZES; i++) {
-        double seconds;
-        if (cf_transport_probe(j->transport, me == a ? b : a, cf_link_sizes[i], link_rounds[i], &seconds, e)) return -1;
-        j->figures.links[here * hosts + there].seconds[i] = seconds;
-        j->figures.links[there * hosts + here].seconds[i] = seconds;
+        struct cf_link *one = &j->figures.links[here * hosts + there], *other = &j->figures.links[there * hosts + here];
+        int peer = me == a ? b : a;
+        if (cf_transport_probe(j->transport, peer, cf_link_sizes[i], link_rounds[i], &one->seconds[i], e) ||
+            cf_transport_probe_both(j->transport, peer, cf_link_sizes[i], link_rounds[i], &one->both[i], e))
+            return -1;
+        if (one->both[i] < one->seconds[i]) one->both[i] = one->seconds[i]; /* that was noise */
+        *other = *one;
     }
     return 0;
 }
@@ -190,10 +193,17 @@ int cf_calibrate_links(struct cf_job *j, struct cf_error *e) {
 
 /* ---- telling each other ---- */
 
+enum { FIGURES = 2 * CF_LINK_SIZES }; /* of a link */
+
+static double *figure(struct cf_link *l, size_t number) {
+    size_t i = number % FIGURES;
+    return i < CF_LINK_SIZES ? &l->seconds[i] : &l->both[i - CF_LINK_SIZES];
+}
+
 int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_room *room, struct cf_error *e) {
     size_t here = (size_t)cf_transport_host_of(j->transport, cf_transport_rank(j->transport)),
            hosts = j->figures.n_hosts;
-    size_t n = hosts <= MOST_HOSTS || cf_transport_rank(j->transport) == 0 ? hosts * CF_LINK_SIZES : 0;
+    size_t n = hosts <= MOST_HOSTS || cf_transport_rank(j->transport) == 0 ? hosts * FIGURES : 0;
     room->links = calloc(n + 1, sizeof *room->links);
     if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step;
@@ -205,14 +215,14 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
         room->rates[h->n_rates++] = j->own.rates[id];
     }
     for (size_t k = 0; k < n; k++)
-        room->links[k] = j->figures.links[here * hosts + k / CF_LINK_SIZES].seconds[k % CF_LINK_SIZES];
+        room->links[k] = *figure(&j->figures.links[here * hosts + k / FIGURES], k);
     return 0;
 }
 
 static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_error *e) {
     struct cf_rank_info *info = &j->figures.ranks[rank];
     size_t here = (size_t)cf_transport_host_of(j->transport, rank), hosts = j->figures.n_hosts;
-    if (h->n_rates != h->n_rate_types || (h->n_links && h->n_links != hosts * CF_LINK_SIZES))
+    if (h->n_rates != h->n_rate_types || (h->n_links && h->n_links != hosts * FIGURES))
         return cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with %zu rates of %zu types and %zu figures of links", rank,
             h->n_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step;
@@ -220,8 +230,7 @@ static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_er
     for (size_t i = 0; i < h->n_rates; i++)
         if (h->rate_types[i] < CF_TYPE_LIMIT) info->rates[h->rate_types[i]] = h->rates[i];
     for (size_t k = 0; k < h->n_links; k++) {
-        double *seconds = &j->figures.links[here * hosts + k / CF_LINK_SIZES].seconds[k % CF_LINK_SIZES];
-        if (h->links[k] > 0) *seconds = h->links[k];
+        if (h->links[k] > 0) *figure(&j->figures.links[here * hosts + k / FIGURES], k) = h->links[k];
     }
     return 0;
 }
@@ -235,13 +244,14 @@ static void fill_links(struct cf_figures *f) {
         if (f->links[k].seconds[0] <= 0) continue;
         n[within]++;
         for (int i = 0; i < CF_LINK_SIZES; i++)
-            mean[within].seconds[i] += f->links[k].seconds[i];
+            mean[within].seconds[i] += f->links[k].seconds[i], mean[within].both[i] += f->links[k].both[i];
     }
     for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
         bool within = k / f->n_hosts == k % f->n_hosts;
         if (f->links[k].seconds[0] > 0 || !n[within]) continue;
         for (int i = 0; i < CF_LINK_SIZES; i++)
-            f->links[k].seconds[i] = mean[within].seconds[i] / n[within];
+            f->links[k].seconds[i] = mean[within].seconds[i] / n[within],
+            f->links[k].both[i] = mean[within].both[i] / n[within];
     }
     cf_figures_assume_links(f);
 }

@@ -28,15 +28,15 @@ struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint3
 struct cf_link cf_link_of(double latency, double bandwidth) {
     struct cf_link l;
     for (int i = 0; i < CF_LINK_SIZES; i++)
-        l.seconds[i] = latency + (double)cf_link_sizes[i] / bandwidth;
+        l.seconds[i] = l.both[i] = latency + (double)cf_link_sizes[i] / bandwidth;
     return l;
 }
 
-double cf_link_seconds(const struct cf_link *l, double bytes) {
+double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes) {
     int i = 0;
     while (i < CF_LINK_SIZES - 2 && bytes > (double)cf_link_sizes[i + 1])
         i++;
-    double x0 = (double)cf_link_sizes[i], x1 = (double)cf_link_sizes[i + 1], y0 = l->seconds[i], y1 = l->seconds[i + 1];
+    double x0 = (double)cf_link_sizes[i], x1 = (double)cf_link_sizes[i + 1], y0 = seconds[i], y1 = seconds[i + 1];
     double slope = y1 > y0 ? (y1 - y0) / (x1 - x0) : 0; /* a larger message is never quicker: that was noise */
     return bytes <= x0 ? y0 : y0 + slope * (bytes - x0);
 }

@@ -34,6 +34,7 @@ enum { CF_LINK_SIZES = 3 };
 extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes: 8, 16 KiB, 1 MiB */
 struct cf_link {
     double seconds[CF_LINK_SIZES];
+    double both[CF_LINK_SIZES]; /* when a message comes the other way at the same time */
 };
 
 struct cf_figures {
@@ -50,8 +51,9 @@ void cf_figures_free(struct cf_figures *f); /* also of a zeroed one */
 struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint32_t to);
 /* A link that is given by its latency (seconds, one way) and its bandwidth (bytes/s). */
 struct cf_link cf_link_of(double latency, double bandwidth);
-/* Seconds of a message of so many bytes: straight lines between the sizes, and on with the last one's slope. */
-double cf_link_seconds(const struct cf_link *l, double bytes);
+/* Seconds of a message of so many bytes: straight lines between the sizes, and on with the last one's slope. seconds:
+ * one of a link's two. */
+double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
 
 /* What is assumed of links that nobody has measured or described: rough allowances for the message and for ranks that
  * arrive unevenly. */

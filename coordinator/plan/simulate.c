@@ -99,11 +99,12 @@ static uint16_t *count_of(struct cf_simulation *s, uint32_t rank, uint32_t batch
 
 /* When a message that leaves now is there. Between hosts the bytes take their turn on both hosts' cables; within one
  * they are read where they lie, which costs the reader (timed.c), so that only the word about them travels. */
-static double arrival(struct cf_simulation *s, uint32_t from, uint32_t to, double bytes) {
-    const struct cf_link *l = cf_figures_link(s->figures, from, to);
-    uint32_t a = (uint32_t)s->figures->ranks[from].host_index, b = (uint32_t)s->figures->ranks[to].host_index;
-    if (a == b) return s->now + l->seconds[0];
-    double latency = l->seconds[0], wire = cf_link_seconds(l, bytes) - latency;
+static double arrival(struct cf_simulation *s, uint32_t from, const struct cf_timed_send *m, double bytes) {
+    const struct cf_link *l = cf_figures_link(s->figures, from, m->to);
+    const double *seconds = m->mutual ? l->both : l->seconds;
+    uint32_t a = (uint32_t)s->figures->ranks[from].host_index, b = (uint32_t)s->figures->ranks[m->to].host_index;
+    if (a == b) return s->now + seconds[0];
+    double latency = seconds[0], wire = cf_link_seconds(seconds, bytes) - latency;
     double begin = s->now > s->leaves[a] ? s->now : s->leaves[a];
     s->leaves[a] = begin + wire;
     double end = (begin > s->enters[b] ? begin : s->enters[b]) + wire;
@@ -124,7 +125,7 @@ static void send_all(struct cf_simulation *s, uint32_t rank, uint32_t id, const 
         double bytes = rows * (shares && m->share_bytes > 0 ? m->share_bytes : m->bytes);
         int32_t instr = cf_timed_receiver(&s->programs, m);
         if (instr < 0) continue;
-        push(s, (struct event){arrival(s, rank, m->to, bytes), 0, MESSAGE, m->to, id, (uint32_t)instr});
+        push(s, (struct event){arrival(s, rank, m, bytes), 0, MESSAGE, m->to, id, (uint32_t)instr});
         s->out->ranks[rank].messages++, s->out->ranks[rank].bytes += (uint64_t)bytes;
     }
 }
@@ -182,7 +183,7 @@ static void submit_more(struct cf_simulation *s) {
         *batch_of(s, s->submitted) = batch_number(d, s->submitted);
         for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
             const struct cf_link *l = cf_figures_link(s->figures, 0, r);
-            double way = r ? cf_link_seconds(l, 64.0 + 12.0 * batch_of(s, s->submitted)->rows) : 0;
+            double way = r ? cf_link_seconds(l->seconds, 64.0 + 12.0 * batch_of(s, s->submitted)->rows) : 0;
             push(s, (struct event){s->now + way, 0, BATCH, r, s->submitted, 0});
         }
         s->submitted++;

@@ -15,6 +15,7 @@ struct cf_timed_send {
     float bytes;       /* per row */
     float share_bytes; /* per row, where the sum goes by shares; 0: the same */
     bool only_shares;
+    bool mutual; /* the receiver sends as much this way at the same time: members of a group */
 };
 
 struct cf_timed_instr {

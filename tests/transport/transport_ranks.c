@@ -297,9 +297,13 @@ static int figures(struct cf_transport *t, struct cf_error *e) {
     printf("rank %d: host %d of %d (%s), local rank %d of %d\n", t->rank, cf_transport_host_of(t, t->rank), t->hosts,
         cf_transport_host_name(t, t->rank), t->local_rank, t->local_size);
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes && t->rank < 2 && t->size > 1; i++) {
-        double seconds;
-        if (cf_transport_probe(t, 1 - t->rank, sizes[i], sizes[i] > 100000 ? 200 : 3000, &seconds, e)) return -1;
-        if (t->rank == 0) printf("%8zu bytes one way: %8.2f us\n", sizes[i], seconds * 1e6);
+        double seconds, both = 0;
+        int rounds = sizes[i] > 100000 ? 200 : 3000;
+        if (cf_transport_probe(t, 1 - t->rank, sizes[i], rounds, &seconds, e) ||
+            cf_transport_probe_both(t, 1 - t->rank, sizes[i], rounds / 4, &both, e))
+            return -1;
+        if (both <= 0 || both > 1) return cf_fail(e, CF_ERR_FORMAT, "both ways: %g s", both);
+        if (t->rank == 0) printf("%8zu bytes one way: %8.2f us, both: %8.2f us\n", sizes[i], seconds * 1e6, both * 1e6);
     }
     if (hello_agrees(t, e)) return -1;
     return idle(t, e);

@@ -127,6 +127,28 @@ static void tensor_counts_its_messages(void **state) {
     }
 }
 
+/* Members of a group send at the same time; the hops of a pipeline do not. */
+static void both_ways_at_once(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    double rate[2][2];
+    for (int slow = 0; slow < 2; slow++) {
+        for (int k = 0; slow && k < 4; k++)
+            for (int i = 0; i < CF_LINK_SIZES; i++)
+                x.f.links[k].both[i] *= 10;
+        const int layouts[2] = {CF_LAYOUT_TENSOR, CF_LAYOUT_LAYERS};
+        for (int i = 0; i < 2; i++) {
+            struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){0, 0, 4, 1});
+            rate[i][slow] = f.rate;
+            cf_forecast_free(&f);
+        }
+    }
+    near(1 / rate[0][1] - 1 / rate[0][0], 2 * 8 * 9 * LATENCY, 0.1);
+    near(rate[1][1], rate[1][0], 1e-9);
+    tear_down(&x);
+}
+
 /* A cable that carries little takes its time, and messages stand in line for it. */
 static void a_thin_cable_is_the_bottleneck(void **state) {
     (void)state;
@@ -219,14 +241,14 @@ static void the_search_names_ranks_as_they_are(void **state) {
 
 static void links_are_straight_lines(void **state) {
     (void)state;
-    struct cf_link l = {{1e-6, 9e-6, 1e-3}};
-    near(cf_link_seconds(&l, 0), 1e-6, 1e-12);
-    near(cf_link_seconds(&l, 8), 1e-6, 1e-12);
-    near(cf_link_seconds(&l, 8 + (16384 - 8) / 2.0), 5e-6, 1e-9);
-    near(cf_link_seconds(&l, 1 << 20), 1e-3, 1e-9);
-    near(cf_link_seconds(&l, 2 << 20), 1e-3 + (1e-3 - 9e-6) / (1048576 - 16384) * 1048576, 1e-9);
+    struct cf_link l = {{1e-6, 9e-6, 1e-3}, {0}};
+    near(cf_link_seconds(l.seconds, 0), 1e-6, 1e-12);
+    near(cf_link_seconds(l.seconds, 8), 1e-6, 1e-12);
+    near(cf_link_seconds(l.seconds, 8 + (16384 - 8) / 2.0), 5e-6, 1e-9);
+    near(cf_link_seconds(l.seconds, 1 << 20), 1e-3, 1e-9);
+    near(cf_link_seconds(l.seconds, 2 << 20), 1e-3 + (1e-3 - 9e-6) / (1048576 - 16384) * 1048576, 1e-9);
     l.seconds[1] = 5e-7; /* noise: quicker than the small one */
-    near(cf_link_seconds(&l, 1000), 1e-6, 1e-12);
+    near(cf_link_seconds(l.seconds, 1000), 1e-6, 1e-12);
 }
 
 int main(void) {
@@ -234,6 +256,7 @@ int main(void) {
         cmocka_unit_test(one_rank_reads_its_bytes),
         cmocka_unit_test(layers_pay_with_more_sequences),
         cmocka_unit_test(tensor_counts_its_messages),
+        cmocka_unit_test(both_ways_at_once),
         cmocka_unit_test(a_thin_cable_is_the_bottleneck),
         cmocka_unit_test(noise_costs_a_group_more),
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
