@@ -10,6 +10,8 @@ const struct cf_command *const cf_commands[] = {
     &cf_command_embed,
     &cf_command_bench,
     &cf_command_plan,
+    &cf_command_fit,
+    &cf_command_simulate,
     &cf_command_doctor,
     &cf_command_route,
     &cf_command_inspect,

@@ -2,7 +2,6 @@
  * options -> (self-launch) -> job, with bandwidth, kernels and links measured before the plan -> for each layout the
  * tests (bench_tests.c) -> lines and tables (bench_print.c).
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -75,35 +74,14 @@ static const struct cf_option options[] = {
 };
 static const struct cf_shared_options shared[] = {{cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
 
-static int read_list(
-    struct cf__bench_list *l, const char *option, const char *text, long least, long most, struct cf_error *e) {
-    const char *s = text;
-    for (l->n = 0;; s++) {
-        char *end;
-        errno = 0;
-        long v = *s >= '0' && *s <= '9' ? strtol(s, &end, 10) : (end = NULL, 0);
-        if (!end || (*end && *end != ','))
-            return cf_fail(
-                e, CF_ERR_USAGE, "option --%s: '%.60s' is not a list of numbers parted by commas", option, text);
-        if (errno || v < least || v > most)
-            return cf_fail(e, CF_ERR_USAGE, "option --%s: %.*s is out of range (%ld to %ld)", option, (int)(end - s), s,
-                least, most);
-        if (l->n == CF__BENCH_VALUES)
-            return cf_fail(e, CF_ERR_USAGE, "option --%s: more than %d numbers", option, CF__BENCH_VALUES);
-        l->v[l->n++] = (uint32_t)v;
-        s = end;
-        if (!*s) return 0;
-    }
-}
-
 /* Of one sequence: a prompt, and what is generated behind it. */
 static int read_pairs(struct cf__bench *b, const char *text, long most, struct cf_error *e) {
     if (!text) return 0;
-    if (read_list(&b->pairs, "pg", text, 1, most, e)) return -1;
+    if (cf__numbers_read(&b->pairs, "pg", text, 1, most, e)) return -1;
     return b->pairs.n % 2 ? cf_fail(e, CF_ERR_USAGE, "option --pg: %s is no list of pairs, 512,128 is one", text) : 0;
 }
 
-static uint32_t largest(const struct cf__bench_list *l) {
+static uint32_t largest(const struct cf__numbers *l) {
     uint32_t most = 0;
     for (uint32_t i = 0; i < l->n; i++)
         if (l->v[i] > most) most = l->v[i];
@@ -120,13 +98,13 @@ static int check_words(const struct config *c, struct cf_error *e) {
 /* Lists and what follows from them. */
 static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
     const long most = 1 << 24, most_sequences = c->place.ubatch < 1024 ? (long)c->place.ubatch : 1024;
-    if (read_list(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
-        read_list(&b->generates, "n-gen", c->generates, 0, most, e) ||
-        read_list(&b->sequences, "sequences", c->sequences, 1, most_sequences, e) ||
-        read_list(&b->depths, "n-depth", c->depths, 0, most, e) || cf__placement_check(&c->place, true, e))
+    if (cf__numbers_read(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
+        cf__numbers_read(&b->generates, "n-gen", c->generates, 0, most, e) ||
+        cf__numbers_read(&b->sequences, "sequences", c->sequences, 1, most_sequences, e) ||
+        cf__numbers_read(&b->depths, "n-depth", c->depths, 0, most, e) || cf__placement_check(&c->place, true, e))
         return -1;
-    if (read_pairs(b, c->pairs, most, e) || read_list(&b->threads, "threads", c->threads, 0, 4096, e) ||
-        read_list(&b->ranks, "ranks", c->ranks, 0, 1024, e))
+    if (read_pairs(b, c->pairs, most, e) || cf__numbers_read(&b->threads, "threads", c->threads, 0, 4096, e) ||
+        cf__numbers_read(&b->ranks, "ranks", c->ranks, 0, 1024, e))
         return -1;
     if (b->ranks.n > 1 && cf_transport_launched())
         return cf_fail(e, CF_ERR_USAGE,

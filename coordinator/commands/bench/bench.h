@@ -4,14 +4,10 @@
 #ifndef COFFER_COORDINATOR_COMMANDS_BENCH_H
 #define COFFER_COORDINATOR_COMMANDS_BENCH_H
 
+#include "coordinator/commands/shared/numbers.h"
 #include "coordinator/decode/job.h"
 
-enum { CF__BENCH_VALUES = 16, CF__BENCH_REPETITIONS = 100 };
-
-/* "1,2,4" of the command line. */
-struct cf__bench_list {
-    uint32_t n, v[CF__BENCH_VALUES];
-};
+enum { CF__BENCH_REPETITIONS = 100 };
 
 /* A rank of a test: what it can do, and where its first thread's time went, in seconds per repetition. */
 struct cf__bench_rank {
@@ -44,8 +40,7 @@ struct cf__synth_tensors;
 struct cf__bench {
     /* As asked for: */
     const char *model, *synthetic, *output;
-    struct cf__bench_list prompts, generates, pairs, sequences, depths, threads,
-        ranks;        /* pairs: prompt, generate, ... */
+    struct cf__numbers prompts, generates, pairs, sequences, depths, threads, ranks; /* pairs: prompt, generate, ... */
     bool no_exchange; /* every test once more without the exchange */
     uint32_t repetitions;
     bool warm_up;

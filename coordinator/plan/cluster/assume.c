@@ -86,6 +86,7 @@ static const char *const words[] = {
     "latency between hosts, where it is not given: 150 us, uneven arrival included",
     "bandwidth between hosts, where it is not given: that of gigabit Ethernet, 117 MB/s",
     "between NUMA nodes of a host, where it is not given: 15 us and 4 GB/s",
+    "nobody else works on the machines: no step takes longer than it must",
 };
 
 void cf_cluster_say_assumed(FILE *to, const char *prefix, unsigned assumed) {

@@ -50,7 +50,8 @@ int cf_cluster_read(struct cf_cluster *c, const char *word, struct cf_error *e);
 int cf_cluster_parse(struct cf_cluster *c, const char *name, const char *text, size_t n, struct cf_error *e);
 void cf_cluster_free(struct cf_cluster *c); /* also of a zeroed one, or after a failure */
 
-/* Appends `count` hosts like h; several are numbered: name-1, name-2. *n counts them all. */
+/* Appends `count` hosts like h; several are numbered: name-1, name-2; those without a name
+ * host1, host2 among all. */
 int cf__cluster_append(struct cf_cluster *c, const struct cf_cluster_host *h, uint32_t count, struct cf_error *e);
 
 /* A host as an export of hwloc says. bandwidth: of all its nodes, 0 unknown; dealt to those with cores. */
@@ -72,6 +73,7 @@ enum cf_assumed {
     CF_ASSUMED_LATENCY = 1 << 6,
     CF_ASSUMED_NETWORK = 1 << 7,
     CF_ASSUMED_INSIDE = 1 << 8,
+    CF_ASSUMED_QUIET = 1 << 9,
 };
 
 /* One rank for every node with cores, hosts in the order of the file. */

@@ -18,7 +18,10 @@ int cf__cluster_append(struct cf_cluster *c, const struct cf_cluster_host *h, ui
     for (uint32_t i = 0; i < count; i++) {
         struct cf_cluster_host *to = &c->hosts[c->n_hosts++];
         *to = *h;
-        if (count > 1) snprintf(to->name, sizeof to->name, "%.40s-%u", h->name, i + 1);
+        if (!*h->name)
+            snprintf(to->name, sizeof to->name, "host%u", c->n_hosts);
+        else if (count > 1)
+            snprintf(to->name, sizeof to->name, "%.40s-%u", h->name, i + 1);
     }
     return 0;
 }
@@ -76,6 +79,7 @@ int cf_cluster_figures(struct cf_figures *f, const struct cf_cluster *c, unsigne
         return cf_fail(e, CF_ERR_LIMIT, "the cluster has %u NUMA nodes, more than %d", n_ranks, (int)CF_CLUSTER_RANKS);
     if (cf_figures_new(f, n_ranks, c->n_hosts, e)) return -1;
     uint32_t rank = 0;
+    *assumed |= CF_ASSUMED_QUIET;
     for (uint32_t h = 0; h < c->n_hosts; h++) {
         for (uint32_t n = 0; n < c->hosts[h].n_nodes; n++) {
             if (!c->hosts[h].nodes[n].cores) continue;

@@ -209,7 +209,6 @@ static int add_host(struct source *s, const json_t *object, struct cf_error *e) 
     if (take_host(s, object, &d, e)) return -1;
     if (d.topology ? from_export(s, &d, e) : d.list ? list_nodes(s, &d, e) : split_nodes(s, &d, e)) return -1;
     if (!cf__cluster_cores(&d.host)) return wrong(s, e, "nodes", "none of them has a core");
-    if (!*d.host.name) snprintf(d.host.name, sizeof d.host.name, "host%u", s->c->n_hosts + 1);
     return cf__cluster_append(s->c, &d.host, (uint32_t)d.count, e) ? cf_fail_in(e, "%s", s->at) : 0;
 }
 

@@ -82,10 +82,7 @@ static int add_export(struct cf_cluster *c, const char *path, double count, stru
     struct cf_cluster_host h = {.n_nodes = 0};
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     size_t n = strcspn(name, ".");
-    if (n && n <= 40 && strspn(name, CF__CLUSTER_LETTERS) >= n)
-        snprintf(h.name, sizeof h.name, "%.*s", (int)n, name);
-    else
-        snprintf(h.name, sizeof h.name, "host%u", c->n_hosts + 1);
+    if (n && n <= 40 && strspn(name, CF__CLUSTER_LETTERS) >= n) snprintf(h.name, sizeof h.name, "%.*s", (int)n, name);
     if (count < 1 || count > CF_CLUSTER_HOSTS)
         return cf_fail(e, CF_ERR_USAGE, "%s: 1 to %d hosts", path, (int)CF_CLUSTER_HOSTS);
     if (cf__cluster_export(&h, path, 0, e)) return -1;
