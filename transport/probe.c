@@ -10,6 +10,7 @@ enum { WARM_UP = 3, CLOCK_ROUNDS = 20 };
 
 struct probing {
     int peer, arrived, awaited, pending;
+    int expected;           /* messages of this probe: one more belongs to the next one, and waits */
     bool both;              /* both serve */
     uint64_t clock;         /* of the peer, in its last message */
     double fastest, offset; /* of the rounds so far: the shortest time, and what the clocks differed in it */
@@ -28,6 +29,7 @@ static int on_probe(
     (void)e;
     struct probing *probing = ctx;
     if (from != probing->peer || env->body_case != CF__ENVELOPE__BODY_PROBE) return 1;
+    if (probing->arrived == probing->expected) return 1;
     if (offset + n == env->payload_bytes) probing->arrived++;
     probing->clock = env->probe->clock;
     return 0;
@@ -90,7 +92,7 @@ static int probe(struct cf_transport *t, int peer, size_t bytes, int rounds, dou
         return cf_fail(e, CF_ERR_USAGE, "no link from rank %d to rank %d to probe", t->rank, peer);
     double *times = calloc((size_t)rounds, sizeof *times);
     unsigned char *payload = calloc(1, bytes + 1);
-    probing->peer = peer, probing->fastest = 1e9;
+    probing->peer = peer, probing->fastest = 1e9, probing->expected = rounds + WARM_UP;
     cf_on_message before = t->on_message;
     void *before_ctx = t->on_message_ctx;
     int rc = -1;
