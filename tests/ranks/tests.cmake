@@ -38,9 +38,10 @@ coffer_rank_test(kv_types kv_types.py 300)
 coffer_rank_test(rotate rotate.py 300)
 coffer_rank_test(sampling sampling.py 600)
 coffer_rank_test(prompts prompts.py 600)
+coffer_rank_test(auto auto.py 300)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
   ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares ranks.memory
-  ranks.perplexity ranks.sampling ranks.prompts ranks.prompt_cache ranks.embed ranks.kv_types ranks.rotate
+  ranks.perplexity ranks.sampling ranks.prompts ranks.prompt_cache ranks.embed ranks.kv_types ranks.rotate ranks.auto
   PROPERTIES FIXTURES_REQUIRED rank_models)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k PROPERTIES COST 25)
 set_tests_properties(ranks.sequences.q8_0 PROPERTIES COST 70)
