@@ -12,7 +12,9 @@
 
 static const double FAREWELL_FOR = 2.0;  /* seconds, after a failure */
 static const double HOST_LOST_FOR = 4.0; /* the same if a host has fallen silent */
-static const unsigned FINALIZE_FOR = 5;  /* seconds */
+/* Seconds for MPI to end. All have said goodbye, so a machine that takes long is merely slow, and the watchdog would
+ * make a failure of a good run (seen in an emulated machine); after a failure nobody wants to wait. */
+static const unsigned FINALIZE_FOR = 60, FINALIZE_FAILED_FOR = 5;
 
 static bool parted(const struct cf_transport *t, int r) {
     const struct peer *p = &t->peers[r];
@@ -91,10 +93,10 @@ static void end_now(int signal_number) {
     _exit(1);
 }
 
-static void leave_mpi(struct cf_transport *t) {
+static void leave_mpi(struct cf_transport *t, unsigned seconds) {
     struct sigaction watchdog = {.sa_handler = end_now}, before;
     sigaction(SIGALRM, &watchdog, &before);
-    alarm(FINALIZE_FOR);
+    alarm(seconds);
     for (int i = 0; i < t->size * LANES; i++) {
         if (t->requests[i] == MPI_REQUEST_NULL) continue;
         if (i % LANES < LANE_OUT_ENVELOPE) MPI_Cancel(&t->requests[i]);
@@ -130,10 +132,10 @@ static void release(struct cf_transport *t) {
 void cf_transport_close(struct cf_transport *t, bool ok) {
     if (!t) return;
     if (t->uses_mpi) {
-        bool agreed = ok && !t->broken && part_in_order(t);
-        if (!agreed) agreed = part_in_haste(t);
-        if (!agreed) return; // MPI may still write into the buffers: they, and MPI, end with the process
-        leave_mpi(t);
+        bool in_order = ok && !t->broken && part_in_order(t);
+        if (!in_order && !part_in_haste(t))
+            return; // MPI may still write into the buffers: they, and MPI, end with the process
+        leave_mpi(t, in_order ? FINALIZE_FOR : FINALIZE_FAILED_FOR);
     }
     release(t);
 }

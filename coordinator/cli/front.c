@@ -23,7 +23,8 @@
 enum {
     CHUNK = 4096,     /* at most this much per write: a pipe that polls writable takes it without blocking */
     KILL_MS = 2000,   /* from SIGTERM to SIGKILL */
-    END_MS = 10000,   /* for the launcher to end once rank 0 has: it can hang on a host that is gone */
+    END_MS = 10000,   /* for the launcher to end once rank 0 has failed: it can hang on a host that is gone */
+    GOOD_MS = 60000,  /* the same after a good end: a slow machine must not make a failure of it */
     DRAIN_MS = 1000,  /* for output that is still under way when the launcher has ended */
     READER_GONE = 141 /* as the shell shows a death by SIGPIPE */
 };
@@ -180,7 +181,8 @@ static int turn(struct front *f, int key) {
     if (fds[0].revents) on_signals(f);
     if (fds[1].revents && !read_lines(f)) close_stream(&f->launcher.err);
     if (fds[2].revents && !read_text(f)) close_stream(&f->launcher.out);
-    if (f->lines.has_status && f->running && !f->deadline) f->deadline = now_ms() + END_MS;
+    if (f->lines.has_status && f->running && !f->deadline)
+        f->deadline = now_ms() + (f->lines.status ? END_MS : GOOD_MS);
     if (pending && fds[3].revents & (POLLOUT | POLLNVAL))
         write_text(f);
     else if (fds[3].revents & POLLERR)

@@ -1,7 +1,8 @@
 #!/usr/bin/python3
-"""crash.py COFFER: ranks that die, stop, or are merely slow. Everybody must end in time, and somebody must say why."""
-import os, signal, time, unittest
+"""crash.py COFFER SLOW_END: ranks that die, stop, or are merely slow. Everybody must end in time, and somebody must say why."""
+import os, signal, sys, time, unittest
 
+shim = os.path.abspath(sys.argv.pop(2))
 from common import *
 
 class Crash(Case):
@@ -45,6 +46,14 @@ class Crash(Case):
                 self.assertEqual(status, 0, err)
                 if time.time() - began < 3:
                     print(f"note: {layout}: this machine was too fast to prove much")
+
+    def test_slow_end_is_no_failure(self):
+        """The answer is there and all ranks agree that they are done, but one takes long to leave MPI."""
+        self.env.update(LD_PRELOAD=shim, SLOW_END="11")
+        began = time.time()
+        status, out, err = self.run_to_end("-n", "4", "--ignore-eos", ranks=3, how="self", limit=30)
+        self.assertGreater(time.time() - began, 11)
+        self.assertEqual(status, 0, err)
 
     def test_waiting_ranks_sleep(self):
         """More ranks than cores, rank 0 does not answer: the others wait, and use next to no time for it."""

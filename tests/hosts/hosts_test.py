@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """hosts_test.py COFFER [HOSTS]: two hosts made of namespaces by deploy/testbed/hosts (own network, names, processes and
-/dev/shm). The same ids and logits as on one rank in every layout, hosts told apart even when they have one name, and a cable
+/dev/shm). The same ids and logits as on one rank in every layout, also over 1 Gbit/s with 0.1 ms, hosts told apart even when they have one name, and a cable
 pulled in the middle of generation. Status 77: skipped, and why."""
 import json, os, shutil, signal, subprocess, sys, tempfile, time, unittest
 
@@ -19,14 +19,15 @@ def env():
 def bed(*words, **more):
     return subprocess.run([hosts, *words], env=env(), check=True, **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **more})
 
-class Hosts(unittest.TestCase):
+class Bed(unittest.TestCase):
+    """Two hosts, up for all tests of a class, and a model."""
     @classmethod
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="coffer-hosts-")
         cls.model = cls.dir + "/model.gguf"
         subprocess.run([coffer, "synth", "--arch", "llama", "--layers", "4", "--dim", "256", "--heads", "4", "--kv-heads", "2", "--vocab", "1000",
                         "--seed", "1", "-o", cls.model], check=True, stderr=subprocess.DEVNULL)
-        bed("up", "2", "--slots", "4")
+        bed("up", "2", "--slots", "4", *cls.link)
 
     @classmethod
     def tearDownClass(cls):
@@ -49,6 +50,18 @@ class Hosts(unittest.TestCase):
 
     def same(self, got, want):
         self.assertEqual((got["ids"], got["logits_xxh64"]), (want["ids"], want["logits_xxh64"]))
+
+class SlowLink(Bed):
+    link = ("--delay", "0.1ms", "--rate", "1gbit")
+
+    def test_layouts(self):
+        want = self.reference()
+        for layout in ("tensor", "layers", "hybrid"):
+            with self.subTest(layout=layout):
+                self.same(self.run_ranks(2, "--layout", layout), want)
+
+class Hosts(Bed):
+    link = ()
 
     def test_every_layout(self):
         want = self.reference()

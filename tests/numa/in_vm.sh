@@ -1,12 +1,12 @@
 #!/bin/bash
-# The memory room on machines with two and four NUMA nodes: boots them with the test bed's numa-vm (QEMU, no KVM), runs the
+# The memory room on machines with two and four NUMA nodes: boots them with deploy/testbed/numa-vm (QEMU, no KVM), runs the
 # unit tests of the room there, then seats ranks with and without mpirun. Not part of CI: it needs root, QEMU and minutes.
 #
-#   apt-get install qemu-system-x86 qemu-system-common busybox-static cpio kmod linux-image-cloud-amd64
-#   tests/numa/in_vm.sh PATH-OF-numa-vm [BUILD-DIRECTORY]       # BUILD/tests has test_arena ..., and numa_where
+#   tests/numa/in_vm.sh [BUILD-DIRECTORY]       # BUILD/tests has test_arena ..., and numa_where
 set -u
-vm=${1:?usage: in_vm.sh PATH-OF-numa-vm [BUILD-DIRECTORY]}
-build=$(realpath "${2:-build}")/tests
+vm=$(dirname "$(realpath "$0")")/../../deploy/testbed/numa-vm
+build=$(realpath "${1:-build}")/tests
+reason=$("$vm" check) || { echo "skipped: $reason"; exit 77; }
 tests="test_seat test_topology test_arena test_team"
 failed=0
 
