@@ -6,19 +6,15 @@
  * that contains it and has memory, else the nearest. */
 #include "node/memory/topology.h"
 
-#include <errno.h>
 #include <hwloc.h>
 #include <hwloc/distances.h>
 #include <numa.h>
 #include <numaif.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "node/memory/binding.h"
 #include "node/memory/meminfo.h"
-
-enum { LARGEST_EXPORT = 64 << 20 };
 
 struct reading {
     hwloc_topology_t topology;
@@ -235,14 +231,9 @@ int cf_machine_read(struct cf_machine *m, int local_size, struct cf_error *e) {
     return rc;
 }
 
-int cf_machine_read_file(struct cf_machine *m, const char *path, struct cf_error *e) {
+int cf__machine_read_export(struct cf_machine *m, const char *path, struct cf_error *e) {
     memset(m, 0, sizeof *m);
-    struct reading r = {.topology = NULL};
-    struct stat about;
-    if (stat(path, &about)) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
-    if (!S_ISREG(about.st_mode)) return cf_fail(e, CF_ERR_FILE, "%s is no file", path);
-    if (about.st_size > LARGEST_EXPORT)
-        return cf_fail(e, CF_ERR_LIMIT, "%s is larger than %d MiB", path, LARGEST_EXPORT >> 20);
+    struct reading r;
     int rc = reading_open(&r, path, e);
     if (rc == 0) rc = build(m, &r, e);
     reading_close(&r);

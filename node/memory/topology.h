@@ -41,8 +41,11 @@ struct cf_machine {
 int cf_machine_read(struct cf_machine *m, int local_size, struct cf_error *e);
 void cf_machine_free(struct cf_machine *m); /* also of a zeroed one, or of one whose reading failed */
 
-/* Another machine, as `lstopo FILE.xml` there wrote it: all its cores, and all its memory free. */
+/* Another machine, as `lstopo FILE.xml` there wrote it: all its cores, and all its memory free. Whatever stands in the
+ * file ends in a machine or an error (export.c). */
 int cf_machine_read_file(struct cf_machine *m, const char *path, struct cf_error *e);
+/* The same by this process itself: hwloc ends it where it is not prepared for what it reads. */
+int cf__machine_read_export(struct cf_machine *m, const char *path, struct cf_error *e);
 
 /* This machine seen through a cpuset and a memory set ("0-3,8"; NULL: all) instead of this process's own. */
 int cf__machine_read_within(struct cf_machine *m, const char *cpus, const char *mems, struct cf_error *e);

@@ -199,6 +199,32 @@ static void write_text(char path[32], const char *text, size_t n) {
     close(fd);
 }
 
+/* hwloc 2.9 follows a pointer that is not there where a core lacks one of its sets. */
+static void exports_that_hwloc_dies_of(void **state) {
+    (void)state;
+    static char text[8192];
+    char path[32];
+    struct cf_cluster c = {0};
+    FILE *f = fopen(COFFER_TEST_DATA "/hwloc/two-nodes.xml", "r");
+    assert_non_null(f);
+    size_t n = fread(text, 1, sizeof text - 1, f);
+    fclose(f);
+    char *at = strstr(strstr(text, "\"Core\" os_index=\"2\""), "complete_cpuset");
+    memcpy(at, "complete_cp9set", 15);
+    write_text(path, text, n);
+    assert_int_equal(cf_cluster_read(&c, path, &error), -1);
+    unlink(path);
+    if (!strstr(error.text, path) || !strstr(error.text, "hwloc")) fail_msg("%s", error.text);
+    for (size_t cut = 0; cut < n; cut += 499) { /* and ends anywhere */
+        write_text(path, text, cut);
+        error.text[0] = 0;
+        assert_int_equal(cf_cluster_read(&c, path, &error), -1);
+        assert_non_null(strstr(error.text, path));
+        unlink(path);
+    }
+    cf_cluster_free(&c);
+}
+
 static void wrong_files(void **state) {
     (void)state;
     static char large[(1 << 20) + 2];
@@ -241,6 +267,7 @@ int main(void) {
         cmocka_unit_test(wrong_descriptions),
         cmocka_unit_test(exports_of_hwloc),
         cmocka_unit_test(topology_in_a_description),
+        cmocka_unit_test(exports_that_hwloc_dies_of),
         cmocka_unit_test(wrong_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
