@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CANDIDATES = 64, ROUNDS = 8 };
+enum { MOST_CANDIDATES = 64, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
 
 struct searching {
     struct cf_search *s;
@@ -130,12 +130,14 @@ static int try(
 static int try_set(struct searching *k, uint32_t n_use, uint32_t n_hosts, struct cf_error *e) {
     if (n_use == 1) return try(k, CF_LAYOUT_TENSOR, 0, 1, 1, e);
     if (n_use <= CF_MAX_MEMBERS && try(k, CF_LAYOUT_TENSOR, 0, n_use, n_hosts, e)) return -1;
-    if (try(k, CF_LAYOUT_LAYERS, 0, n_use, n_hosts, e) || try(k, CF_LAYOUT_DOMAIN, 0, n_use, n_hosts, e)) return -1;
+    if (try(k, CF_LAYOUT_LAYERS, 0, n_use, n_hosts, e)) return -1;
+    if (n_use <= MANY && try(k, CF_LAYOUT_DOMAIN, 0, n_use, n_hosts, e)) return -1;
     if (n_hosts > 1 && n_hosts < n_use && try(k, CF_LAYOUT_HYBRID, n_hosts, n_use, n_hosts, e)) return -1;
     for (uint32_t stages = 2; stages < n_use; stages *= 2)
-        if (stages != n_hosts && (n_use + stages - 1) / stages <= CF_MAX_MEMBERS &&
-            try(k, CF_LAYOUT_HYBRID, stages, n_use, n_hosts, e))
-            return -1;
+        if (stages != n_hosts && (n_use + stages - 1) / stages <= CF_MAX_MEMBERS) {
+            if (try(k, CF_LAYOUT_HYBRID, stages, n_use, n_hosts, e)) return -1;
+            if (n_use > MANY) break; /* the largest groups */
+        }
     return 0;
 }
 
@@ -151,6 +153,7 @@ static int try_all(struct searching *k, struct cf_error *e) {
     for (uint32_t n = 0; n <= k->f->n_hosts; n++) {
         /* With very many hosts not every number of them is worth the time. */
         if (n > 4 && n < k->f->n_hosts && (n & (n - 1))) continue;
+        if (k->f->n_ranks > MANY && n > 1 && n < k->f->n_hosts && n * 4 < k->f->n_hosts) continue;
         uint32_t used = ranks_of(k, n);
         if (used == before) continue;
         before = used;

@@ -164,6 +164,12 @@ static size_t floats_by_shares(const struct cf_route *r, uint32_t columns, uint3
     return whole > shares ? whole : shares;
 }
 
+static bool in_row(const struct cf_plan_row *row, int rank) {
+    for (uint32_t i = 0; i < row->n; i++)
+        if (row->ranks[i] == rank) return true;
+    return false;
+}
+
 /* Partial sums of the hidden state from the members of `row` to `to`. */
 static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, enum cf_domain domain,
     const struct group *to, struct cf_error *e) {
@@ -185,6 +191,7 @@ static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, 
             r->share_cut[j] = cut < n_embd ? cut : n_embd;
         }
     }
+    if (!r->receives && !in_row(row, c->me)) return index; /* nothing of this passes here */
     struct cf_subtree cover[16];
     uint32_t vector = 0;
     for (uint32_t i = 0; i < row->n; i++) {
@@ -217,7 +224,7 @@ static int32_t share_route(struct compiler *c, enum cf_step step, uint32_t layer
     const struct cf_route *s = &c->p->routes[sum];
     r->n_shares = s->n_shares, r->my_share = s->my_share, r->receives = s->receives;
     memcpy(r->share_cut, s->share_cut, sizeof r->share_cut);
-    for (uint32_t i = 0; s->n_shares && i < to->n; i++)
+    for (uint32_t i = 0; s->n_shares && r->receives && i < to->n; i++)
         for (uint32_t j = 0; j < to->n; j++) {
             uint32_t columns = r->share_cut[i + 1] - r->share_cut[i], segment = 0;
             if (i == j || !columns) continue;
