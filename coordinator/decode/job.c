@@ -138,7 +138,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;
     h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
-    h.memory_free = node->memory_free;
+    h.memory_free = node->memory_free, h.node_cores = j->machine.nodes[node->near].n_cores;
     int rc = cf_calibrate_tell(j, &h, &room, e);
     if (!rc) rc = hello(j, &h, NULL, &all, e);
     free(room.links);
@@ -146,7 +146,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const Cf__Hello *k = all->hellos[r];
         struct cf_rank_info *info = &j->ranks[r];
-        info->node = (int)k->node, info->threads = k->threads;
+        info->node = (int)k->node, info->threads = k->threads, info->node_cores = k->node_cores;
         uint32_t sharers = 0;
         for (uint32_t s = 0; s < j->n_ranks; s++)
             sharers += all->hellos[s]->node == k->node && j->ranks[s].host_index == info->host_index;

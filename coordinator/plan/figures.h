@@ -19,6 +19,7 @@ struct cf_rank_info {
     int host_index; /* 0.. in order of first rank */
     int node;       /* NUMA node, os index */
     uint32_t threads;
+    uint32_t node_cores;         /* that the ranks of the node share; 0: enough for all */
     uint64_t memory_free;        /* bytes that this rank may use */
     double bandwidth;            /* bytes/s read by its threads while all ranks read, 0 unknown */
     double rates[CF_TYPE_LIMIT]; /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */

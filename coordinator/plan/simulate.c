@@ -42,7 +42,9 @@ struct cf_simulation {
     const struct cf_figures *figures;
     const struct cf_plan *plan;
     struct rank *ranks;
-    uint32_t ring; /* batches that may be about at once */
+    uint32_t *node;           /* [n_ranks] first rank of the same node */
+    uint32_t *threads, *busy; /* [n_ranks] of a node's first rank: threads of all its ranks, and of those at work */
+    uint32_t ring;            /* batches that may be about at once */
     struct batch *batches;
     struct event *heap;
     size_t n_events, room;
@@ -146,6 +148,14 @@ static double noise(struct cf_simulation *s, const struct cf_rank_info *info) {
     return info->noise[(s->random >> 40) % CF_NOISE];
 }
 
+/* Figures were taken while all ranks of a node worked. Where these have more threads than there are cores, a rank whose
+ * neighbours wait for something is faster: by as much as it has more of a core now. */
+static double crowd(const struct cf_simulation *s, uint32_t rank) {
+    uint32_t cores = s->figures->ranks[rank].node_cores, all = s->threads[s->node[rank]], now = s->busy[s->node[rank]];
+    if (!cores || all <= cores) return 1;
+    return (double)(now > cores ? now : cores) / all;
+}
+
 static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
     const struct batch *b = batch_of(s, id);
     const struct cf_rank_info *info = &s->figures->ranks[rank];
@@ -154,7 +164,7 @@ static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, co
     double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
     double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info);
     if (info->bandwidth > 0) t += bytes / info->bandwidth;
-    return t > 0 ? t * noise(s, info) : 0;
+    return t > 0 ? t * noise(s, info) * crowd(s, rank) : 0;
 }
 
 /* ---- rank 0 gives batches ---- */
@@ -211,6 +221,7 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
         if (k && r->pc[k - 1] <= r->pc[k]) continue;
         if (r->pc[k] == program->n || !ready(s, rank, r->open[k], r->pc[k])) continue;
         const struct cf_timed_instr *i = &program->instrs[r->pc[k]];
+        s->busy[s->node[rank]] += s->figures->ranks[rank].threads;
         double t = seconds_of(s, rank, r->open[k], i);
         if (i->computes)
             s->out->ranks[rank].compute += t;
@@ -227,6 +238,7 @@ static void finish(struct cf_simulation *s, uint32_t rank) {
     uint32_t k = r->running;
     send_all(s, rank, r->open[k], &s->programs.ranks[rank].instrs[r->pc[k]]);
     r->busy = false;
+    s->busy[s->node[rank]] -= s->figures->ranks[rank].threads;
     if (++r->pc[k] == s->programs.ranks[rank].n) {
         close_context(s, rank, k);
         if (rank == 0) submit_more(s);
@@ -263,6 +275,21 @@ void cf_forecast_free(struct cf_forecast *f) {
     memset(f, 0, sizeof *f);
 }
 
+static int find_nodes(struct cf_simulation *s) {
+    uint32_t n = s->figures->n_ranks;
+    const struct cf_rank_info *ranks = s->figures->ranks;
+    s->node = calloc(n, sizeof *s->node), s->busy = calloc(n, sizeof *s->busy),
+    s->threads = calloc(n, sizeof *s->threads);
+    if (!s->node || !s->busy || !s->threads) return -1;
+    for (uint32_t r = 0; r < n; r++) {
+        uint32_t first = 0;
+        while (ranks[first].host_index != ranks[r].host_index || ranks[first].node != ranks[r].node)
+            first++;
+        s->node[r] = first, s->threads[first] += ranks[r].threads;
+    }
+    return 0;
+}
+
 int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e) {
     struct cf_simulation *s = calloc(1, sizeof *s);
@@ -274,7 +301,7 @@ int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const
     else if (!cf_timed_new(&s->programs, p, m, g, f, e)) {
         s->ranks = calloc(f->n_ranks, sizeof *s->ranks), s->batches = calloc(s->ring, sizeof *s->batches);
         s->leaves = calloc(f->n_hosts, sizeof *s->leaves), s->enters = calloc(f->n_hosts, sizeof *s->enters);
-        bool ok = s->ranks && s->batches && s->leaves && s->enters;
+        bool ok = s->ranks && s->batches && s->leaves && s->enters && !find_nodes(s);
         for (uint32_t r = 0; ok && r < f->n_ranks; r++)
             ok =
                 (s->ranks[r].counts = calloc((size_t)s->ring * (s->programs.ranks[r].n + 1), sizeof(uint16_t))) != NULL;
@@ -294,6 +321,9 @@ void cf_simulation_free(struct cf_simulation *s) {
     free(s->batches);
     free(s->leaves);
     free(s->enters);
+    free(s->node);
+    free(s->busy);
+    free(s->threads);
     free(s->heap);
     cf_timed_free(&s->programs);
     free(s);
@@ -309,6 +339,7 @@ static void rewind_all(struct cf_simulation *s) {
         struct rank *k = &s->ranks[r];
         memset(k->counts, 0, (size_t)s->ring * (s->programs.ranks[r].n + 1) * sizeof *k->counts);
         k->came = k->opened = k->n_open = 0, k->busy = false;
+        s->busy[r] = 0;
     }
 }
 

@@ -3,9 +3,9 @@
  * of: the planner's choice, the line at the end of a run, and `coffer simulate`.
  *
  * What is simulated: each rank runs the oldest batch whose inputs have arrived, one instruction at a time; messages
- * take the time of their link, and those that leave or enter a host do so one after the other. What is not: ranks that
- * share cores or memory count with what they were measured to have while all worked; several cables of a host count as
- * one.
+ * take the time of their link, and those that leave or enter a host do so one after the other. What is not: memory that
+ * ranks of one node share counts with what each was measured to have while all worked; several cables of a host count
+ * as one.
  */
 #ifndef COFFER_COORDINATOR_PLAN_SIMULATE_H
 #define COFFER_COORDINATOR_PLAN_SIMULATE_H

@@ -186,6 +186,28 @@ static void noise_costs_a_group_more(void **state) {
     assert_true(rate[1][0] / rate[1][1] > 1.33 && rate[1][0] / rate[1][1] < 1.52);
 }
 
+/* Four ranks of one node of two cores, measured while all worked: in a pipeline one works at a time, and twice as fast.
+ */
+static void neighbours_that_wait_leave_a_core(void **state) {
+    (void)state;
+    struct fixture x;
+    double rate[2][2];
+    set_up(&x, 4);
+    for (int crowded = 0; crowded < 2; crowded++) {
+        for (int r = 0; r < 4; r++)
+            x.f.ranks[r].host_index = x.f.ranks[r].node = 0, x.f.ranks[r].threads = 1,
+            x.f.ranks[r].node_cores = crowded ? 2 : 4;
+        for (int i = 0; i < 2; i++) {
+            struct cf_forecast f = run(&x, i ? CF_LAYOUT_TENSOR : CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 1});
+            rate[i][crowded] = f.rate;
+            cf_forecast_free(&f);
+        }
+    }
+    near(rate[0][1], 2 * rate[0][0], 0.1);
+    near(rate[1][1], rate[1][0], 0.15);
+    tear_down(&x);
+}
+
 static struct cf_search search(struct fixture *x) {
     struct cf_plan_wish wish = small_wish(-1);
     struct cf_search s;
@@ -259,6 +281,7 @@ int main(void) {
         cmocka_unit_test(both_ways_at_once),
         cmocka_unit_test(a_thin_cable_is_the_bottleneck),
         cmocka_unit_test(noise_costs_a_group_more),
+        cmocka_unit_test(neighbours_that_wait_leave_a_core),
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
         cmocka_unit_test(the_search_names_ranks_as_they_are),
         cmocka_unit_test(links_are_straight_lines),
