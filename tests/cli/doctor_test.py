@@ -115,7 +115,7 @@ class Doctor(unittest.TestCase):
             self.assertEqual((ranks[0]["model"]["state"], ranks[1]["model"]["state"]), ("ok", "fail"))
             self.assertIn("another", ranks[1]["model"]["advice"])
 
-    def end(self, *words, limit=12, **env):
+    def end(self, *words, limit=25, **env):
         """Status, stdout, stderr of a doctor that must end by itself."""
         began = time.time()
         p = subprocess.Popen([*MPIRUN, "--mca", "odls_base_sigkill_timeout", "0", "-n", "3", *words], env=environment(**env), text=True,
@@ -129,9 +129,9 @@ class Doctor(unittest.TestCase):
 
     def test_stopped_rank(self):
         """Rank 1 stops in the middle: the table comes all the same, with rank 0's own findings, and names rank 1."""
-        status, out, err = self.end(coffer, "doctor", "--timeout", "2", "--json", LD_PRELOAD=sick, SICK="stop", SICK_RANK="1")
+        status, out, err = self.end(coffer, "doctor", "--timeout", "4", "--json", LD_PRELOAD=sick, SICK="stop", SICK_RANK="1")
         self.assertEqual(status, 1, err)
-        self.assertRegex(err, r"coffer doctor: (rank 2 \([^)]*\): )?rank 1 \([^)]*\) gave no sign of life for 2 s")
+        self.assertRegex(err, r"coffer doctor: (rank 2 \([^)]*\): )?rank 1 \([^)]*\) gave no sign of life for 4 s")
         ranks = [{c["check"]: c for c in r["checks"]} for r in json.loads(out)["ranks"]]
         self.assertEqual([ranks[r]["rank"]["state"] for r in range(3)], ["ok", "fail", "ok"])
         self.assertRegex(ranks[1]["rank"]["found"], "no sign of life")
@@ -140,7 +140,7 @@ class Doctor(unittest.TestCase):
     def test_rank_that_never_comes(self):
         """It hangs before MPI is up: nobody can say which one it is, but nobody waits for ever either."""
         program = self.wrapper('[ "$OMPI_COMM_WORLD_RANK" = 1 ] && kill -STOP $$')
-        status, out, err = self.end(program, "doctor", "--timeout", "2")
+        status, out, err = self.end(program, "doctor", "--timeout", "1")
         self.assertEqual(status, 1, err)
         self.assertRegex(err, r"coffer doctor: not all ranks came within the time limit")
 

@@ -12,6 +12,8 @@
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/decode/launch.h"
 
+enum { MPI_SECONDS = 5 }; /* that starting MPI may take on busy hosts */
+
 struct config {
     const char *model;
     int64_t ranks;
@@ -79,7 +81,7 @@ static int visit(const struct config *c, struct cf_terminal *terminal) {
     struct cf_transport *t = NULL;
     struct cf_transport_options o = {.timeout = c->timeout, .tolerant = true};
     struct cf__ward w = {.model = c->model, .whole = c->whole, .culprit = -1};
-    watch_meeting(c->timeout);
+    watch_meeting(c->timeout + MPI_SECONDS);
     int opened = cf_transport_open(&t, &o, &e);
     watch_meeting(0);
     if (opened) {

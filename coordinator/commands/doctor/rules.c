@@ -52,17 +52,17 @@ static void judge_program(const struct cf__ward *w, int rank, struct cf__finding
         cf__finding_advise(f, "rank 0 has %s: install the same MPI on every host", zero->mpi);
 }
 
+/* Docker's seccomp profile allows mbind only with SYS_NICE, that of podman always; move_pages neither, but then
+ * /proc/self/numa_maps tells where pages lie. */
 static void judge_numa(const struct cf__ward *w, int rank, struct cf__finding *f) {
     const Cf__Checkup *c = facts(w, rank);
     const char *why = c->mbind > 0 ? strerror(c->mbind) : c->mbind < 0 ? "pages lie elsewhere" : "works";
     bool alone = c->memory_nodes <= 1;
-    if (alone && (c->mbind || c->move_pages))
-        cf__finding_say(f, CF__STATE_OK, "one node, nothing to bind (mbind: %s; move_pages: %s)", why,
-            c->move_pages ? strerror(c->move_pages) : "works");
-    else
-        cf__finding_say(f, c->mbind || c->move_pages ? CF__STATE_WARN : CF__STATE_OK,
-            "%u node%s; mbind: %s; move_pages: %s", c->memory_nodes, alone ? "" : "s", why,
-            c->move_pages ? strerror(c->move_pages) : "works");
+    char move[96] = "works";
+    if (c->move_pages)
+        snprintf(move, sizeof move, "%.40s (/proc/self/numa_maps is asked instead)", strerror(c->move_pages));
+    cf__finding_say(f, c->mbind && !alone ? CF__STATE_WARN : CF__STATE_OK, "%u node%s; mbind: %s%s; move_pages: %s",
+        c->memory_nodes, alone ? "" : "s", why, c->mbind && alone ? " (nothing to bind here)" : "", move);
     if (f->state == CF__STATE_WARN)
         cf__finding_advise(f, "a container's seccomp profile forbids it: docker or podman run --cap-add SYS_NICE, "
                               "Kubernetes securityContext.capabilities.add [SYS_NICE]");

@@ -1,0 +1,152 @@
+#!/usr/bin/python3
+"""slurm_test.py COFFER BATCHFILE: starts a Slurm of two nodes on this machine (own key, ports, folders; nothing of it stays),
+gives it the batch file of deploy/ as it is, and wants the answer of one rank. Then tasks that --mpi=pmix does not bring
+together, and bindings that the doctor must see. Status 77: skipped, and why."""
+import json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, unittest
+
+coffer, batch = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
+PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "sinfo", "unshare")
+CONF = """ClusterName=coffer
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={dir}/munge.socket
+CredType=cred/munge
+StateSaveLocation={dir}/state
+SlurmdSpoolDir={dir}/spool-%n
+SlurmctldPidFile={dir}/ctld.pid
+SlurmdPidFile={dir}/slurmd-%n.pid
+SlurmctldLogFile={dir}/ctld.log
+SlurmdLogFile={dir}/slurmd-%n.log
+TmpFS={dir}/tmp
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/affinity
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+ReturnToService=2
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[1]} CPUs=2 RealMemory=1000 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[2]} CPUs=2 RealMemory=1000 State=UNKNOWN
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+def free_ports(n):
+    sockets = [socket.socket() for _ in range(n)]
+    for s in sockets:
+        s.bind(("127.0.0.1", 0))
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+def environment(**more):
+    drop = ("OMPI_", "PMIX_", "PMI_", "SLURM_", "COFFER_", "SBATCH_")
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(drop)}, **more}
+
+class Slurm(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="coffer-slurm-")
+        os.chmod(cls.dir, 0o755)
+        cls.processes = []
+        cls.addClassCleanup(cls.tear_down)
+        for name in ("state", "spool-n1", "spool-n2", "tmp"):
+            os.mkdir(f"{cls.dir}/{name}")
+        with open(f"{cls.dir}/key", "wb") as f:
+            os.fchmod(f.fileno(), 0o600)
+            f.write(os.urandom(1024))
+        with open(f"{cls.dir}/slurm.conf", "w") as f:
+            f.write(CONF.format(dir=cls.dir, host=socket.gethostname().split(".")[0], ports=free_ports(3)))
+        # lo: Open MPI leaves it out, but between the nodes of this Slurm there may be nothing else.
+        cls.env = environment(SLURM_CONF=f"{cls.dir}/slurm.conf", COFFER=coffer, MODEL=f"{cls.dir}/model.gguf", OMPI_MCA_btl_tcp_if_include="lo")
+        files = [f"--{name}-file={cls.dir}/munge.{name}" for name in ("pid", "log", "seed")]
+        cls.begin("munged", "--foreground", "--force", f"--key-file={cls.dir}/key", f"--socket={cls.dir}/munge.socket", *files)
+        cls.until(lambda: os.path.exists(f"{cls.dir}/munge.socket"))
+        cls.begin("slurmctld", "-D")
+        for n in ("n1", "n2"):  # a name, a /dev/shm and a folder where PMIx meets of their own, as real nodes have
+            private = f"mount -t tmpfs none {cls.dir}/tmp && mount -t tmpfs none /dev/shm && hostname {n}"
+            cls.begin("unshare", "-m", "-u", "bash", "-c", f"{private} && exec slurmd -D -N {n}")
+        cls.until(lambda: re.findall(r"(?m)^idle$", cls.tool("sinfo", "-h", "-N", "-o", "%T").stdout) == ["idle", "idle"])
+        subprocess.run([coffer, "synth", "--arch", "llama", "--layers", "4", "--dim", "256", "--heads", "4", "--kv-heads", "2", "--vocab", "1000",
+                        "--seed", "1", "-o", cls.env["MODEL"]], check=True, stderr=subprocess.DEVNULL)
+
+    @classmethod
+    def begin(cls, *words):
+        log = open(f"{cls.dir}/out.log", "ab")
+        cls.processes.append(subprocess.Popen(words, env=cls.env, stdin=subprocess.DEVNULL, stdout=log, stderr=log))
+        log.close()
+
+    @classmethod
+    def tear_down(cls):
+        for p in reversed(cls.processes):
+            p.send_signal(signal.SIGTERM)
+        for p in cls.processes:
+            try:
+                p.wait(10)
+            except subprocess.TimeoutExpired:
+                p.kill()
+                p.wait()
+        shutil.rmtree(cls.dir)
+
+    @classmethod
+    def until(cls, ready, seconds=30):
+        end = time.time() + seconds
+        while not ready():
+            if time.time() > end:
+                with open(f"{cls.dir}/out.log") as f:
+                    raise AssertionError("Slurm did not come up:\n" + f.read()[-3000:])
+            time.sleep(0.1)
+
+    @classmethod
+    def tool(cls, *words, limit=90):
+        return subprocess.run(words, env=cls.env, cwd=cls.dir, capture_output=True, text=True, timeout=limit, stdin=subprocess.DEVNULL)
+
+    def test_batch_file(self):
+        words = ["--prompt-ids", "1,5,9,301,77", "-n", "6", "--temp", "0", "--ignore-eos", "--json"]
+        want = json.loads(subprocess.run([coffer, "run", "-m", self.env["MODEL"], *words], env=environment(), capture_output=True, check=True).stdout)
+        for layout in ("tensor", "layers"):
+            p = self.tool("sbatch", "--wait", "--output=out", batch, *words, "--layout", layout)
+            with open(self.dir + "/out") as f:
+                out = f.read()
+            self.assertEqual(p.returncode, 0, p.stdout + p.stderr + out)
+            self.assertRegex(out, r"(?m)^4 ranks: \d+ ok, \d+ warnings?, 0 failures$")
+            got = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
+            self.assertEqual((got["ids"], got["logits_xxh64"]), (want["ids"], want["logits_xxh64"]))
+            self.assertEqual([r["host"] for r in got["plan"]["ranks"]], ["n1", "n1", "n2", "n2"])
+
+    def test_model_missing(self):
+        """The doctor ends the job before a run would."""
+        env = dict(self.env)
+        try:
+            self.env["MODEL"] = "/nowhere.gguf"
+            p = self.tool("sbatch", "--wait", "--output=missing", batch, "-p", "x")
+        finally:
+            self.env.update(env)
+        with open(self.dir + "/missing") as f:
+            out = f.read()
+        self.assertNotEqual(p.returncode, 0)
+        self.assertRegex(out, r"(?m)^0-3 +model +FAIL +/nowhere\.gguf: No such file")
+        self.assertNotIn("coffer run:", out)
+
+    def test_without_pmix(self):
+        p = self.tool("srun", "--mpi=none", "-N", "2", "--ntasks-per-node", "1", coffer, "doctor")
+        self.assertEqual(p.returncode, 2, p.stderr)
+        self.assertIn("srun --mpi=pmix", p.stderr)
+
+def why_not():
+    if os.geteuid() != 0: return "not root"
+    for program in PROGRAMS:
+        if not shutil.which(program) and not shutil.which("/usr/sbin/" + program): return f"no {program}"
+    if not any(f.startswith("mpi_pmix") for d in ("/usr/lib/x86_64-linux-gnu/slurm-wlm", "/usr/lib/aarch64-linux-gnu/slurm-wlm", "/usr/lib64/slurm")
+               if os.path.isdir(d) for f in os.listdir(d)): return "Slurm has no PMIx"
+    if subprocess.run(["unshare", "-m", "-u", "true"], stderr=subprocess.DEVNULL).returncode: return "namespaces are not allowed here"
+    return None
+
+if __name__ == "__main__":
+    os.environ["PATH"] += ":/usr/sbin"
+    reason = why_not()
+    if reason:
+        print("skipped:", reason)
+        sys.exit(77)
+    unittest.main(argv=[sys.argv[0], *sys.argv[3:]], verbosity=2)
