@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "transport/payload.h"
 #include "transport/transport.h"
 #include "transport/tree.h"
 #include "transport/window.h"
@@ -26,10 +27,19 @@
 struct cf_part {
     int rank;         /* the other end */
     uint32_t segment; /* which of the receiver's parts this is */
-    uint32_t columns; /* most columns of a row, f32 */
+    uint32_t columns; /* most columns of a row */
     bool window;      /* in: it comes through the window, and takes no room in a slot */
-    size_t floats;    /* most of it at once; 0: columns x max_rows */
+    size_t bytes;     /* most of it at once; 0: columns x max_rows f32 */
+    enum cf_dtype dtype;
 };
+
+/* What a part is made of. A row consists of whole lines (payload.h); line 0: it is one. */
+struct cf_extent {
+    uint32_t rows, columns, line;
+};
+size_t cf_extent_lines(struct cf_extent s);
+uint32_t cf_extent_line(struct cf_extent s); /* columns of a line */
+size_t cf_extent_bytes(struct cf_extent s, enum cf_dtype dtype);
 
 struct cf_exchange {
     uint32_t id;          /* the same on every rank */
@@ -48,8 +58,7 @@ struct cf_mail_slot {
     bool used;
     uint32_t batch, exchange;
     uint32_t arrived; /* bit per complete part */
-    uint32_t rows[CF_MAX_PARTS];
-    uint32_t columns[CF_MAX_PARTS];
+    struct cf_extent shape[CF_MAX_PARTS];
     size_t received[CF_MAX_PARTS];
     const float *there[CF_MAX_PARTS];   /* parts that lie in the window */
     uint32_t window_slot[CF_MAX_PARTS]; /* and the counter to raise when they have been read */
@@ -59,6 +68,7 @@ struct cf_mail_slot {
 /* Memory from which parts are sent. It may be written when cf_mail_sent() says so. */
 struct cf_outlet {
     float *data;
+    char *packed;  /* what of it goes to other hosts as something else than f32; NULL: nothing */
     int pending;   /* messages that MPI still sends from it */
     bool window;   /* it lies in this rank's part of the window ... */
     uint32_t slot; /* ... and this is its counter there */
@@ -89,14 +99,17 @@ bool cf_mail_ready(const struct cf_mailroom *m, const struct cf_exchange *x, uin
  * is of another size. */
 const float *cf_mail_part(const struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch, uint32_t part,
     uint32_t rows, uint32_t columns, struct cf_error *e);
+/* The same of any dtype, as it came. Lines matter only where it is not f32. */
+const void *cf_mail_packed(const struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch, uint32_t part,
+    struct cf_extent due, struct cf_error *e);
 /* All parts have been read. */
 void cf_mail_release(struct cf_mailroom *m, const struct cf_exchange *x, uint32_t batch);
 
-/* A message of x for one receiver: rows x columns f32 at `payload`, which lies in *from. */
+/* A message of x for one receiver: a payload of the receiver's dtype, which lies in *from. */
 struct cf_parcel {
     uint32_t batch, out; /* out: which of x->out */
-    const float *payload;
-    uint32_t rows, columns;
+    const void *payload;
+    struct cf_extent shape;
 };
 /* Sends it. *from must then stay as it is until cf_mail_sent(). */
 int cf_mail_send(struct cf_mailroom *m, const struct cf_exchange *x, const struct cf_parcel *p, struct cf_outlet *from,

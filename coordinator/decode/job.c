@@ -11,6 +11,7 @@
 #include "coordinator/decode/calibrate.h"
 #include "coordinator/decode/internal.h"
 #include "coordinator/decode/measure.h"
+#include "coordinator/decode/rounding.h"
 #include "transport/clock.h"
 
 int cf_exchange_by_name(const char *name) {
@@ -267,6 +268,7 @@ static int run_layout(struct body *b, double start) {
         say_ship(j);
         say_audit(j);
         rc = b->work(j, b->ctx, e);
+        if (!rc) rc = cf_rounding_say(j, e);
         if (!rc) rc = cf_engine_shutdown(j->engine, e);
     } else if (!rc) {
         rc = cf_engine_serve(j->engine, e);
@@ -276,6 +278,25 @@ static int run_layout(struct body *b, double start) {
     j->engine = NULL;
     cf_plan_free(&j->plan);
     return rc;
+}
+
+/* One layout with each wire type. */
+static int run_wires(struct body *b, double start) {
+    struct cf_job *j = b->j;
+    const char *names = j->o->place.wire ? j->o->place.wire : "f32";
+    for (;;) {
+        char name[8];
+        size_t n = strcspn(names, ",");
+        snprintf(name, sizeof name, "%.*s", (int)n, names);
+        j->wire = (enum cf_dtype)cf_dtype_by_name(name); /* known: cf__placement_check */
+        j->no_exchange = false;
+        if (run_layout(b, start)) return -1;
+        j->no_exchange = true;
+        if (j->o->no_exchange_too && run_layout(b, cf_now())) return -1;
+        if (!names[n]) return 0;
+        names += n + 1;
+        start = cf_now();
+    }
 }
 
 static int team_body(struct cf_team *team, void *ctx) {
@@ -291,10 +312,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
-        j->no_exchange = false;
-        if (run_layout(b, start)) return -1;
-        j->no_exchange = true;
-        if (j->o->no_exchange_too && run_layout(b, cf_now())) return -1;
+        if (run_wires(b, start)) return -1;
         if (!names[n]) return 0;
         names += n + 1;
         start = cf_now();

@@ -34,6 +34,7 @@ struct cf_placement {
     const char *experts;     /* "sliced" (also NULL), "whole" */
     const char *numa;        /* "default", "strict", "off" */
     const char *exchange;    /* "auto" (also NULL), "window", "messages" */
+    const char *wire; /* "f32" (also NULL), "f16", "q8"; several, parted by commas: as with layouts, for each of them */
     double timeout;
     bool huge;
     bool direct; /* read the weights past the page cache */
@@ -83,6 +84,7 @@ struct cf_job {
     uint32_t n_seqs, n_want;             /* for the plan: those of the options, unless prepare() knows better */
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
+    enum cf_dtype wire;                  /* that of the plan in hand */
     char layout[32];                     /* that of the plan in hand, as asked for; "": default */
     double product_rates[CF_TYPE_LIMIT]; /* of all ranks, by type, multiply-adds/s; 0: not measured */
     double load_seconds;                 /* from start to ready */

@@ -7,7 +7,7 @@
 
 static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_error *e) {
     const struct cf_placement *p = &j->o->place;
-    const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hook: see tests/ranks */
+    const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hooks: see tests/ranks */
     *w = (struct cf_plan_wish){.stages = (uint32_t)p->stages,
         .micro_batches = (uint32_t)p->micro_batches,
         .n_ctx = j->n_ctx,
@@ -17,6 +17,7 @@ static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_err
         .kv_size = j->o->kv_size,
         .kv_keep = j->o->kv_keep,
         .kv_type = p->kv_type ? (uint32_t)cf_kv_type_by_name(p->kv_type) : CF_KV_F16,
+        .wire = j->wire,
         .map = {-1, -1, -1, -1},
         .zero_rank = zero ? atoi(zero) : -1};
     if (cf_layout_wish(*j->layout ? j->layout : NULL, &w->layout, e)) return -1;
@@ -49,12 +50,13 @@ static void say_unused(const struct cf_job *j, const struct cf_search *s) {
         cf_terminal_note(j->o->terminal, "coffer: not used: rank %s; %s is all that fits", names, best->name);
 }
 
-int cf__job_place(struct cf_job *j, struct cf_error *e) {
+static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error *e) {
     struct cf_plan_wish w;
     struct cf_search s = {0};
     char note[512] = "", *rest = NULL;
     bool speaks = j->o->place.verbose && j->o->terminal->is_rank0;
     if (wish_of(j, &w, e)) return -1;
+    w.cut_weights = cut_weights;
     bool search = w.layout < 0 && j->n_ranks > 1 && w.zero_rank < 0 && cf_planner_knows(&j->figures);
     if (search && cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)) return -1;
     if (!search && cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
@@ -64,6 +66,15 @@ int cf__job_place(struct cf_job *j, struct cf_error *e) {
     if (search && !rc) say_unused(j, &s);
     if (search && !rc && speaks) cf_search_print(stderr, &s, 0);
     cf_search_free(&s);
+    return rc;
+}
+
+int cf__job_place(struct cf_job *j, struct cf_error *e) {
+    uint32_t *equal = getenv("COFFER_TEST_EQUAL_RANKS") ? calloc(j->n_ranks, sizeof *equal) : NULL;
+    for (uint32_t r = 0; equal && r < j->n_ranks; r++)
+        equal[r] = 1;
+    int rc = place(j, equal, e);
+    free(equal);
     return rc;
 }
 

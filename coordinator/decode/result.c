@@ -25,6 +25,7 @@ struct cf_result {
     char *text;
     size_t n_text, text_size;
     char layout[32];
+    struct cf_result_wire wire;
     double load_s, prefill_tps, decode_tps;
     struct cf_result_rank *ranks; /* [n_ranks] */
 };
@@ -118,6 +119,10 @@ void cf_result_timings(struct cf_result *r, const char *layout, double load_s, d
     r->decode_tps = decode_tps;
 }
 
+void cf_result_wire(struct cf_result *r, const struct cf_result_wire *wire) {
+    r->wire = *wire;
+}
+
 struct cf_result_rank *cf_result_rank(struct cf_result *r, uint32_t rank) {
     return rank < r->size.n_ranks ? &r->ranks[rank] : NULL;
 }
@@ -197,6 +202,11 @@ static json_t *plan_json(const struct cf_result *r) {
         json_array_append_new(ranks, row);
     }
     json_object_set_new(plan, "layout", text_json(r->layout, strlen(r->layout)));
+    if (r->wire.type) {
+        json_object_set_new(plan, "wire", json_string(r->wire.type));
+        json_object_set_new(plan, "wire_rms", real_json(r->wire.rms));
+        json_object_set_new(plan, "wire_most", real_json(r->wire.most));
+    }
     json_object_set_new(plan, "ranks", ranks);
     return plan;
 }

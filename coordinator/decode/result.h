@@ -23,6 +23,12 @@ struct cf_result_rank {
     double compute_s, exchange_s, wait_s;
 };
 
+/* How numbers passed between hosts, and what that cost (NaN: nothing was rounded: null). */
+struct cf_result_wire {
+    const char *type; /* not copied */
+    double rms, most;
+};
+
 struct cf_result;
 
 struct cf_result_size {
@@ -50,6 +56,7 @@ int cf_result_text(struct cf_result *r, const char *text, size_t n, struct cf_er
 
 /* layout is copied. load_s: seconds; tokens per second NaN where there were none: null. */
 void cf_result_timings(struct cf_result *r, const char *layout, double load_s, double prefill_tps, double decode_tps);
+void cf_result_wire(struct cf_result *r, const struct cf_result_wire *wire);
 /* Row `rank` < n_ranks, for the caller to fill. */
 struct cf_result_rank *cf_result_rank(struct cf_result *r, uint32_t rank);
 

@@ -126,15 +126,32 @@ static void set_sizes(struct cf_plan *plan, const struct cf_draft *d) {
     plan->n_layers = d->m->n_layers, plan->n_ctx = wish->n_ctx, plan->n_seqs = wish->n_seqs,
     plan->zero_rank = wish->zero_rank;
     plan->n_rows = wish->n_rows < wish->n_ctx * wish->n_seqs ? wish->n_rows : wish->n_ctx * wish->n_seqs;
+    plan->wire = wish->wire;
     plan->kv_type = wish->kv_type, plan->kv_size = wish->kv_size, plan->kv_keep = wish->kv_keep;
     if (plan->kv_size && plan->n_rows > (plan->kv_size + 1) / 2) plan->n_rows = (plan->kv_size + 1) / 2;
     plan->n_want = wish->n_want < plan->n_rows ? wish->n_want : plan->n_rows;
 }
 
+/* Hosts of the ranks, where there are several. */
+static int set_hosts(struct cf_plan *plan, const struct cf_rank_info *ranks, uint32_t n_ranks, struct cf_error *e) {
+    bool one_host = true;
+    for (uint32_t i = 0; i < n_ranks; i++)
+        one_host &= ranks[i].host_index == ranks[0].host_index;
+    free(plan->host);
+    plan->host = NULL, plan->n_hosts = 0;
+    if (one_host) return 0;
+    plan->host = calloc(n_ranks, sizeof *plan->host);
+    if (!plan->host) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    plan->n_hosts = n_ranks;
+    for (uint32_t i = 0; i < n_ranks; i++)
+        plan->host[i] = (uint32_t)ranks[i].host_index;
+    return 0;
+}
+
 static int draw_up(struct cf_draft *d, char note[512], struct cf_error *e) {
     set_sizes(d->plan, d);
     set_weights(d);
-    int rc = lay_out(d, e), misfit = 0;
+    int rc = set_hosts(d->plan, d->ranks, d->n_ranks, e) || lay_out(d, e) ? -1 : 0, misfit = 0;
     for (int round = 0; !rc && round < 8; round++) {
         rc = cf_plan_check(d->plan, d->m, (int)d->n_ranks, e);
         misfit = rc ? 0 : fit(d, e);
@@ -167,6 +184,7 @@ int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const
     free(d.weight);
     free(used);
     if (!rc && wish->use) renumber(plan, wish->use);
+    if (!rc && wish->use) rc = set_hosts(plan, ranks, n_ranks, e);
     if (rc) cf_plan_free(plan);
     return rc;
 }

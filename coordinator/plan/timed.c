@@ -59,13 +59,14 @@ static bool is_sum(enum cf_step step) {
 static int price_sends(
     struct pricing *c, const struct cf_route *r, int32_t route, bool only_shares, struct cf_error *e) {
     for (uint32_t k = 0; k < r->x.n_out; k++) {
-        struct cf_timed_send s = {
-            (uint32_t)r->x.out[k].rank, route, 4.0f * (float)r->x.out[k].columns, 0, only_shares, false};
+        const struct cf_part *p = &r->x.out[k];
+        float bytes = (float)cf_extent_bytes((struct cf_extent){1, p->columns, r->line}, p->dtype);
+        struct cf_timed_send s = {(uint32_t)p->rank, route, bytes, 0, only_shares, false};
         if (r->step == CF_STEP_EMBED)
             s.bytes = 4.0f * (float)c->m->n_embd / (float)(r->x.n_out + 1); /* a share of rows */
         if (is_sum(r->step) && r->n_shares) {
-            uint32_t j = r->my_share >= 0 && k >= (uint32_t)r->my_share ? k + 1 : k;
-            s.share_bytes = 4.0f * (float)(r->n_own * (r->share_cut[j + 1] - r->share_cut[j]));
+            uint32_t j = cf_route_share(r, true, k), width = r->share_cut[j + 1] - r->share_cut[j];
+            s.share_bytes = (float)cf_extent_bytes((struct cf_extent){1, r->n_own * width, width}, p->dtype);
         }
         for (uint32_t i = 0; i < r->x.n_in; i++)
             s.mutual |= r->x.in[i].rank == r->x.out[k].rank;

@@ -132,18 +132,24 @@ static int run_context(struct cf_engine *g, struct cf_context *c, struct cf_erro
     return 0;
 }
 
-/* To whom this rank has sent anything. */
+/* To whom this rank has sent anything since it was ready. */
 static void add_traffic(struct cf_engine *g, Cf__Statistics *s) {
     s->traffic = g->sent_list;
     for (int r = 0; r < g->size; r++) {
-        const struct cf_traffic *k = cf_transport_traffic(g->o.transport, r);
-        if (!k->messages && !k->bytes) continue;
+        const struct cf_traffic *k = cf_transport_traffic(g->o.transport, r), *before = &g->sent_before[r];
+        if (k->bytes == before->bytes && k->messages == before->messages) continue;
         Cf__Traffic *t = g->sent_list[s->n_traffic] = &g->sent[s->n_traffic];
         s->n_traffic++;
         cf__traffic__init(t);
-        t->to = (uint32_t)r, t->messages = k->messages, t->payload = k->payload, t->bytes = k->bytes,
-        t->window = k->window;
+        t->to = (uint32_t)r, t->messages = k->messages - before->messages, t->payload = k->payload - before->payload;
+        t->bytes = k->bytes - before->bytes, t->window = k->window - before->window;
     }
+}
+
+void cf_wire_count_add(struct cf_wire_count *to, const struct cf_wire_count *more) {
+    to->values += more->values, to->cut += more->cut;
+    to->error2 += more->error2, to->value2 += more->value2;
+    if (more->most > to->most) to->most = more->most;
 }
 
 int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
@@ -160,6 +166,17 @@ int cf__answer_counts(struct cf_engine *g, struct cf_error *e) {
     s.compute = g->own.compute, s.exchange = g->own.exchange, s.wait = g->own.wait;
     s.rss_anonymous = cf_memory_resident(), s.peak = cf_memory_peak(), s.domains = list, s.n_domains = CF_DOMAINS;
     add_traffic(g, &s);
+    Cf__Rounding rounding[CF_STEP_KINDS], *roundings[CF_STEP_KINDS];
+    s.rounding = roundings;
+    for (int i = 0; i < CF_STEP_KINDS; i++) {
+        const struct cf_wire_count *k = &g->own.wire[i];
+        if (!k->values) continue;
+        Cf__Rounding *r = roundings[s.n_rounding] = &rounding[s.n_rounding];
+        s.n_rounding++;
+        cf__rounding__init(r);
+        r->step = (uint32_t)i, r->values = k->values, r->cut = k->cut, r->error2 = k->error2, r->value2 = k->value2;
+        r->most = k->most;
+    }
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_STATISTICS, env.statistics = &s;
     return cf_post(g->o.transport, 0, &env, NULL, 0, NULL, e);

@@ -13,7 +13,7 @@
 #include "node/kernels/kernels.h"
 #include "node/memory/arena.h"
 #include "node/memory/team.h"
-#include "node/model/plan.h"
+#include "node/model/program.h"
 #include "transport/transport.h"
 
 struct cf_engine;
@@ -66,12 +66,20 @@ struct cf_domain_count {
     uint64_t bytes, hits, bytes_read;
     double seconds;
 };
+/* What rounding for other hosts has done to the numbers that a rank sent. */
+struct cf_wire_count {
+    uint64_t values, cut;  /* cut: beyond what f16 holds, made the largest that it does */
+    double error2, value2; /* sums of squares: of the errors, of the numbers */
+    double most;           /* largest error, as a part of the largest number of its line */
+};
 struct cf_rank_counts {
     bool here;
     double compute, exchange, wait;
     uint64_t resident, peak; /* bytes of memory, now and at most (cf_memory_peak) */
     struct cf_domain_count domain[CF_DOMAINS];
+    struct cf_wire_count wire[CF_STEP_KINDS];
 };
+void cf_wire_count_add(struct cf_wire_count *to, const struct cf_wire_count *more);
 
 int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, struct cf_error *e);
 
@@ -109,7 +117,9 @@ int cf_engine_kv_import(
     struct cf_engine *g, uint32_t sequence, uint32_t positions, cf_kv_source source, void *ctx, struct cf_error *e);
 /* Asks every rank for its counters. counts[size]. */
 int cf_engine_counts(struct cf_engine *g, struct cf_rank_counts *counts, struct cf_error *e);
-/* Rank 0: what `from` had sent to each rank when it was last asked: [size], until it is asked again. */
+/* Rank 0: what `from` had sent to each rank since it was ready, when it was last asked: [size], until it is asked
+ * again.
+ */
 const struct cf_traffic *cf_engine_traffic(const struct cf_engine *g, int from);
 /* Ends all ranks' serve(). */
 int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e);

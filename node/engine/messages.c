@@ -100,6 +100,11 @@ static void take_counts(struct cf_engine *g, int from, const Cf__Statistics *s) 
         if (d->domain < CF_DOMAINS)
             k->domain[d->domain] = (struct cf_domain_count){d->tensors, d->bytes, d->hits, d->bytes_read, d->seconds};
     }
+    for (size_t i = 0; i < s->n_rounding; i++) {
+        const Cf__Rounding *r = s->rounding[i];
+        if (r->step < CF_STEP_KINDS)
+            k->wire[r->step] = (struct cf_wire_count){r->values, r->cut, r->error2, r->value2, r->most};
+    }
     take_traffic(g, from, s);
 }
 

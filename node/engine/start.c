@@ -17,8 +17,10 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
     g->loaded = calloc((size_t)g->size, sizeof *g->loaded), g->to_load = calloc((size_t)g->size, sizeof *g->to_load);
     size_t size = (size_t)g->size;
     g->traffic = calloc(g->rank == 0 ? size * size : 1, sizeof *g->traffic);
+    g->sent_before = calloc(size, sizeof *g->sent_before);
     g->sent = calloc(size, sizeof *g->sent), g->sent_list = calloc(size, sizeof(Cf__Traffic *));
-    if (!g->ready || !g->counts || !g->loaded || !g->to_load || !g->traffic || !g->sent || !g->sent_list) {
+    if (!g->ready || !g->counts || !g->loaded || !g->to_load || !g->traffic || !g->sent_before || !g->sent ||
+        !g->sent_list) {
         cf_engine_close(g);
         return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     }
@@ -184,14 +186,27 @@ static int ship(struct cf_engine *g, struct cf_error *e) {
     return rc;
 }
 
+/* Rank 0 and this rank must agree on which ranks share a host, or one would send f32 where the other waits for less. */
+static int check_hosts(const struct cf_engine *g, struct cf_error *e) {
+    for (int r = 0; r < g->size && g->plan.host; r++)
+        if (g->plan.host[r] != (uint32_t)cf_transport_host_of(g->o.transport, r))
+            return cf_fail(e, CF_ERR_PLAN, "plan: rank %d is on host %u there, and on host %d as this rank sees it", r,
+                g->plan.host[r], cf_transport_host_of(g->o.transport, r));
+    return 0;
+}
+
 int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_error *e) {
     if (plan && send_plan(g, plan, e)) return -1;
     if (cf_wait(g->o.transport, plan_here, g, NULL, e)) return -1;
-    if (cf_plan_check(&g->plan, g->o.model, g->size, e) || prepare(g, e) || cf__leave_out_exchange(g, e)) return -1;
+    if (cf_plan_check(&g->plan, g->o.model, g->size, e) || check_hosts(g, e) || prepare(g, e) ||
+        cf__leave_out_exchange(g, e))
+        return -1;
     if (ship(g, e) || cf__open_window(g, e) || allocate(g, e) || load(g, e)) return -1;
     g->mail.transport = g->o.transport;
     g->mail.exchanges = g->program.exchanges, g->mail.n_exchanges = g->program.n_routes + g->o.no_exchange;
     g->mail.slot_bytes = g->program.slot_bytes;
+    for (int r = 0; r < g->size; r++)
+        g->sent_before[r] = *cf_transport_traffic(g->o.transport, r);
     g->started = true;
     if (post_ready(g, e)) return -1;
     if (g->rank == 0 && cf_wait(g->o.transport, all_ready, g, NULL, e)) return -1;
@@ -231,6 +246,7 @@ void cf_engine_close(struct cf_engine *g) {
     free(g->ready);
     free(g->counts);
     free(g->traffic);
+    free(g->sent_before);
     free(g->sent);
     free(g->sent_list);
     free(g->loaded);

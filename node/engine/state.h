@@ -131,10 +131,14 @@ struct cf_engine {
     float rope_mscale[2];
     size_t ahead;          /* bytes of weights that a waiting thread fetches ahead */
     const float **vectors; /* [threads][CF_MAX_VECTORS] */
+    float *unpacked;       /* what came from other hosts, as f32: of the step in hand */
+    size_t unpacked_floats;
+    struct cf_wire_count *wire_counts; /* [threads] of the rounding in hand */
 
     struct cf_rank_ready *ready;    /* rank 0: [size] */
     struct cf_rank_counts *counts;  /* rank 0: [size] */
     struct cf_traffic *traffic;     /* rank 0: [size][size] from, to */
+    struct cf_traffic *sent_before; /* [size] before this engine was ready */
     Cf__Traffic *sent, **sent_list; /* [size] scratch of an answer about it */
     uint64_t *loaded, *to_load;     /* rank 0: [size] */
     bool shutdown, counts_wanted;

@@ -11,6 +11,7 @@ const char *cf_layout_name(enum cf_layout layout) {
 
 void cf_plan_free(struct cf_plan *p) {
     free(p->rows);
+    free(p->host);
     memset(p, 0, sizeof *p);
 }
 
@@ -74,6 +75,9 @@ int cf_plan_check(const struct cf_plan *p, const struct cf_model *m, int n_ranks
         return cf_fail(e, CF_ERR_PLAN,
             "a KV cache of other types than f16 wants heads of a multiple of 32, this model has %u and %u", m->d_k,
             m->d_v);
+    if (p->wire >= CF_DTYPES || (p->n_hosts && p->n_hosts != (uint32_t)n_ranks))
+        return cf_fail(e, CF_ERR_PLAN, "plan: wire type %d, and the hosts of %u ranks where there are %d", (int)p->wire,
+            p->n_hosts, n_ranks);
     for (uint32_t i = 0; i < p->n_plan_rows; i++)
         if (check_row(&p->rows[i], m, n_ranks, e)) return -1;
     for (int d = 0; d < CF_DOMAINS; d++) {
@@ -98,6 +102,9 @@ Cf__Plan *cf_plan_to_message(const struct cf_plan *p) {
     msg->layout = (uint32_t)p->layout, msg->n_layers = p->n_layers, msg->n_ctx = p->n_ctx, msg->n_seqs = p->n_seqs;
     msg->n_rows = p->n_rows, msg->n_flight = p->n_flight, msg->n_want = p->n_want;
     msg->kv_type = p->kv_type, msg->kv_size = p->kv_size, msg->kv_keep = p->kv_keep;
+    msg->wire = (uint32_t)p->wire;
+    if (p->host) msg->host = calloc(p->n_hosts, sizeof(uint32_t));
+    if (msg->host) memcpy(msg->host, p->host, p->n_hosts * sizeof(uint32_t)), msg->n_host = p->n_hosts;
     msg->row = calloc(p->n_plan_rows ? p->n_plan_rows : 1, sizeof *msg->row);
     if (p->zero_rank >= 0) {
         msg->zero_ranks = calloc(1, sizeof(uint32_t));
@@ -129,8 +136,17 @@ int cf_plan_from_message(struct cf_plan *p, const Cf__Plan *msg, struct cf_error
     p->n_rows = msg->n_rows, p->n_flight = msg->n_flight, p->n_want = msg->n_want;
     p->kv_type = msg->kv_type, p->kv_size = msg->kv_size, p->kv_keep = msg->kv_keep;
     p->zero_rank = msg->n_zero_ranks ? (int)msg->zero_ranks[0] : -1;
+    if (msg->wire >= CF_DTYPES || msg->n_host > 1u << 16)
+        return cf_fail(e, CF_ERR_PLAN, "plan message: wire type %u, %zu hosts", msg->wire, msg->n_host);
+    p->wire = (enum cf_dtype)msg->wire;
     p->rows = calloc(msg->n_row, sizeof *p->rows);
-    if (!p->rows) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (msg->n_host) p->host = calloc(msg->n_host, sizeof *p->host);
+    if (!p->rows || (msg->n_host && !p->host)) {
+        cf_plan_free(p);
+        return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    }
+    p->n_hosts = (uint32_t)msg->n_host;
+    if (p->host) memcpy(p->host, msg->host, msg->n_host * sizeof *p->host);
     p->n_plan_rows = (uint32_t)msg->n_row;
     for (size_t i = 0; i < msg->n_row; i++) {
         const Cf__PlanRow *row = msg->row[i];

@@ -9,6 +9,7 @@
 
 #include "coffer.pb-c.h"
 #include "node/model/model.h"
+#include "transport/payload.h"
 #include "transport/tree.h"
 
 enum cf_layout { CF_LAYOUT_TENSOR, CF_LAYOUT_LAYERS, CF_LAYOUT_HYBRID, CF_LAYOUT_DOMAIN, CF_LAYOUTS };
@@ -34,6 +35,9 @@ struct cf_plan {
     uint32_t n_want;           /* most rows of a batch whose logits are wanted */
     uint32_t kv_size, kv_keep; /* a query sees the first kv_keep positions and its last kv_size - kv_keep; 0: all */
     uint32_t kv_type;          /* enum cf_kv_type (node/engine/memory/kv_type.h) */
+    enum cf_dtype wire;        /* of activations between hosts */
+    uint32_t n_hosts;          /* [n_hosts] of host: ranks, or 0 */
+    uint32_t *host;            /* which host each rank is on; NULL: all on one; owned */
     int zero_rank;             /* test hook: this rank's weights are zeroed; -1 none */
     uint32_t n_plan_rows;
     struct cf_plan_row *rows; /* owned */

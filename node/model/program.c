@@ -4,9 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Sums larger than this go by shares when three or more ranks receive them. */
-enum { SHARE_BYTES = 64 * 1024, MAX_OWN = 16 };
-
 /* Members with something in hand, in the group's order. */
 struct group {
     uint32_t n;
@@ -24,9 +21,9 @@ struct compiler {
 };
 
 const char *cf_step_name(enum cf_step step) {
-    static const char *const names[CF_STEPS] = {"embedding", "query/key/value", "attention heads", "attention sum",
+    static const char *const names[CF_STEP_KINDS] = {"embedding", "query/key/value", "attention heads", "attention sum",
         "attention share", "MLP sum", "MLP share", "hidden state", "logits"};
-    return (unsigned)step < CF_STEPS ? names[step] : "?";
+    return (unsigned)step < CF_STEP_KINDS ? names[step] : "?";
 }
 
 static void emit(struct compiler *c, enum cf_op op, uint32_t layer, int32_t route) {
@@ -102,18 +99,35 @@ static bool same(const struct group *a, const struct group *b) {
     return true;
 }
 
+/* As what a part goes from a to b. Token rows and logits are never rounded: few, and the ends of everything. */
+static enum cf_dtype dtype_of(const struct compiler *c, const struct cf_route *r, int a, int b) {
+    bool end = r->step == CF_STEP_EMBED || r->step == CF_STEP_LOGITS;
+    return end || !c->plan->host || c->plan->host[a] == c->plan->host[b] ? CF_DTYPE_F32 : c->plan->wire;
+}
+
 /* Notes the part a -> b with `columns` columns as segment `segment` of b. Returns the index on this rank's side, -1 if
  * it is not this rank's business. */
-static int add_part(struct compiler *c, struct cf_exchange *x, int a, int b, uint32_t segment, uint32_t columns) {
+static int add_part(struct compiler *c, struct cf_route *r, int a, int b, uint32_t segment, uint32_t columns) {
+    struct cf_exchange *x = &r->x;
+    struct cf_part p = {.segment = segment, .columns = columns, .dtype = dtype_of(c, r, a, b)};
+    /* Hidden rows are given by several ranks that have the same, so they all round or none does; of all else only one
+     * rank has what it gives. */
+    if (p.dtype != CF_DTYPE_F32 && (a == c->me || r->step == CF_STEP_HIDDEN)) r->rounds = true;
     if (a == c->me) {
-        x->out[x->n_out] = (struct cf_part){.rank = b, .segment = segment, .columns = columns};
+        p.rank = b;
+        x->out[x->n_out] = p;
         return (int)x->n_out++;
     }
     if (b == c->me) {
-        x->in[x->n_in] = (struct cf_part){.rank = a, .segment = segment, .columns = columns};
+        p.rank = a;
+        x->in[x->n_in] = p;
         return (int)x->n_in++;
     }
     return -1;
+}
+
+static uint32_t common_divisor(uint32_t a, uint32_t b) {
+    return b ? common_divisor(b, a % b) : a;
 }
 
 static struct cf_heads meet(struct cf_heads a, struct cf_heads b) {
@@ -130,6 +144,8 @@ static int32_t heads_route(
     struct compiler *c, enum cf_step step, uint32_t layer, const struct group *a, const struct group *b) {
     int32_t index = add_route(c, step, layer, false);
     struct cf_route *r = &c->p->routes[index];
+    /* Lines end with heads, so that a head is the same to all who get it, whatever else they get. */
+    r->line = step == CF_STEP_HEADS ? c->m->d_v : common_divisor(c->m->d_k, c->m->d_v);
     for (uint32_t j = 0; j < b->n; j++) {
         struct cf_heads want = cf_model_heads(c->m, b->first[j], b->last[j]);
         uint32_t segment = 0, kv_done = 0;
@@ -143,25 +159,15 @@ static int32_t heads_route(
             if (step == CF_STEP_HEADS) part.kv0 = part.kv1 = 0, columns = (part.q1 - part.q0) * c->m->d_v;
             if (!columns) continue;
             if (a->rank[i] == b->rank[j]) {
-                if (a->rank[i] == c->me) r->self = part;
+                if (a->rank[i] == c->me) r->self = part, r->self_columns = columns;
                 continue;
             }
-            int k = add_part(c, &r->x, a->rank[i], b->rank[j], segment++, columns);
+            int k = add_part(c, r, a->rank[i], b->rank[j], segment++, columns);
             if (k >= 0 && a->rank[i] == c->me) r->out_heads[k] = part;
             if (k >= 0 && b->rank[j] == c->me) r->in_heads[k] = part;
         }
     }
     return index;
-}
-
-/* Most floats of a part of `columns` columns whose rows come whole while they are few and as this rank's share when
- * they are many (cf_route_by_shares). */
-static size_t floats_by_shares(const struct cf_route *r, uint32_t columns, uint32_t n_embd) {
-    uint32_t few = SHARE_BYTES / (n_embd * (uint32_t)sizeof(float)),
-             width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
-    if (few > r->x.max_rows) few = r->x.max_rows;
-    size_t whole = (size_t)few * columns, shares = (size_t)r->x.max_rows * (columns / n_embd) * width;
-    return whole > shares ? whole : shares;
 }
 
 static bool in_row(const struct cf_plan_row *row, int rank) {
@@ -177,6 +183,7 @@ static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, 
     uint32_t chunks = cf_plan_axis_chunks(c->m, domain, layer), n_embd = c->m->n_embd;
     int32_t index = add_route(c, step, layer, false);
     struct cf_route *r = &c->p->routes[index];
+    r->line = n_embd;
     if (cf_tree_compile(&r->tree, chunks, row->cuts, row->n, e)) {
         c->failed = true;
         return index;
@@ -207,10 +214,8 @@ static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, 
             uint32_t segment = 0; /* senders before this one, the receiver itself not counted */
             for (uint32_t k = 0; k < i; k++)
                 segment += row->cuts[k] != row->cuts[k + 1] && row->ranks[k] != to->rank[j];
-            int k = add_part(c, &r->x, row->ranks[i], to->rank[j], segment, n * n_embd);
-            if (k < 0 || to->rank[j] != c->me) continue;
-            r->in_vector[k] = vector;
-            if (r->n_shares) r->x.in[k].floats = floats_by_shares(r, n * n_embd, n_embd);
+            int k = add_part(c, r, row->ranks[i], to->rank[j], segment, n * n_embd);
+            if (k >= 0 && to->rank[j] == c->me) r->in_vector[k] = vector;
         }
         vector += n;
     }
@@ -230,7 +235,7 @@ static int32_t share_route(struct compiler *c, enum cf_step step, uint32_t layer
             if (i == j || !columns) continue;
             for (uint32_t k = 0; k < i; k++)
                 segment += k != j && r->share_cut[k + 1] != r->share_cut[k];
-            int k = add_part(c, &r->x, to->rank[i], to->rank[j], segment, columns);
+            int k = add_part(c, r, to->rank[i], to->rank[j], segment, columns);
             if (k >= 0 && to->rank[j] == c->me) r->in_vector[k] = i; /* whose share */
         }
     return index;
@@ -250,7 +255,7 @@ static int32_t vocab_route(struct compiler *c, enum cf_step step, const struct g
                 segment += from->rank[k] != to->rank[j];
             uint32_t columns = step == CF_STEP_EMBED ? c->m->n_embd : s.row1 - s.row0;
             if (s.row0 == 0 && columns < c->m->n_embd) columns = c->m->n_embd; /* it may give hidden rows */
-            int k = add_part(c, &r->x, from->rank[i], to->rank[j], segment, columns);
+            int k = add_part(c, r, from->rank[i], to->rank[j], segment, columns);
             if (k >= 0 && to->rank[j] == c->me) r->in_row0[k] = s.row0, r->in_row1[k] = s.row1;
         }
     }
@@ -270,7 +275,7 @@ static void hop(
             if (sender == c->me) self = true;
             continue;
         }
-        add_part(c, &r->x, sender, to->rank[j], 0, c->m->n_embd);
+        add_part(c, r, sender, to->rank[j], 0, c->m->n_embd);
     }
     r->receives = r->x.n_in > 0;
     if (r->x.n_out || self) {
@@ -339,14 +344,11 @@ int cf_program_compile(
     for (uint32_t i = 0; i < p->n_routes; i++) {
         const struct cf_exchange *x = &p->routes[i].x;
         p->exchanges[i] = x;
+        cf__route_measure(&p->routes[i], plan->wire, m->n_embd, p);
         size_t bytes = cf_exchange_bytes(x);
         if (bytes > p->slot_bytes) p->slot_bytes = bytes;
     }
     return 0;
-}
-
-bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd) {
-    return r->n_shares && (uint64_t)rows * n_embd * sizeof(float) > SHARE_BYTES;
 }
 
 void cf_program_free(struct cf_program *p) {

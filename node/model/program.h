@@ -2,6 +2,8 @@
  *
  * Every rank compiles the same plan and numbers the same exchanges, but keeps only its own ends of them. An instruction
  * that waits (TAKE_*, ADD, SHARE) names the exchange whose parts it needs; the others run at once.
+ *
+ * Parts between ranks of different hosts travel as the plan's `wire` says, all others as f32 (README of transport).
  */
 #ifndef COFFER_NODE_MODEL_PROGRAM_H
 #define COFFER_NODE_MODEL_PROGRAM_H
@@ -36,7 +38,7 @@ enum cf_step {
     CF_STEP_FFN_SHARE,
     CF_STEP_HIDDEN,
     CF_STEP_LOGITS,
-    CF_STEPS
+    CF_STEP_KINDS
 };
 const char *cf_step_name(enum cf_step step);
 
@@ -53,6 +55,7 @@ struct cf_route {
     bool wanted_only; /* rows: only those whose logits are wanted */
     /* QKV and HEADS: heads of each part; `self` is what stays on this rank (q0 == q1: nothing). */
     struct cf_heads in_heads[CF_MAX_PARTS], out_heads[CF_MAX_PARTS], self;
+    uint32_t self_columns;
     /* EMBED and LOGITS: vocabulary rows of each part's sender; own range of this rank. */
     uint32_t in_row0[CF_MAX_PARTS], in_row1[CF_MAX_PARTS], own_row0, own_row1;
     /* Sums: vectors of each sender, and this rank's. */
@@ -63,6 +66,9 @@ struct cf_route {
     uint32_t n_shares, share_cut[CF_MAX_PARTS + 1];
     int my_share; /* -1: not a receiver */
     bool receives;
+    uint32_t line; /* columns of a line of its parts (transport/payload.h); 0: a part's row is one line */
+    bool rounds;   /* what this rank gives is rounded as the wire does it, also what it keeps and what stays on its host
+                    */
 };
 
 struct cf_program {
@@ -73,10 +79,23 @@ struct cf_program {
     const struct cf_exchange **exchanges; /* [n_routes], for the mail room */
     size_t slot_bytes;                    /* of the mail room */
     uint32_t most_own;                    /* most vectors that this rank makes in one step */
+    size_t packed_sums, packed_stage;     /* bytes of what leaves for other hosts from either kind of outlet */
+    size_t unpacked_floats;               /* most that comes as another type than f32 in one exchange */
 };
 
 /* Do sums of this batch go by shares (reduce-scatter, then all-gather)? */
 bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd);
+
+/* What passes in part k of a route's `out`, or of its `in`, for a batch of `rows` rows (of EMBED: rows of those tokens
+ * that the sender holds), and its bytes. An exchange that does not take place has rows 0. The engine, the planner and
+ * whoever simulates them go by this. */
+/* The place among the shares of part k's receiver. */
+uint32_t cf_route_share(const struct cf_route *r, bool out, uint32_t k);
+struct cf_extent cf_route_extent(const struct cf_route *r, bool out, uint32_t k, uint32_t rows, uint32_t n_embd);
+size_t cf_route_bytes(const struct cf_route *r, bool out, uint32_t k, uint32_t rows, uint32_t n_embd);
+
+/* Private to this folder: what the parts of a route need at most, into *r and *p. */
+void cf__route_measure(struct cf_route *r, enum cf_dtype wire, uint32_t n_embd, struct cf_program *p);
 
 int cf_program_compile(
     struct cf_program *p, const struct cf_plan *plan, const struct cf_model *m, int rank, struct cf_error *e);

@@ -113,8 +113,8 @@ static void open_office(struct cf_transport *t, struct office *o) {
         for (int r = 0; r < t->size; r++) {
             if (r == t->rank) continue;
             uint32_t to = (uint32_t)(t->rank < r ? t->rank : t->rank - 1);
-            x->in[x->n_in] = (struct cf_part){r, x->n_in, COLUMNS, cf_window_reaches(t, r), 0}, x->n_in++;
-            x->out[x->n_out++] = (struct cf_part){r, to, COLUMNS, false, 0};
+            x->in[x->n_in] = (struct cf_part){r, x->n_in, COLUMNS, cf_window_reaches(t, r), 0, CF_DTYPE_F32}, x->n_in++;
+            x->out[x->n_out++] = (struct cf_part){r, to, COLUMNS, false, 0, CF_DTYPE_F32};
         }
         o->list[i] = x;
         o->out[i] = (struct cf_outlet){.window = own != NULL, .slot = i ? CF_WINDOW_SLOTS - 1 : 0};
@@ -150,7 +150,7 @@ static int pass(struct cf_transport *t, struct office *o, struct cf_error *e) {
     for (size_t i = 0; i < (size_t)rows * COLUMNS; i++)
         out->data[i] = value(t->rank, o->round, i);
     for (uint32_t k = 0; k < x->n_out; k++)
-        if (cf_mail_send(&o->mail, x, &(struct cf_parcel){batch, k, out->data, rows, COLUMNS}, out, e)) return -1;
+        if (cf_mail_send(&o->mail, x, &(struct cf_parcel){batch, k, out->data, {rows, COLUMNS, 0}}, out, e)) return -1;
     o->sent += (uint64_t)rows * COLUMNS * sizeof(float);
     if (cf_wait(t, all_here, o, NULL, e)) return -1;
     if ((o->round * 7 + (uint32_t)t->rank) % 13 == 0) usleep(300); // now and then somebody reads late

@@ -14,8 +14,8 @@ enum { ROWS = 4, SLOTS = 2 };
 static const struct cf_exchange one = {.id = 1,
                                     .max_rows = ROWS,
                                     .n_in = 2,
-                                    .in = {{5, 0, 3, false, 0}, {7, 1, 2, false, 0}}},
-                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4, false, 0}}};
+                                    .in = {{5, 0, 3, false, 0, CF_DTYPE_F32}, {7, 1, 2, false, 0, CF_DTYPE_F32}}},
+                                two = {.id = 2, .max_rows = ROWS, .n_in = 1, .in = {{5, 0, 4, false, 0, CF_DTYPE_F32}}};
 static const struct cf_exchange *const exchanges[] = {NULL, &one, &two};
 
 struct office {
@@ -155,8 +155,10 @@ static void strange_mail_is_an_error(void **state) {
 /* A part that comes as many rows or as many columns, never as both, takes less room. */
 static void a_part_may_be_smaller_than_rows_by_columns(void **state) {
     (void)state;
-    static const struct cf_exchange small = {
-        .id = 1, .max_rows = ROWS, .n_in = 2, .in = {{5, 0, 3, false, 6}, {7, 1, 2, false, 0}}};
+    static const struct cf_exchange small = {.id = 1,
+        .max_rows = ROWS,
+        .n_in = 2,
+        .in = {{5, 0, 3, false, 24, CF_DTYPE_F32}, {7, 1, 2, false, 0, CF_DTYPE_F32}}};
     static const struct cf_exchange *const both[] = {NULL, &small};
     struct office o;
     struct cf_error e = {0};
@@ -175,7 +177,7 @@ static void nothing_takes_the_place_of_the_exchange(void **state) {
     (void)state;
     static const float zeros[20];
     static const struct cf_exchange end = {
-        .id = 1, .max_rows = ROWS, .always = true, .n_in = 1, .in = {{5, 0, 3, false, 0}}};
+        .id = 1, .max_rows = ROWS, .always = true, .n_in = 1, .in = {{5, 0, 3, false, 0, CF_DTYPE_F32}}};
     static const struct cf_exchange *const both[] = {&two, &end};
     struct office o;
     struct cf_error e = {0};
@@ -184,17 +186,63 @@ static void nothing_takes_the_place_of_the_exchange(void **state) {
     o.m.exchanges = both, o.m.n_exchanges = 2, o.m.nothing = zeros;
     assert_true(cf_mail_ready(&o.m, &two, 1, 1));
     assert_ptr_equal(cf_mail_part(&o.m, &two, 1, 0, 4, 4, &e), zeros);
-    assert_int_equal(cf_mail_send(&o.m, &two, &(struct cf_parcel){1, 0, numbers, 4, 4}, &out, &e), 0); /* to nobody */
+    assert_int_equal(
+        cf_mail_send(&o.m, &two, &(struct cf_parcel){1, 0, numbers, {4, 4, 0}}, &out, &e), 0); /* to nobody */
     assert_true(cf_mail_sent(&o.m, &out));
     assert_false(cf_mail_ready(&o.m, &end, 1, 1));
     assert_int_equal(deliver(&o, 5, header(1, 1, 0, 0, 0), numbers), 0);
     assert_true(cf_mail_ready(&o.m, &end, 1, 1));
 }
 
+/* Other types than f32 take the room that they need, and only what is due gets in. */
+static void types_are_what_was_agreed(void **state) {
+    (void)state;
+    static const struct cf_exchange packed = {.id = 1,
+        .max_rows = ROWS,
+        .n_in = 2,
+        .in = {{5, 0, 3, false, 8 * ROWS, CF_DTYPE_F16}, {7, 1, 6, false, 64, CF_DTYPE_Q8}}};
+    static const struct cf_exchange *const both[] = {NULL, &packed};
+    struct office o;
+    struct cf_error e = {0};
+    open_office(&o);
+    o.m.exchanges = both, o.m.n_exchanges = 2, o.m.slot_bytes = 8 * ROWS + 64;
+    assert_int_equal(cf_exchange_bytes(&packed), 8 * ROWS + 64);
+    Cf__Activation a = header(1, 1, 0, 2, 3), b = header(1, 1, 1, 2, 6);
+    /* 2 x 3 halves in lines of 3: 8 bytes each. */
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 24, numbers, 0, 24, &e), -1); /* f32, and as many bytes */
+    assert_non_null(strstr(e.text, "rank 5 sent activations of type 0 (f32) where f16 was due"));
+    a.dtype = 77;
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 16, numbers, 0, 16, &e), -1);
+    assert_non_null(strstr(e.text, "type 77 (?) where f16 was due"));
+    a.dtype = CF_DTYPE_F16, a.line = 3;
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 24, numbers, 0, 24, &e), -1); /* too many bytes */
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 12, numbers, 0, 12, &e), -1); /* too few */
+    a.line = 2;                                                                 /* lines that do not make rows */
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 16, numbers, 0, 16, &e), -1);
+    a.line = 4;
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 16, numbers, 0, 16, &e), -1);
+    a.line = 3;
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 16, numbers, 0, 8, &e), 0); /* in pieces */
+    assert_int_equal(cf_mail_deliver(&o.m, 5, &a, 16, numbers + 2, 8, 8, &e), 0);
+    assert_memory_equal(cf_mail_packed(&o.m, &packed, 1, 0, (struct cf_extent){2, 3, 0}, &e), numbers, 16);
+    assert_null(cf_mail_part(&o.m, &packed, 1, 0, 2, 3, &e)); /* those would not be floats */
+    /* 2 x 6 numbers of q8 in lines of 3: 4 bytes for the scale, 3, and 1 to fill up. */
+    b.dtype = CF_DTYPE_Q8, b.line = 3;
+    assert_int_equal(cf_mail_deliver(&o.m, 7, &b, 32, numbers, 0, 32, &e), 0);
+    assert_memory_equal(cf_mail_packed(&o.m, &packed, 1, 1, (struct cf_extent){2, 6, 3}, &e), numbers, 32);
+    e.code = 0;
+    assert_null(cf_mail_packed(&o.m, &packed, 1, 1, (struct cf_extent){2, 6, 6}, &e)); /* other lines than are due */
+    assert_int_equal(e.code, CF_ERR_PEER);
+    b.batch = 2, b.rows = 4, b.line = 1; /* 24 lines of 8 bytes: more than there is room for */
+    assert_int_equal(cf_mail_deliver(&o.m, 7, &b, 192, numbers, 0, 64, &e), -1);
+    assert_true(o.guard > 41.0f);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(parts_arrive_in_any_order),
         cmocka_unit_test(pieces_are_put_together), cmocka_unit_test(a_full_room_refuses),
-        cmocka_unit_test(strange_mail_is_an_error), cmocka_unit_test(a_part_may_be_smaller_than_rows_by_columns),
+        cmocka_unit_test(strange_mail_is_an_error), cmocka_unit_test(types_are_what_was_agreed),
+        cmocka_unit_test(a_part_may_be_smaller_than_rows_by_columns),
         cmocka_unit_test(nothing_takes_the_place_of_the_exchange)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

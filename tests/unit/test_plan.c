@@ -80,6 +80,9 @@ static void holes_and_overlaps_are_refused(void **state) {
         uint32_t good = *sizes[i];
         *sizes[i] = 0, refused(&f, "empty size"), *sizes[i] = good;
     }
+    f.plan.wire = CF_DTYPES, refused(&f, "wire type 3"), f.plan.wire = CF_DTYPE_Q8;
+    uint32_t n_hosts = f.plan.n_hosts;
+    f.plan.n_hosts = RANKS + 1, refused(&f, "the hosts of 5 ranks where there are 4"), f.plan.n_hosts = n_hosts;
     assert_int_equal(cf_plan_check(&f.plan, &f.s.model, RANKS, &e), 0);
     assert_int_equal(cf_plan_check(&f.plan, &f.s.model, RANKS - 1, &e), -1);
     tear_down(&f);
@@ -128,12 +131,18 @@ static void a_plan_crosses_the_wire(void **state) {
         struct cf_error e = {0};
         set_up(&f);
         f.plan.zero_rank = zero;
+        free(f.plan.host);
+        f.plan.wire = CF_DTYPE_Q8, f.plan.n_hosts = zero > 0 ? RANKS : 0;
+        f.plan.host = zero > 0 ? calloc(RANKS, sizeof *f.plan.host) : NULL;
+        if (f.plan.host) f.plan.host[RANKS - 1] = 7;
         Cf__Plan *msg = through_bytes(&f.plan);
         assert_int_equal(cf_plan_from_message(&got, msg, &e), 0);
         cf__plan__free_unpacked(msg, NULL);
         assert_int_equal(got.zero_rank, zero);
         assert_int_equal(got.n_plan_rows, f.plan.n_plan_rows);
         assert_memory_equal(got.rows, f.plan.rows, got.n_plan_rows * sizeof *got.rows);
+        assert_true(got.wire == CF_DTYPE_Q8 && got.n_hosts == f.plan.n_hosts && !got.host == !f.plan.host);
+        if (got.host) assert_memory_equal(got.host, f.plan.host, RANKS * sizeof *got.host);
         struct cf_plan a = got, b = f.plan;
         a.rows = b.rows = NULL;
         assert_true(a.layout == b.layout && a.n_layers == b.n_layers && a.n_ctx == b.n_ctx && a.n_seqs == b.n_seqs &&
@@ -162,7 +171,9 @@ static void hostile_messages_are_refused(void **state) {
     row->n_cuts--, assert_int_equal(cf_plan_from_message(&got, msg, &e), -1), *row = good;
     row->n_ranks = 0, assert_int_equal(cf_plan_from_message(&got, msg, &e), -1), *row = good;
     row->n_ranks = SIZE_MAX, row->n_cuts = 0, assert_int_equal(cf_plan_from_message(&got, msg, &e), -1), *row = good;
-    assert_null(got.rows);
+    msg->wire = CF_DTYPES, assert_int_equal(cf_plan_from_message(&got, msg, &e), -1), *msg = whole;
+    msg->n_host = (1u << 16) + 1, assert_int_equal(cf_plan_from_message(&got, msg, &e), -1), *msg = whole;
+    assert_true(!got.rows && !got.host);
     uint32_t ranks[2] = {0xffffffffu, 1}, cuts[3] = {0, 0xffffffffu, 8};
     for (int i = 0; i < 4; i++) { /* what only the check can see */
         if (i == 0) row->ranks = ranks;

@@ -29,6 +29,22 @@ static bool same_heads(struct cf_heads a, struct cf_heads b) {
     return a.q0 == b.q0 && a.q1 == b.q1 && a.kv0 == b.kv0 && a.kv1 == b.kv1;
 }
 
+/* What one rank sends is what the other one makes room for, for any number of rows. */
+static void sizes_match(
+    const struct world *w, const struct cf_route *r, uint32_t in, const struct cf_route *s, uint32_t out) {
+    uint32_t n_embd = w->m->n_embd;
+    for (uint32_t rows = 1; rows <= r->x.max_rows; rows += 1 + rows / 2) {
+        struct cf_extent x = cf_route_extent(r, false, in, rows, n_embd),
+                         y = cf_route_extent(s, true, out, rows, n_embd);
+        CHECK(w, x.rows == y.rows && x.columns == y.columns && x.line == y.line);
+        CHECK(w, x.rows == rows || x.rows == 0);
+        CHECK(w, cf_extent_line(x) == 0 || x.columns % cf_extent_line(x) == 0);
+        size_t bytes = cf_route_bytes(r, false, in, rows, n_embd);
+        CHECK(w, bytes == cf_route_bytes(s, true, out, rows, n_embd) && bytes <= r->x.in[in].bytes);
+        if (r->x.in[in].dtype == CF_DTYPE_F32) CHECK(w, bytes == (size_t)x.rows * x.columns * 4);
+    }
+}
+
 /* in-parts of b <-> out-parts of a, one to one. */
 static void parts_match(const struct world *w, uint32_t route) {
     uint32_t ins = 0, outs = 0;
@@ -47,6 +63,12 @@ static void parts_match(const struct world *w, uint32_t route) {
                 if ((uint32_t)out->rank != b) continue;
                 found++;
                 CHECK(w, out->segment == i && out->columns == in->columns && out->columns > 0);
+                sizes_match(w, r, i, s, k);
+                bool apart = w->plan->host && w->plan->host[b] != w->plan->host[in->rank];
+                bool end = r->step == CF_STEP_EMBED || r->step == CF_STEP_LOGITS;
+                CHECK(w, in->dtype == (apart && !end ? w->plan->wire : CF_DTYPE_F32));
+                if (in->dtype != CF_DTYPE_F32) CHECK(w, s->rounds);
+                if (r->step == CF_STEP_HIDDEN) CHECK(w, s->rounds == r->rounds);
                 if (r->step == CF_STEP_QKV || r->step == CF_STEP_HEADS)
                     CHECK(w, same_heads(s->out_heads[k], r->in_heads[i]));
                 if (r->step == CF_STEP_EMBED || r->step == CF_STEP_LOGITS)
@@ -202,6 +224,7 @@ static void all_reach_the_end(struct world *w, bool shares, uint32_t order) {
 }
 
 static void one_world(const struct small_model *s, int layout, uint32_t ranks, uint32_t hosts, uint32_t stages) {
+    static const enum cf_dtype wires[] = {CF_DTYPE_F32, CF_DTYPE_F16, CF_DTYPE_Q8};
     static struct world w;
     struct cf_rank_info info[MOST];
     struct cf_plan_wish wish = small_wish(layout);
@@ -211,7 +234,7 @@ static void one_world(const struct small_model *s, int layout, uint32_t ranks, u
     small_ranks(info, ranks, hosts);
     for (uint32_t i = 0; i < ranks; i++) /* uneven slices, too */
         info[i].bandwidth = hosts == 3 ? 1e9 * (1 + i % 3) : 0;
-    wish.stages = stages;
+    wish.stages = stages, wish.wire = wires[(ranks + hosts) % 3];
     if (cf_planner_make(&plan, &wish, &s->model, s->gguf, info, ranks, note, &e))
         return; /* test_planner.c's business */
     w.m = &s->model, w.plan = &plan, w.n = ranks;
@@ -251,6 +274,27 @@ static void programs_agree(void **state) {
     }
 }
 
+/* 1,000 columns over three ranks: shares of 320, 336 and 344. */
+static void sizes_of_parts(void **state) {
+    (void)state;
+    struct cf_route r = {.step = CF_STEP_FFN_SUM, .n_shares = 3, .share_cut = {0, 320, 656, 1000}, .my_share = 1};
+    r.line = 1000, r.x.n_out = 2, r.x.n_in = 1;
+    r.x.out[0] = (struct cf_part){.columns = 2000, .dtype = CF_DTYPE_Q8};
+    r.x.out[1] = (struct cf_part){.columns = 2000};
+    r.x.in[0] = (struct cf_part){.columns = 1000, .dtype = CF_DTYPE_F16};
+    /* Two vectors of a row, whole: 32 blocks, 31 of 32 columns and one of 8. */
+    assert_int_equal(cf_route_bytes(&r, true, 0, 1, 1000), 2 * (32 * 4 + 1000));
+    assert_int_equal(cf_route_bytes(&r, true, 1, 1, 1000), 2 * 4000);
+    assert_int_equal(cf_route_bytes(&r, false, 0, 1, 1000), 2000);
+    /* By shares: to receiver 0 the first one, to receiver 1 (share 2) the last one, here this rank's own. */
+    assert_int_equal(cf_route_bytes(&r, true, 0, 100, 1000), 100 * 2 * (10 * 4 + 320));
+    assert_int_equal(cf_route_bytes(&r, true, 1, 100, 1000), 100 * 2 * 344 * 4);
+    assert_int_equal(cf_route_bytes(&r, false, 0, 100, 1000), 100 * 336 * 2);
+    r.step = CF_STEP_FFN_SHARE, r.line = 0, r.x.out[0].columns = r.x.out[1].columns = 336;
+    assert_int_equal(cf_route_bytes(&r, true, 0, 1, 1000), 0);
+    assert_int_equal(cf_route_bytes(&r, true, 0, 100, 1000), 100 * (11 * 4 + 336));
+}
+
 static void sums_go_by_shares_when_large(void **state) {
     (void)state;
     struct cf_route r = {.n_shares = 3};
@@ -258,12 +302,12 @@ static void sums_go_by_shares_when_large(void **state) {
     assert_true(cf_route_by_shares(&r, 17, 1024));
     r.n_shares = 0;
     assert_false(cf_route_by_shares(&r, 1000, 1024));
-    for (int s = 0; s < CF_STEPS; s++)
+    for (int s = 0; s < CF_STEP_KINDS; s++)
         assert_true(strlen(cf_step_name((enum cf_step)s)) > 3);
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(programs_agree), cmocka_unit_test(sums_go_by_shares_when_large)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(programs_agree), cmocka_unit_test(sizes_of_parts),
+        cmocka_unit_test(sums_go_by_shares_when_large)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

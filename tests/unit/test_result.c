@@ -53,6 +53,7 @@ static void test_object(void **state) {
     assert_int_equal(cf_result_logits(r, rows[0], &e), -1); /* no room: no silent growth */
     assert_int_equal(cf_result_token(r, 1, "", 0, &e), -1);
     cf_result_timings(r, "tensor", 0.5, 100, NAN);
+    cf_result_wire(r, &(struct cf_result_wire){"q8", 0.25, NAN});
     for (uint32_t i = 0; i < 2; i++) {
         struct cf_result_rank *k = cf_result_rank(r, i);
         *k =
@@ -83,6 +84,13 @@ static void test_object(void **state) {
                          "timings", "decode_tps", &speed, "ranks", "compute_s", &compute),
         0);
     assert_string_equal(layout, "tensor");
+    const char *wire;
+    double rms;
+    json_t *most;
+    assert_int_equal(
+        json_unpack(json, "{s:{s:s, s:f, s:o}}", "plan", "wire", &wire, "wire_rms", &rms, "wire_most", &most), 0);
+    assert_string_equal(wire, "q8");
+    assert_true(rms == 0.25 && json_is_null(most));
     assert_string_equal(host, "h\xef\xbf\xbd");
     assert_true(node == 0 && bytes == 1 << 30 && compute == 1.25);
     assert_true(json_is_null(speed) && json_is_null(local));

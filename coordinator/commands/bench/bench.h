@@ -22,7 +22,8 @@ struct cf__bench_rank {
 /* One line of the result, with all that belongs to it: prompt tokens of one sequence, generated ones of `sequences`, or
  * both of one, behind `depth` positions. */
 struct cf__bench_test {
-    char layout[16];
+    char layout[16], wire[8];
+    double wire_rms, wire_most;            /* what rounding between hosts changed; NaN: nothing was rounded */
     bool no_exchange;                      /* no result: the run without exchange between ranks */
     uint32_t prompt, generate;             /* one of them may be 0 */
     uint32_t depth, sequences, batches;    /* batches: in flight at once */

@@ -2,6 +2,7 @@
  * here one result out of them all. The lines come in pieces of any size, and mpirun may write between them. */
 #include <errno.h>
 #include <jansson.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,14 +34,18 @@ static bool read_rank(struct cf__bench_rank *r, json_t *from) {
 }
 
 static bool read_test(struct cf__bench_test *k, json_t *from) {
-    const char *layout;
+    const char *layout, *wire;
     int exchange, n[5];
-    json_t *seconds, *ranks, *read, *share;
-    if (json_unpack(from, "{s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:o}", "layout", &layout, "exchange", &exchange,
-            "n_prompt", &n[0], "n_gen", &n[1], "depth", &n[2], "sequences", &n[3], "batches", &n[4], "seconds",
-            &seconds, "ranks", &ranks, "read_gbps", &read, "roofline_share", &share))
+    json_t *seconds, *ranks, *read, *share, *rms, *most;
+    if (json_unpack(from, "{s:s,s:s,s:o,s:o,s:b,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:o}", "layout", &layout, "wire", &wire,
+            "wire_rms", &rms, "wire_most", &most, "exchange", &exchange, "n_prompt", &n[0], "n_gen", &n[1], "depth",
+            &n[2], "sequences", &n[3], "batches", &n[4], "seconds", &seconds, "ranks", &ranks, "read_gbps", &read,
+            "roofline_share", &share))
         return false;
     snprintf(k->layout, sizeof k->layout, "%s", layout);
+    snprintf(k->wire, sizeof k->wire, "%s", wire);
+    k->wire_rms = json_is_number(rms) ? json_number_value(rms) : NAN;
+    k->wire_most = json_is_number(most) ? json_number_value(most) : NAN;
     k->no_exchange = !exchange;
     k->prompt = (uint32_t)n[0], k->generate = (uint32_t)n[1], k->depth = (uint32_t)n[2], k->sequences = (uint32_t)n[3],
     k->batches = (uint32_t)n[4];

@@ -42,6 +42,13 @@ static void test_name(const struct cf__bench_test *k, char *out, size_t size) {
         k->no_exchange ? " (no exchange: not a result)" : "");
 }
 
+/* The layout, and how it passes numbers between hosts if that is not as they are. */
+static const char *layout_name(const struct cf__bench_test *k, char out[32]) {
+    bool plain = !strcmp(k->wire, cf_dtype_name(CF_DTYPE_F32));
+    snprintf(out, 32, "%s%s%s", k->layout, plain ? "" : ", wire ", plain ? "" : k->wire);
+    return out;
+}
+
 double cf__bench_median(const struct cf__bench_test *k) {
     return k->n % 2 ? k->seconds[k->n / 2] : (k->seconds[k->n / 2 - 1] + k->seconds[k->n / 2]) / 2;
 }
@@ -71,8 +78,9 @@ static void head_md(FILE *f, const struct cf__bench *b) {
 
 static void test_md(FILE *f, const struct cf__bench_test *k) {
     struct line l = line_of(k);
-    fprintf(f, "| %s | %u | %u | %s | %.2f | %.2f | %.2f |", k->layout, k->n_ranks, k->ranks[0].threads, l.name,
-        l.median, l.least, l.most);
+    char layout[32];
+    fprintf(f, "| %s | %u | %u | %s | %.2f | %.2f | %.2f |", layout_name(k, layout), k->n_ranks, k->ranks[0].threads,
+        l.name, l.median, l.least, l.most);
     if (k->predicted > 0)
         fprintf(f, " %.2f |", k->predicted);
     else
@@ -117,9 +125,10 @@ static void foot_md(FILE *f, const struct cf__bench *b) {
     for (uint32_t i = 0; i < b->n_tests; i++) {
         const struct cf__bench_test *k = &b->tests[i];
         struct line l = line_of(k);
+        char layout[32];
         for (uint32_t r = 0; r < k->n_ranks; r++)
-            fprintf(f, "| %s | %u | %u | %s | %u | %.4f | %.4f | %.4f |\n", k->layout, k->n_ranks, k->ranks[r].threads,
-                l.name, r, k->ranks[r].compute, k->ranks[r].exchange, k->ranks[r].wait);
+            fprintf(f, "| %s | %u | %u | %s | %u | %.4f | %.4f | %.4f |\n", layout_name(k, layout), k->n_ranks,
+                k->ranks[r].threads, l.name, r, k->ranks[r].compute, k->ranks[r].exchange, k->ranks[r].wait);
     }
 }
 
@@ -148,7 +157,7 @@ static void print_per_rank(FILE *f, const struct cf__bench_test *k, size_t at, d
 static void head_csv(FILE *f) {
     fprintf(f, "model,model_bytes,isa,ranks,threads,layout,test,n_prompt,n_gen,depth,sequences,batches,repetitions,"
                "tps_median,tps_min,tps_max,read_gbps,roofline_share,bandwidth_gbps,rank_bandwidth_gbps,rank_compute_s,"
-               "rank_exchange_s,rank_wait_s,tps_predicted\n");
+               "rank_exchange_s,rank_wait_s,tps_predicted,wire,wire_rms,wire_most\n");
 }
 
 /* A figure and the comma behind; nothing where it is not known. */
@@ -172,7 +181,10 @@ static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_
     print_per_rank(f, k, offsetof(struct cf__bench_rank, compute), 1, ",");
     print_per_rank(f, k, offsetof(struct cf__bench_rank, exchange), 1, ",");
     print_per_rank(f, k, offsetof(struct cf__bench_rank, wait), 1, ",");
-    if (k->predicted > 0) fprintf(f, "%.6g", k->predicted);
+    print_known(f, k->predicted > 0 ? k->predicted : NAN);
+    fprintf(f, "%s,", k->wire);
+    print_known(f, k->wire_rms);
+    if (!isnan(k->wire_most)) fprintf(f, "%.6g", k->wire_most);
     putc('\n', f);
 }
 
@@ -200,10 +212,11 @@ static json_t *json_test(const struct cf__bench_test *k) {
         json_array_append_new(seconds, json_real(k->seconds[i]));
     for (uint32_t r = 0; r < k->n_ranks; r++)
         json_array_append_new(ranks, json_rank(k, r));
-    return json_pack("{s:s,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "layout", k->layout,
-        "n_ranks", (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange,
-        "n_prompt", (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences,
-        "batches", (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
+    return json_pack("{s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "layout",
+        k->layout, "wire", k->wire, "wire_rms", number(k->wire_rms), "wire_most", number(k->wire_most), "n_ranks",
+        (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange, "n_prompt",
+        (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences, "batches",
+        (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
         number(k->predicted > 0 ? k->predicted : NAN), "read_gbps", number(1e-9 * l.read), "roofline_share",
         number(l.share), "seconds", seconds, "ranks", ranks);
 }

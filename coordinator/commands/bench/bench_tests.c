@@ -1,11 +1,13 @@
 /* The tests of `coffer bench`: batches through the engine of a job and a clock beside them. No token is looked at: ids
  * are drawn from a fixed seed, and nothing is sampled.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench/bench.h"
+#include "coordinator/decode/rounding.h"
 #include "coordinator/commands/synth/synth.h"
 #include "coordinator/plan/split.h"
 #include "transport/clock.h"
@@ -122,6 +124,14 @@ static void add_counts(struct tests *t, struct cf__bench_test *k) {
     }
 }
 
+/* Of all repetitions; the largest error is that of the plan so far. */
+static void add_rounding(const struct tests *t, struct cf__bench_test *k, struct cf_wire_count *sum) {
+    struct cf_wire_count x = cf_rounding_total(t->before, k->n_ranks, CF_STEP_KINDS);
+    struct cf_wire_count y = cf_rounding_total(t->after, k->n_ranks, CF_STEP_KINDS);
+    sum->values += y.values - x.values, sum->error2 += y.error2 - x.error2, sum->value2 += y.value2 - x.value2;
+    k->wire_rms = cf_rounding_rms(sum), k->wire_most = sum->values ? y.most : NAN;
+}
+
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -136,6 +146,7 @@ static void settle(struct cf__bench_test *k) {
 
 /* All repetitions of a test. 1: interrupted. */
 static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
+    struct cf_wire_count rounding = {0};
     uint32_t warm = k->generate < WARM_UP_TOKENS ? k->generate : WARM_UP_TOKENS;
     if (rewind_all(t, k, 0, e)) return -1;
     for (uint32_t s = 0; s < k->sequences; s++)
@@ -149,6 +160,7 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
         k->seconds[k->n++] = cf_now() - start;
         if (cf_engine_counts(t->job->engine, t->after, e)) return -1;
         add_counts(t, k);
+        add_rounding(t, k, &rounding);
         cf_terminal_progress(t->b->terminal, (double)++t->done / (double)t->all, "measuring");
     }
     settle(k);
@@ -191,6 +203,7 @@ static int test(
     k->batches = cf_split_sequences(p, prompt ? chunks : sequences);
     k->no_exchange = t->job->no_exchange;
     snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
+    snprintf(k->wire, sizeof k->wire, "%s", cf_dtype_name(p->wire));
     describe_ranks(k, t->job);
     if (!k->no_exchange && !(prompt && generate))
         k->predicted = cf_job_predict(t->job, &(struct cf_workload){depth, prompt, generate, sequences});

@@ -113,6 +113,7 @@ int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t seq
         .n_seqs = sequences,
         .n_want = sequences,
         .n_rows = (uint32_t)p->ubatch > sequences ? (uint32_t)p->ubatch : sequences,
+        .wire = (enum cf_dtype)cf_dtype_by_name(p->wire ? p->wire : "f32"),
         .kv_type = (uint32_t)cf_kv_type_by_name(p->kv_type),
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};

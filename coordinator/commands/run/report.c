@@ -4,9 +4,14 @@
 #include <math.h>
 #include <string.h>
 
+#include "coordinator/decode/rounding.h"
+
 void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
     double prefill, double decode) {
     cf_result_timings(result, cf_layout_name(j->plan.layout), j->load_seconds, prefill, decode);
+    struct cf_wire_count wire = cf_rounding_total(counts, j->n_ranks, CF_STEP_KINDS);
+    cf_result_wire(result,
+        &(struct cf_result_wire){cf_dtype_name(j->plan.wire), cf_rounding_rms(&wire), wire.values ? wire.most : NAN});
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const struct cf_rank_ready *k = cf_engine_ready(j->engine, (int)r);
         struct cf_result_rank *row = cf_result_rank(result, r);

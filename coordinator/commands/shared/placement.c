@@ -29,6 +29,10 @@ const struct cf_option cf__split_options[] = {
     {"cache-type-k", 0, CF_OPT_STRING, AT(kv_k), "TYPE", "with --cache-type-v, the same: llama.cpp's way to say it", 0,
         0, "ctk"},
     {"cache-type-v", 0, CF_OPT_STRING, AT(kv_v), "TYPE", "keys and values are of one type here", 0, 0, "ctv"},
+    {"wire", 0, CF_OPT_STRING, AT(wire), "TYPE",
+        "numbers that pass between hosts: f32 (the same bits as on one rank), f16 (half the bytes) or q8 (somewhat "
+        "more than a quarter), with the error that this makes printed; bench takes a list (default f32)",
+        0, 0, NULL},
     {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
         "most batches in flight, which a prompt or the sequences of a decode step are split into (default one per "
         "stage "
@@ -60,8 +64,13 @@ const struct cf_option cf__rank_options[] = {
 };
 
 struct cf_placement cf__placement_defaults(void) {
-    return (struct cf_placement){
-        .ubatch = 512, .kv_type = "f16", .experts = "sliced", .numa = "default", .exchange = "auto", .timeout = 60};
+    return (struct cf_placement){.ubatch = 512,
+        .kv_type = "f16",
+        .experts = "sliced",
+        .numa = "default",
+        .exchange = "auto",
+        .wire = "f32",
+        .timeout = 60};
 }
 
 static int check_layouts(const char *names, bool several, struct cf_error *e) {
@@ -71,6 +80,19 @@ static int check_layouts(const char *names, bool several, struct cf_error *e) {
         snprintf(name, sizeof name, "%.*s", (int)length, s);
         int layout;
         if (cf_layout_wish(name, &layout, e)) return -1;
+        if (!s[length]) break;
+        s += length + 1;
+    }
+    return 0;
+}
+
+static int check_wires(const char *names, bool several, struct cf_error *e) {
+    for (const char *s = names; s;) {
+        size_t length = several ? strcspn(s, ",") : strlen(s);
+        char name[32];
+        snprintf(name, sizeof name, "%.*s", (int)length, s);
+        if (length >= sizeof name || cf_dtype_by_name(name) < 0)
+            return cf_fail(e, CF_ERR_USAGE, "--wire %s is unknown; known: f32, f16, q8", name);
         if (!s[length]) break;
         s += length + 1;
     }
@@ -88,7 +110,7 @@ static int check_kv_type(struct cf_placement *p, struct cf_error *e) {
 
 int cf__placement_check(struct cf_placement *p, bool several, struct cf_error *e) {
     int node[CF_DOMAINS];
-    if (check_layouts(p->layout, several, e) || check_kv_type(p, e)) return -1;
+    if (check_layouts(p->layout, several, e) || check_wires(p->wire, several, e) || check_kv_type(p, e)) return -1;
     if (strcmp(p->numa, "default") && strcmp(p->numa, "strict") && strcmp(p->numa, "off"))
         return cf_fail(e, CF_ERR_USAGE, "--numa %s is unknown; known: default, strict, off", p->numa);
     if (strcmp(p->experts, "sliced") && strcmp(p->experts, "whole"))

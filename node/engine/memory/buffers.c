@@ -91,13 +91,15 @@ static void take_outlets(const struct cf_engine *g, struct cf_context *c, uint32
     size_t sums = rows * g->program.most_own * n_embd;
     if (sums_leave(g))
         for (int i = 0; i < CF_SUMS; i++)
-            c->sums_out[i] = take_outlet(out, sums, window, slot++);
+            c->sums_out[i] = take_outlet(out, sums, window, slot++),
+            c->sums_out[i].packed = take(own, g->program.packed_sums);
     else
         c->sums_out[CF_SUMS_ATTN] = c->sums_out[CF_SUMS_FFN] = take_outlet(own, sums, false, 0);
     size_t stage = most(rows * n_embd, g->rank == 0 ? 0 : (size_t)g->plan.n_want * x->vocab);
     stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
                             rows * (x->q + x->att));
     c->stage_out = take_outlet(out, stage, window, slot);
+    c->stage_out.packed = take(own, g->program.packed_stage);
     c->sums = c->sums_out[0].data, c->stage = c->stage_out.data;
 }
 
@@ -164,6 +166,8 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
         q->sequence = take(&t, rows * 4ull), q->position = take(&t, rows * 4ull), q->token = take(&t, rows * 4ull);
         q->want = take(&t, g->plan.n_want * 4ull);
     }
+    g->unpacked = take(&t, g->program.unpacked_floats * sizeof(float));
+    g->wire_counts = take(&t, threads * sizeof *g->wire_counts);
     for (uint32_t i = 0; i < g->mail.n_slots && g->size > 1; i++) {
         char *data = take(&t, g->program.slot_bytes);
         if (arena) g->mail.slots[i].data = data;

@@ -18,18 +18,11 @@ static uint32_t embed_rows(const struct cf_engine *g, const struct cf_context *c
     return n;
 }
 
-/* The stage as it is, to one receiver. */
-static int send(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, uint32_t out, uint32_t rows,
-    uint32_t columns, struct cf_error *e) {
-    struct cf_parcel p = {c->id, out, c->stage, rows, columns};
-    return cf_mail_send(&g->mail, &r->x, &p, &c->stage_out, e);
-}
-
 int cf__step_embed(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     uint32_t n = embed_rows(g, c, c->stage);
     for (uint32_t k = 0; n && k < r->x.n_out; k++)
-        if (send(g, c, r, k, n, g->o.model->n_embd, e)) return -1;
+        if (cf__send_stage(g, c, r, k, (struct cf_extent){n, g->o.model->n_embd, 0}, e)) return -1;
     return 0;
 }
 
@@ -75,19 +68,20 @@ int cf__step_hop(struct cf_engine *g, struct cf_context *c, const struct cf_inst
         keep_wanted(g, c, c->stage);
     else
         memcpy(c->stage, c->h, (size_t)rows * n_embd * sizeof(float));
+    struct cf_extent shape = {rows, n_embd, 0};
+    if (r->rounds && cf__round(g, r, c->stage, shape, c->stage_out.packed, e)) return -1;
     for (uint32_t k = 0; k < r->x.n_out; k++)
-        if (send(g, c, r, k, rows, n_embd, e)) return -1;
-    if (r->self.q1 && r->wanted_only) {
-        keep_wanted(g, c, c->h);
-        c->compact = true;
-    }
+        if (cf__send_stage(g, c, r, k, shape, e)) return -1;
+    if (!r->self.q1) return 0;
+    if (r->wanted_only || r->rounds) memcpy(c->h, c->stage, (size_t)rows * n_embd * sizeof(float));
+    c->compact = r->wanted_only;
     return 0;
 }
 
 int cf__step_take_hidden(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     uint32_t rows = r->wanted_only ? c->n_want : c->n_rows, n_embd = g->o.model->n_embd;
-    const float *part = cf_mail_part(&g->mail, &r->x, c->id, 0, rows, n_embd, e);
+    const float *part = cf__part(g, c, r, 0, (struct cf_extent){rows, n_embd, 0}, e);
     if (!part) return -1;
     memcpy(c->h, part, (size_t)rows * n_embd * sizeof(float));
     c->compact = r->wanted_only;
@@ -142,7 +136,7 @@ static int give_hidden(struct cf__job *j, struct cf_error *e) {
     for (uint32_t r = 0; r < j->n_rows; r++)
         memcpy(to + r * n_embd, g->x.f + r * g->x.stride, n_embd * sizeof(float));
     for (uint32_t k = 0; k < j->route->x.n_out; k++)
-        if (send(g, c, j->route, k, j->n_rows, (uint32_t)n_embd, e)) return -1;
+        if (cf__send_stage(g, c, j->route, k, (struct cf_extent){j->n_rows, (uint32_t)n_embd, 0}, e)) return -1;
     return 0;
 }
 
@@ -164,7 +158,7 @@ int cf__step_head(struct cf_engine *g, struct cf_context *c, const struct cf_ins
     if (j.not_finite && !g->o.no_exchange)
         return cf_fail(e, CF_ERR_NUMERIC, "a non-finite activation entered the output head");
     for (uint32_t k = 0; k < r->x.n_out; k++)
-        if (send(g, c, r, k, c->n_want, w->rows, e)) return -1;
+        if (cf__send_stage(g, c, r, k, (struct cf_extent){c->n_want, w->rows, 0}, e)) return -1;
     return 0;
 }
 

@@ -61,10 +61,15 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
 int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, struct cf_error *e);
 int cf__send_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e);
 
-/* Part k of the job's route: [n_rows][columns]; NULL with *e if it is of another size. */
-static inline const float *cf__part(const struct cf__job *j, uint32_t k, uint32_t columns, struct cf_error *e) {
-    return cf_mail_part(&j->g->mail, &j->route->x, j->c->id, k, j->n_rows, columns, e);
-}
+/* wire.c. Part k of a route, as f32, until the end of the step; NULL with *e if it is of another shape than is due. */
+const float *cf__part(struct cf_engine *g, const struct cf_context *c, const struct cf_route *r, uint32_t k,
+    struct cf_extent due, struct cf_error *e);
+/* Rounds x (lines of shape s) in place as the wire of the plan does it, and leaves at `packed` what travels. */
+int cf__round(
+    struct cf_engine *g, const struct cf_route *r, float *x, struct cf_extent s, char *packed, struct cf_error *e);
+/* The stage as it is (to another host: as cf__round left it) to receiver k. */
+int cf__send_stage(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, uint32_t k,
+    struct cf_extent shape, struct cf_error *e);
 
 /* Is this token among vocabulary rows [row0, row1)? */
 static inline bool cf__holds(uint32_t token, uint32_t row0, uint32_t row1) {

@@ -1,5 +1,6 @@
 /* Slices by heads between LEFT_HEMI and TEMPORAL, where those are different groups: q, k, v one way, attention output
- * the other. What stays on this rank waits at the front of the stage.
+ * the other. What stays on this rank waits at the front of the stage. Where a part goes to another host all are rounded
+ * in the same way, so that a head is the same wherever it is used.
  */
 #include <string.h>
 
@@ -37,21 +38,49 @@ static struct cf_heads own_heads(const struct cf_engine *g, enum cf_domain domai
     return cf_model_heads(g->o.model, first, last);
 }
 
+/* Parts in the stage, one behind the other. */
+struct giving {
+    struct cf_engine *g;
+    struct cf_context *c;
+    const struct cf_route *r;
+    float *at;    /* the next one */
+    char *packed; /* where it goes when it is rounded */
+};
+
+static struct giving giving_of(struct cf_engine *g, struct cf_context *c, const struct cf_route *r) {
+    return (struct giving){g, c, r, c->stage, c->stage_out.packed};
+}
+
+enum { STAYS = CF_MAX_PARTS };
+
+/* The next part is there: to receiver k. */
+static int give(struct giving *v, uint32_t k, uint32_t columns, struct cf_error *e) {
+    struct cf_extent s = {v->c->n_rows, columns, v->r->line};
+    const float *at = v->at;
+    const char *packed = v->packed;
+    if (v->r->rounds) {
+        if (cf__round(v->g, v->r, v->at, s, v->packed, e)) return -1;
+        v->packed += cf_extent_bytes(s, v->g->plan.wire);
+    }
+    v->at += (size_t)s.rows * columns;
+    if (k == STAYS) return 0;
+    bool packs = v->r->x.out[k].dtype != CF_DTYPE_F32;
+    struct cf_parcel p = {v->c->id, k, packs ? (const void *)packed : at, s};
+    return cf_mail_send(&v->g->mail, &v->r->x, &p, &v->c->stage_out, e);
+}
+
 /* The slices of q, k and v that other ranks attend with. */
 int cf__send_qkv(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     const struct cf_route *r = &g->program.routes[i->route];
     struct cf_heads own = own_heads(g, CF_LEFT_HEMI, i->layer);
-    float *at = c->stage;
-    if (r->self.q1 > r->self.q0 || r->self.kv1 > r->self.kv0) { /* kept for TAKE_QKV at the front of the stage */
-        copy_heads(g, &r->self, &own, at, c->n_rows, true);
-        at += (size_t)c->n_rows * part_columns(g->o.model, &r->self);
+    struct giving v = giving_of(g, c, r);
+    if (r->self_columns) { /* kept for TAKE_QKV at the front of the stage */
+        copy_heads(g, &r->self, &own, v.at, c->n_rows, true);
+        if (give(&v, STAYS, r->self_columns, e)) return -1;
     }
     for (uint32_t k = 0; k < r->x.n_out; k++) {
-        uint32_t columns = part_columns(g->o.model, &r->out_heads[k]);
-        copy_heads(g, &r->out_heads[k], &own, at, c->n_rows, true);
-        struct cf_parcel p = {c->id, k, at, c->n_rows, columns};
-        if (cf_mail_send(&g->mail, &r->x, &p, &c->stage_out, e)) return -1;
-        at += (size_t)c->n_rows * columns;
+        copy_heads(g, &r->out_heads[k], &own, v.at, c->n_rows, true);
+        if (give(&v, k, part_columns(g->o.model, &r->out_heads[k]), e)) return -1;
     }
     return 0;
 }
@@ -64,8 +93,7 @@ int cf__step_take_qkv(struct cf_engine *g, struct cf_context *c, const struct cf
         union {
             const float *in;
             float *out;
-        } part = {
-            .in = cf_mail_part(&g->mail, &r->x, c->id, k, c->n_rows, part_columns(g->o.model, &r->in_heads[k]), e)};
+        } part = {.in = cf__part(g, c, r, k, cf_route_extent(r, false, k, c->n_rows, g->o.model->n_embd), e)};
         if (!part.in) return -1;
         copy_heads(g, &r->in_heads[k], &own, part.out, c->n_rows, false);
     }
@@ -89,17 +117,14 @@ int cf__step_attend(struct cf_engine *g, struct cf_context *c, const struct cf_i
     if (i->route < 0) return 0;
     const struct cf_route *r = &g->program.routes[i->route];
     uint32_t first = own_heads(g, CF_TEMPORAL, i->layer).q0;
-    float *at = c->stage;
-    if (r->self.q1 > r->self.q0) {
-        copy_outputs(g, &r->self, first, at, c->n_rows, true);
-        at += (size_t)c->n_rows * (r->self.q1 - r->self.q0) * g->o.model->d_v;
+    struct giving v = giving_of(g, c, r);
+    if (r->self_columns) {
+        copy_outputs(g, &r->self, first, v.at, c->n_rows, true);
+        if (give(&v, STAYS, r->self_columns, e)) return -1;
     }
     for (uint32_t k = 0; k < r->x.n_out; k++) {
-        uint32_t columns = (r->out_heads[k].q1 - r->out_heads[k].q0) * g->o.model->d_v;
-        copy_outputs(g, &r->out_heads[k], first, at, c->n_rows, true);
-        struct cf_parcel p = {c->id, k, at, c->n_rows, columns};
-        if (cf_mail_send(&g->mail, &r->x, &p, &c->stage_out, e)) return -1;
-        at += (size_t)c->n_rows * columns;
+        copy_outputs(g, &r->out_heads[k], first, v.at, c->n_rows, true);
+        if (give(&v, k, (r->out_heads[k].q1 - r->out_heads[k].q0) * g->o.model->d_v, e)) return -1;
     }
     return 0;
 }
@@ -112,8 +137,7 @@ int cf__step_take_heads(struct cf_engine *g, struct cf_context *c, const struct 
         union {
             const float *in;
             float *out;
-        } part = {.in = cf_mail_part(&g->mail, &r->x, c->id, k, c->n_rows,
-                      (r->in_heads[k].q1 - r->in_heads[k].q0) * g->o.model->d_v, e)};
+        } part = {.in = cf__part(g, c, r, k, cf_route_extent(r, false, k, c->n_rows, g->o.model->n_embd), e)};
         if (!part.in) return -1;
         copy_outputs(g, &r->in_heads[k], first, part.out, c->n_rows, false);
     }

@@ -133,6 +133,7 @@ static int dispatch(struct cf_engine *g, struct cf_context *c, const struct cf_i
 int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     int domain = domain_of(i->op);
     double wall = cf_now(), cpu = thread_seconds();
+    g->unpacked_floats = 0;
     int rc = dispatch(g, c, i, e);
     cpu = thread_seconds() - cpu;
     if (domain < 0) {

@@ -58,21 +58,24 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
     }
 }
 
+/* Whole sums are rounded as such, for all who add them, this rank included. Of sums by shares each part goes to the one
+ * rank that adds it: only what leaves the host is rounded. */
 int cf__send_sums(struct cf_engine *g, struct cf_context *c, const struct cf_route *r, struct cf_error *e) {
     uint32_t n_embd = g->o.model->n_embd;
     bool shares = cf_route_by_shares(r, c->n_rows, n_embd);
     struct cf_outlet *from = &c->sums_out[r->step == CF_STEP_ATTN_SUM ? CF_SUMS_ATTN : CF_SUMS_FFN];
+    struct cf_extent whole = {c->n_rows, r->n_own * n_embd, n_embd};
+    char *packed = from->packed;
+    if (r->rounds && !shares && cf__round(g, r, c->sums, whole, packed, e)) return -1;
     for (uint32_t k = 0; k < r->x.n_out; k++) {
-        const float *payload = c->sums;
-        uint32_t columns = r->n_own * n_embd;
-        if (shares) {
-            /* The receivers are numbered as in share_cut: the parts skip this rank itself. */
-            uint32_t s = r->my_share >= 0 && k >= (uint32_t)r->my_share ? k + 1 : k;
-            payload += (size_t)r->n_own * c->n_rows * r->share_cut[s];
-            columns = r->n_own * (r->share_cut[s + 1] - r->share_cut[s]);
-        }
-        if (cf_mail_send(&g->mail, &r->x, &(struct cf_parcel){c->id, k, payload, c->n_rows, columns}, from, e))
-            return -1;
+        struct cf_extent shape = cf_route_extent(r, true, k, c->n_rows, n_embd);
+        bool packs = r->x.out[k].dtype != CF_DTYPE_F32;
+        float *x = c->sums;
+        if (shares) x += (size_t)r->n_own * c->n_rows * r->share_cut[cf_route_share(r, true, k)];
+        if (packs && shares && cf__round(g, r, x, shape, packed, e)) return -1;
+        struct cf_parcel p = {c->id, k, packs ? (const void *)packed : x, shape};
+        if (cf_mail_send(&g->mail, &r->x, &p, from, e)) return -1;
+        if (packs && shares) packed += cf_extent_bytes(shape, r->x.out[k].dtype);
     }
     return 0;
 }
@@ -165,8 +168,8 @@ int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     uint32_t width = g->o.model->n_embd;
     if (j.by_shares) width = r->share_cut[r->my_share + 1] - r->share_cut[r->my_share];
     for (uint32_t p = 0; p < r->x.n_in; p++) {
-        uint32_t vectors = r->x.in[p].columns / g->o.model->n_embd;
-        if (!(j.part[p] = cf__part(&j, p, vectors * width, e))) return -1;
+        struct cf_extent due = cf_route_extent(r, false, p, c->n_rows, g->o.model->n_embd);
+        if (!(j.part[p] = cf__part(g, c, r, p, due, e))) return -1;
     }
     uint32_t items = c->n_rows * ((width + ADD_COLUMNS - 1) / ADD_COLUMNS);
     if (items * r->tree.n_vectors <= ADD_ALONE) { /* sooner done than the team is woken */
@@ -180,10 +183,10 @@ int cf__step_add(struct cf_engine *g, struct cf_context *c, const struct cf_inst
     cf_mail_release(&g->mail, &r->x, c->id);
     if (!j.by_shares) return 0;
     const struct cf_route *share = r + 1; /* numbered right behind its sum */
-    for (uint32_t k = 0; k < share->x.n_out; k++) {
-        struct cf_parcel p = {c->id, k, c->stage, c->n_rows, width};
-        if (cf_mail_send(&g->mail, &share->x, &p, &c->stage_out, e)) return -1;
-    }
+    struct cf_extent shape = {c->n_rows, width, 0};
+    if (share->rounds && cf__round(g, share, c->stage, shape, c->stage_out.packed, e)) return -1;
+    for (uint32_t k = 0; k < share->x.n_out; k++)
+        if (cf__send_stage(g, c, share, k, shape, e)) return -1;
     return 0;
 }
 
@@ -212,8 +215,8 @@ int cf__step_share(struct cf_engine *g, struct cf_context *c, const struct cf_in
     if (!cf_route_by_shares(r, c->n_rows, g->o.model->n_embd)) return 0;
     struct cf__job j = {.g = g, .c = c, .i = i, .route = r, .n_rows = c->n_rows, .post = sum_norm(g, r)};
     for (uint32_t p = 0; p < r->x.n_in; p++) {
-        uint32_t s = r->in_vector[p];
-        if (!(j.part[p] = cf__part(&j, p, r->share_cut[s + 1] - r->share_cut[s], e))) return -1;
+        struct cf_extent due = cf_route_extent(r, false, p, c->n_rows, g->o.model->n_embd);
+        if (!(j.part[p] = cf__part(g, c, r, p, due, e))) return -1;
     }
     cf_team_do(g->o.team, share_thread, &j, c->n_rows);
     cf_mail_release(&g->mail, &r->x, c->id);
