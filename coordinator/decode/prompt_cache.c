@@ -46,7 +46,7 @@ static int hash_angles(const struct cf_job *j, uint64_t *hash, struct cf_error *
 static int identify(struct cf_cache_identity *of, const struct cf_job *j, struct cf_error *e) {
     const struct cf_model *m = &j->model;
     cf_gguf_identity(j->gguf, &of->model_bytes, &of->model_hash);
-    of->n_layers = m->n_layers, of->n_head_kv = m->n_head_kv, of->d_k = m->d_k, of->d_v = m->d_v;
+    of->n_layers = m->n_layers, of->n_head_kv = m->n_head_kv, of->d_k = m->d_k, of->d_v = m->d_v_apart;
     of->page = CF_PAGE, of->kv_type = (uint32_t)cf_kv_type_by_name(j->o->place.kv_type);
     return hash_weights(j->gguf, &of->weights_hash, e) || hash_angles(j, &of->weights_hash, e) ? -1 : 0;
 }

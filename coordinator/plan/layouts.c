@@ -18,8 +18,8 @@ int cf_layout_wish(const char *name, int *layout, struct cf_error *e) {
 static double whole(const struct cf_draft *d, enum cf_domain domain, bool active) {
     double sum = 0;
     if (domain == CF_TEMPORAL)
-        sum =
-            (double)d->wish->n_ctx * d->wish->n_seqs * d->m->n_head_kv * (d->m->d_k + d->m->d_v) * 2.0 * d->m->n_layers;
+        sum = (double)d->wish->n_ctx * d->wish->n_seqs * d->m->n_head_kv * (d->m->d_k + d->m->d_v_apart) * 2.0 *
+              d->m->n_layers;
     for (uint32_t l = 0; l < (domain == CF_PREFRONTAL ? 1 : d->m->n_layers); l++)
         sum += (double)cf_model_domain_bytes(d->m, d->g, domain, l, active);
     return sum;

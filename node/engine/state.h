@@ -124,7 +124,7 @@ struct cf_engine {
     struct cf_latent_room latent;
     float *thread_scratch; /* [threads][thread_floats] */
     size_t thread_floats;
-    uint16_t *page_room; /* [threads][64 * (d_k + d_v)] pages as f16, if the cache is not */
+    uint16_t *page_room; /* [threads][64 * (d_k + d_v)] pages as the kernels want them, if the cache has others */
     float *span_states;  /* attention split over spans */
     size_t span_floats;
     double *rope_freq[2]; /* [n_dims / 2]: of layers that see everything, of windowed ones */

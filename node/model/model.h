@@ -33,7 +33,7 @@ struct cf_experts {
 };
 
 /* Multi-head latent attention; latent 0: the model has none. The cache then holds one KV head: d_k is latent + rotated
- * columns, d_v the latent ones. */
+ * columns, d_v the latent ones, which are its value, too. */
 struct cf_latent {
     uint32_t latent;     /* kv_lora_rank */
     uint32_t query;      /* q_lora_rank; 0: queries come straight from the hidden state */
@@ -45,7 +45,9 @@ struct cf_model {
     const char *arch;
     uint32_t n_layers, n_embd, n_head, n_head_kv, n_ff, n_vocab, n_ctx_train;
     uint32_t d_k, d_v; /* columns of a key and a value head, as the KV cache holds them */
-    uint32_t d_o;      /* columns of a head that enter the output projection: d_v, but for latent attention */
+    uint32_t
+        d_v_apart; /* what a position of the cache holds beside its key: d_v, or 0 where the value begins the key */
+    uint32_t d_o;  /* columns of a head that enter the output projection: d_v, but for latent attention */
     float rms_eps;
     float embd_scale;                /* of embedding rows, 1: none */
     float attn_scale;                /* of attention scores */

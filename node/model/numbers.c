@@ -50,7 +50,7 @@ static int read_heads(struct cf_model *m, const struct cf_gguf *g, struct cf_err
     if (cf__model_u32(m, g, "attention.key_length", false, &m->d_k, e)) return -1;
     m->d_v = m->d_k;
     if (cf__model_u32(m, g, "attention.value_length", false, &m->d_v, e)) return -1;
-    m->d_o = m->d_v;
+    m->d_o = m->d_v_apart = m->d_v;
     m->attn_scale = 1.0f / sqrtf((float)m->d_k);
     return 0;
 }
@@ -72,7 +72,7 @@ static int read_latent(struct cf_model *m, const struct cf_gguf *g, struct cf_er
             "%s: %s.attention.* describes no latent attention (rank %u, heads of %u and %u, %u rotated)",
             cf_gguf_path(g), m->arch, l->latent, d_k, m->d_o, l->rot);
     l->plain = d_k - l->rot;
-    m->n_head_kv = 1, m->d_k = l->latent + l->rot, m->d_v = l->latent;
+    m->n_head_kv = 1, m->d_k = l->latent + l->rot, m->d_v = l->latent, m->d_v_apart = 0;
     m->attn_scale = 1.0f / sqrtf((float)d_k);
     return 0;
 }

@@ -155,7 +155,7 @@ static int32_t heads_route(
             if (have.kv1 < have.kv0) have.kv1 = have.kv0;
             kv_done = have.kv1;
             struct cf_heads part = meet(have, want);
-            uint32_t columns = (part.q1 - part.q0) * c->m->d_k + (part.kv1 - part.kv0) * (c->m->d_k + c->m->d_v);
+            uint32_t columns = (part.q1 - part.q0) * c->m->d_k + (part.kv1 - part.kv0) * (c->m->d_k + c->m->d_v_apart);
             if (step == CF_STEP_HEADS) part.kv0 = part.kv1 = 0, columns = (part.q1 - part.q0) * c->m->d_v;
             if (!columns) continue;
             if (a->rank[i] == b->rank[j]) {

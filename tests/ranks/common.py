@@ -14,6 +14,7 @@ MODELS = {
     "m_f32": "--layers 4 --dim 256 --heads 8 --kv-heads 2 --ffn 704 --vocab 700 --type f32",
     "wide": "--layers 2 --dim 1024 --heads 16 --kv-heads 4 --ffn 2816 --vocab 1000 --type q8_0",
     "tiny": "--layers 2 --dim 64 --heads 2 --kv-heads 1 --ffn 128 --vocab 300 --type q8_0",
+    "latent": "--arch deepseek2 --layers 3 --dim 256 --heads 4 --ffn 512 --expert-ffn 96 --vocab 700 --type q8_0",
     "odd": "--layers 3 --dim 48 --heads 3 --kv-heads 3 --ffn 200 --vocab 301 --type f32",
 }
 for _type in ("q8_0", "q4_0", "q4_k", "q6_k", "f32"):

@@ -34,7 +34,8 @@ def errors(model, folder):
         assert bytes(logits(model, folder, "-ctk", kind, "-ctv", kind)) == bytes(got)
 
 
-def memory(model):
+def memory(model, row=None):
+    """row: numbers of a position in all layers, where they are known."""
     kv = {}
     for kind in ("f16", "q8_0", "q4_0"):
         out = common.start(1, [a.coffer, "plan", "-m", os.path.join(a.models, model + ".gguf"), "-c", "65536", "--kv-type", kind])
@@ -43,6 +44,7 @@ def memory(model):
         kv[kind] = float(lines[at + 1][5])
     print(f"{model}: MiB of KV cache {kv}")
     assert abs(kv["q8_0"] / kv["f16"] - 34 / 64) < 0.01 and abs(kv["q4_0"] / kv["f16"] - 18 / 64) < 0.01, kv
+    assert row is None or abs(kv["f16"] - row * 65536 * 2 / 2**20) < 0.1, (kv, row)
 
 
 def caches(folder):
@@ -74,9 +76,15 @@ for kind in ("q8_0", "q4_0"):
     count += runs.count
     seen.add(runs.reference[1])
 assert len(seen) == 2, seen
+for kind in ("f16", "q8_0"):  # values that begin the keys
+    runs = common.Runs(a, "latent", 100, 600, n=6)
+    for ranks, options in WAYS[1:2] + WAYS[3:4] + WAYS[5:6]:
+        runs.check(ranks, "--kv-type", kind, *options.split())
+    count += runs.count
 with tempfile.TemporaryDirectory() as folder:
     errors("m_f32", folder)
     count += caches(folder)
 memory("wide")
+memory("latent", 3 * (64 + 32))  # the latent vector once, as key and as value, and the rotated part of the key
 refused()
 print(f"{count} runs equal, {clock}")

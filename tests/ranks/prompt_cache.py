@@ -66,7 +66,7 @@ def failed_writes(folder, good):
 
 
 with tempfile.TemporaryDirectory() as folder:
-    for model in ("m_q4_k",) if a.quick else ("m_q4_k", "m_f32"):
+    for model in ("m_q4_k",) if a.quick else ("m_q4_k", "m_f32", "latent"):
         first, want, longer, shorter, good = None, *(run(1, "tensor", model, ids) for ids in (IDS[:N], IDS, IDS[:90])), ""
         for i, (ranks, layout) in enumerate(WAYS if model == "m_q4_k" and not a.quick else WAYS[1:2] + WAYS[4:5]):
             path = os.path.join(folder, f"{model}-{i}")

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "node/engine/memory/kv.h"
 #include "small_model.h"
 
 enum { MOST = 5 };
@@ -178,6 +179,36 @@ static void bytes_add_up(void **state) {
     }
 }
 
+/* The cache of latent attention holds a key of d_k columns for each position and layer, and nothing beside it: its
+ * value is the beginning of the key. */
+static void latent_vectors_are_kept_once(void **state) {
+    (void)state;
+    static const double bytes_of[] = {2, 34.0 / 32, 18.0 / 32};
+    for (uint32_t type = 0; type < 3; type++)
+        for (uint32_t ranks = 1; ranks <= 3; ranks++) {
+            struct cf_error e = {0};
+            struct small_model s;
+            struct cf__synth y = asked("deepseek2");
+            y.kv_rank = 512, y.head_dim = 192, y.rope_dim = 64;
+            assert_int_equal(open_arch(&s, &y, &e), 0);
+            assert_true(s.model.d_k == 576 && s.model.d_v == 512 && s.model.d_v_apart == 0);
+            struct cf_rank_info info[3];
+            struct cf_plan plan = {0};
+            struct cf_plan_wish wish = small_wish(CF_LAYOUT_TENSOR);
+            struct cf_kv kv;
+            char note[512];
+            wish.kv_type = type;
+            small_ranks(info, ranks, 1);
+            assert_int_equal(cf_planner_make(&plan, &wish, &s.model, s.gguf, info, ranks, note, &e), 0);
+            assert_int_equal(cf_kv_measure(&kv, &plan, &s.model, 0, &e), 0);
+            double numbers = (double)wish.n_ctx * wish.n_seqs * s.model.n_layers * 576;
+            assert_true((double)cf_kv_bytes(&kv) == numbers * bytes_of[type]);
+            cf_kv_free(&kv);
+            cf_plan_free(&plan);
+            small_model_close(&s);
+        }
+}
+
 static bool near(float got, double want) {
     return fabs((double)got - want) < 1e-6 * fabs(want);
 }
@@ -276,6 +307,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_architecture_is_covered),
         cmocka_unit_test(bytes_add_up),
+        cmocka_unit_test(latent_vectors_are_kept_once),
         cmocka_unit_test(absent_keys_have_their_defaults),
         cmocka_unit_test(hostile_counts_are_refused),
         cmocka_unit_test(what_is_unknown_is_named),

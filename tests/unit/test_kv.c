@@ -131,7 +131,7 @@ static void places_do_not_overlap(void **state) {
                     for (uint32_t h = 0; h < kv->n_kv[l]; h++) {
                         uint16_t *k = cf_kv_keys(kv, s, p, l, h), *v = cf_kv_values(kv, s, p, l, h);
                         assert_true(v == k + CF_PAGE * kv->d_k);
-                        for (uint32_t i = 0; i < CF_PAGE * (kv->d_k + kv->d_v); i++, used++) {
+                        for (uint32_t i = 0; i < CF_PAGE * (kv->d_k + kv->d_v_apart); i++, used++) {
                             assert_true((size_t)(k + i - kv->data) < halves);
                             assert_int_equal(k[i]++, 0);
                         }

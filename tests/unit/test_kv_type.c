@@ -116,8 +116,41 @@ static void tails_are_blank(void **state) {
     }
 }
 
+/* Values that are the first columns of keys: the same halves, whatever the width; and a slot of keys alone, which ends
+ * with them. */
+static void keys_turn_into_values(void **state) {
+    (void)state;
+    static uint16_t k[D_K * PAGE], v[PAGE * D_K + 1];
+    static struct page p;
+    for (uint32_t i = 0; i < D_K * PAGE; i++)
+        k[i] = (uint16_t)(i * 7919);
+    for (uint32_t d_v = 1; d_v <= D_K; d_v++) {
+        v[PAGE * d_v] = 12345;
+        cf_kv_turn(k, d_v, v);
+        for (uint32_t i = 0; i < PAGE * d_v; i++)
+            assert_int_equal(v[i], k[i % d_v * PAGE + i / d_v]);
+        assert_int_equal(v[PAGE * d_v], 12345);
+    }
+    for (int type = CF_KV_F16; type < CF_KV_TYPES; type++) {
+        fill(&p, (enum cf_kv_type)type);
+        size_t bytes = cf_kv_side_bytes(p.type, D_K);
+        assert_int_equal(cf_kv_side_bytes(p.type, 0), 0);
+        p.slot[bytes] = 99;
+        struct cf_kv_row r = {p.type, D_K, 0, 5, p.k[5], NULL};
+        cf_kv_put(p.kernels, p.slot, &r);
+        if (p.type != CF_KV_F16) cf_kv_get(p.kernels, p.type, p.slot, D_K, 0, p.out_k, NULL);
+        for (uint32_t d = 0; d < D_K && p.type != CF_KV_F16; d++)
+            near(&p, p.k[5], d, p.out_k[d * PAGE + 5]);
+        cf_kv_blank(p.type, p.slot, D_K, 0, 5);
+        for (size_t i = 0; i < bytes; i++)
+            assert_int_equal(p.slot[i], 0);
+        assert_int_equal(p.slot[bytes], 99);
+        free(p.slot);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rows_come_back), cmocka_unit_test(what_is_not_finite_shows),
-        cmocka_unit_test(tails_are_blank)};
+        cmocka_unit_test(tails_are_blank), cmocka_unit_test(keys_turn_into_values)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -52,7 +52,7 @@ static int read_kv(struct cf_sizes *s, const struct cf_gguf *g, uint32_t n_ctx, 
     if (!n_ctx) n_ctx = trained < DEFAULT_MAX_CTX ? trained : DEFAULT_MAX_CTX;
     struct cf_model m;
     if (!cf_model_open(&m, g, &(struct cf_error){0})) { /* one that runs here: as the cache will be */
-        d_k = m.d_k, d_v = m.d_v, heads = (uint64_t)m.n_layers * m.n_head_kv;
+        d_k = m.d_k, d_v = m.d_v_apart, heads = (uint64_t)m.n_layers * m.n_head_kv;
         cf_model_close(&m);
     }
     uint64_t bytes, row = ((uint64_t)d_k + d_v) * F16_BYTES;

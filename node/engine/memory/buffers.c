@@ -30,7 +30,7 @@ static struct extent extent_of(const struct cf_engine *g) {
             struct cf_heads h = cf_model_heads(m, first, last);
             raise(&x.heads, h.q1 - h.q0);
             raise(&x.k, (h.kv1 - h.kv0) * m->d_k);
-            raise(&x.v, (h.kv1 - h.kv0) * m->d_v);
+            raise(&x.v, (h.kv1 - h.kv0) * m->d_v_apart);
         }
     }
     x.q = x.heads * m->d_k, x.att = x.heads * m->d_v, x.out = x.heads * m->d_o;
@@ -188,8 +188,9 @@ int cf__buffers(struct cf_engine *g, uint32_t threads, struct cf_arena *arena, u
     size_t queries = 8ull * threads * (m->n_head / m->n_head_kv), heads = x.heads;
     queries = queries < most(heads, 1024) ? queries : most(heads, 1024);
     g->span_floats = g->plan.kv_size ? 0 : queries * (g->plan.n_ctx / CF_SPAN + 1) * (17 + m->d_v);
+    bool as_it_lies = g->plan.kv_type == CF_KV_F16 && m->d_v_apart;
     size_t page = CF_PAGE * (size_t)(m->d_k + m->d_v);
-    g->page_room = take(&t, x.heads && g->plan.kv_type != CF_KV_F16 ? threads * page * sizeof(uint16_t) : 0);
+    g->page_room = take(&t, x.heads && !as_it_lies ? threads * page * sizeof(uint16_t) : 0);
     g->span_states = take(&t, g->span_floats * sizeof(float));
     for (int i = 0; i < 2; i++)
         g->rope_freq[i] = take(&t, m->rope.n_dims / 2 * sizeof(double));

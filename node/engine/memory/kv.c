@@ -15,8 +15,9 @@ static uint32_t pages_at_once(const struct cf_kv *kv, const struct cf_plan *p) {
 
 int cf_kv_measure(struct cf_kv *kv, const struct cf_plan *p, const struct cf_model *m, int rank, struct cf_error *e) {
     memset(kv, 0, sizeof *kv);
-    kv->d_k = m->d_k, kv->d_v = m->d_v, kv->n_layers = m->n_layers, kv->type = p->kv_type;
-    kv->slot_bytes = cf_kv_side_bytes(kv->type, m->d_k) + cf_kv_side_bytes(kv->type, m->d_v);
+    kv->d_k = m->d_k, kv->d_v = m->d_v, kv->d_v_apart = m->d_v_apart, kv->n_layers = m->n_layers;
+    kv->type = p->kv_type;
+    kv->slot_bytes = cf_kv_side_bytes(kv->type, m->d_k) + cf_kv_side_bytes(kv->type, m->d_v_apart);
     kv->n_seqs = p->n_seqs, kv->pages_per_seq = (p->n_ctx + CF_PAGE - 1) / CF_PAGE;
     kv->n_pages = kv->n_seqs * pages_at_once(kv, p), kv->n_free = kv->n_pages;
     kv->forgotten = calloc(kv->n_seqs, sizeof(uint32_t));
@@ -107,5 +108,5 @@ void cf_kv_clear_tail(struct cf_kv *kv, uint32_t sequence, uint32_t positions) {
     if (positions % CF_PAGE == 0) return;
     char *page = cf_kv_page(kv, sequence, positions / CF_PAGE);
     for (uint32_t s = 0; s < kv->slots; s++)
-        cf_kv_blank(kv->type, page + s * kv->slot_bytes, kv->d_k, kv->d_v, positions % CF_PAGE);
+        cf_kv_blank(kv->type, page + s * kv->slot_bytes, kv->d_k, kv->d_v_apart, positions % CF_PAGE);
 }

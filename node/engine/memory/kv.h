@@ -1,9 +1,10 @@
 /* The KV cache of one rank: pages of 64 positions, for many sequences, of the KV heads that this rank attends with.
  *
  * A page holds, for every local layer and KV head, a slot: keys transposed (f16 [d_k][64]: one lane per key) and values
- * (f16 [64][d_v]), or these in fewer bits (kv_type.h). Pages are aligned to absolute position. A sequence takes pages
- * from the pool as it grows and gives them back when it is cut (or, where the cache rotates, when no row will see them
- * again); every rank does the same in the same order, so the tables agree without a word.
+ * (f16 [64][d_v]), or these in fewer bits (kv_type.h). Where values are the first columns of the keys (latent
+ * attention) they have no place of their own. Pages are aligned to absolute position. A sequence takes pages from the
+ * pool as it grows and gives them back when it is cut (or, where the cache rotates, when no row will see them again);
+ * every rank does the same in the same order, so the tables agree without a word.
  */
 #ifndef COFFER_NODE_ENGINE_KV_H
 #define COFFER_NODE_ENGINE_KV_H
@@ -18,6 +19,7 @@ enum { CF_PAGE = 64, CF_SPAN = 1024 }; /* positions */
 struct cf_kv {
     enum cf_kv_type type;
     uint32_t d_k, d_v, n_layers;
+    uint32_t d_v_apart;   /* d_v, or 0: the first d_v columns of a key are its value */
     size_t slot_bytes;    /* keys and values of one (layer, head) in one page */
     uint32_t *kv0, *n_kv; /* [n_layers] KV heads held here; n_kv 0: none */
     uint32_t *first_slot; /* [n_layers] index of the layer's first (layer, head) slot in a page */
@@ -53,7 +55,7 @@ char *cf_kv_page(const struct cf_kv *kv, uint32_t sequence, uint32_t page);
 /* Zeros behind the first `positions` of a sequence, as far as its last page goes. */
 void cf_kv_clear_tail(struct cf_kv *kv, uint32_t sequence, uint32_t positions);
 
-/* The slot of one page of a sequence; of type f16, its keys [d_k][64] and values [64][d_v]. */
+/* The slot of one page of a sequence; of type f16, its keys [d_k][64] and values [64][d_v_apart]. */
 static inline uint16_t *cf_kv_keys(
     const struct cf_kv *kv, uint32_t sequence, uint32_t page, uint32_t layer, uint32_t head) {
     size_t slot =

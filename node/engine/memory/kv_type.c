@@ -139,6 +139,38 @@ void cf_kv_get(const struct cf_kernels *kernels, enum cf_kv_type type, const voi
     get_values(kernels, type, (const char *)slot + cf_kv_side_bytes(type, d_k), d_v, v);
 }
 
+enum { SIDE = 8 }; /* of a square that is turned at once */
+typedef uint16_t halves __attribute__((vector_size(SIDE * sizeof(uint16_t))));
+
+/* Rows i and i + 4, element by element in turn, become rows 2i and 2i + 1: three times, and the square is turned. */
+static inline void shuffle(halves to[SIDE], const halves from[SIDE]) {
+    for (int i = 0; i < SIDE / 2; i++) {
+        to[2 * i] = __builtin_shufflevector(from[i], from[i + SIDE / 2], 0, 8, 1, 9, 2, 10, 3, 11);
+        to[2 * i + 1] = __builtin_shufflevector(from[i], from[i + SIDE / 2], 4, 12, 5, 13, 6, 14, 7, 15);
+    }
+}
+
+static void turn_square(const uint16_t *from, uint16_t *to, size_t stride) {
+    halves x[SIDE], y[SIDE];
+    for (size_t i = 0; i < SIDE; i++)
+        memcpy(&x[i], from + i * PAGE, sizeof x[i]);
+    shuffle(y, x);
+    shuffle(x, y);
+    shuffle(y, x);
+    for (size_t i = 0; i < SIDE; i++)
+        memcpy(to + i * stride, &y[i], sizeof y[i]);
+}
+
+void cf_kv_turn(const uint16_t *k, uint32_t d_v, uint16_t *v) {
+    uint32_t even = d_v / SIDE * SIDE;
+    for (uint32_t at = 0; at < PAGE; at += SIDE)
+        for (uint32_t d = 0; d < even; d += SIDE)
+            turn_square(k + (size_t)d * PAGE + at, v + (size_t)at * d_v + d, d_v);
+    for (uint32_t d = even; d < d_v; d++)
+        for (uint32_t at = 0; at < PAGE; at++)
+            v[(size_t)at * d_v + d] = k[(size_t)d * PAGE + at];
+}
+
 /* Columns [from, 64) of [rows][64] words. */
 static void blank_columns(char *at, size_t rows, size_t word, uint32_t from) {
     for (size_t r = 0; r < rows; r++)

@@ -6,7 +6,8 @@
  * operations on every machine.
  *
  * A slot is keys, then values of 64 positions: keys transposed [d_k][64] with scales [d_k / 32][64], values [64][d_v]
- * with scales [64][d_v / 32]; of 4 bits two neighbours along d share a byte, the even one below.
+ * with scales [64][d_v / 32]; of 4 bits two neighbours along d share a byte, the even one below. With d_v 0 a slot has
+ * only keys.
  */
 #ifndef COFFER_NODE_ENGINE_KV_TYPE_H
 #define COFFER_NODE_ENGINE_KV_TYPE_H
@@ -37,6 +38,8 @@ void cf_kv_put(const struct cf_kernels *kernels, void *slot, const struct cf_kv_
 /* A slot as the kernels want it: k f16 [d_k][64], v f16 [64][d_v]. Not for f16, which lies so. */
 void cf_kv_get(const struct cf_kernels *kernels, enum cf_kv_type type, const void *slot, uint32_t d_k, uint32_t d_v,
     uint16_t *k, uint16_t *v);
+/* The first d_v columns of keys as values: k f16 [d_v][64] -> v f16 [64][d_v]. */
+void cf_kv_turn(const uint16_t *k, uint32_t d_v, uint16_t *v);
 /* Zeros for positions [from, 64). */
 void cf_kv_blank(enum cf_kv_type type, void *slot, uint32_t d_k, uint32_t d_v, uint32_t from);
 

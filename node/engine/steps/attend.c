@@ -62,22 +62,24 @@ static void append_rows(struct attend_job *j, struct cf_team *team, uint32_t thr
         uint32_t h = first % n_kv, row = first / n_kv * APPEND_ROWS;
         uint32_t end = j->c->n_rows - row < APPEND_ROWS ? j->c->n_rows : row + APPEND_ROWS;
         for (; row < end; row++) {
-            struct cf_kv_row r = {kv->type, kv->d_k, kv->d_v, j->c->position[row] % CF_PAGE,
-                g->k + ((size_t)row * n_kv + h) * kv->d_k, g->v + ((size_t)row * n_kv + h) * kv->d_v};
+            struct cf_kv_row r = {kv->type, kv->d_k, kv->d_v_apart, j->c->position[row] % CF_PAGE,
+                g->k + ((size_t)row * n_kv + h) * kv->d_k, g->v + ((size_t)row * n_kv + h) * kv->d_v_apart};
             cf_kv_put(
                 g->o.kernels, cf_kv_keys(kv, j->c->sequence[row], j->c->position[row] / CF_PAGE, j->layer, h), &r);
         }
     }
 }
 
-/* Keys and values of a page as f16: where they lie, or turned back in this thread's room. */
+/* Keys and values of a page as f16: where they lie, or turned back in this thread's room, or turned from keys to values
+ * there. */
 static void read_page(const struct cf_engine *g, uint32_t thread, const uint16_t *slot, struct cf_attention_page *p) {
     const struct cf_kv *kv = &g->kv;
     uint16_t *room = g->page_room + (size_t)thread * CF_PAGE * (kv->d_k + kv->d_v);
+    uint16_t *values = room + (size_t)CF_PAGE * kv->d_k;
     p->k = kv->type == CF_KV_F16 ? slot : room;
-    p->v = p->k + (size_t)CF_PAGE * kv->d_k;
-    if (kv->type != CF_KV_F16)
-        cf_kv_get(g->o.kernels, kv->type, slot, kv->d_k, kv->d_v, room, room + (size_t)CF_PAGE * kv->d_k);
+    p->v = kv->type == CF_KV_F16 && kv->d_v_apart ? slot + (size_t)CF_PAGE * kv->d_k : values;
+    if (kv->type != CF_KV_F16) cf_kv_get(g->o.kernels, kv->type, slot, kv->d_k, kv->d_v_apart, room, values);
+    if (!kv->d_v_apart) cf_kv_turn(p->k, kv->d_v, values);
 }
 
 static void clear(struct cf_attention_state *s, float *acc, uint32_t d_v) {

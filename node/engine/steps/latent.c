@@ -33,7 +33,6 @@ static void finish_row(struct cf__job *j, uint32_t row) {
     const struct cf_weight *q_b = cf_weight_of(&g->weights, CF_W_Q_B, j->i->layer);
     float *kv = g->latent.kv + (size_t)row * (l->latent + l->rot), *key = g->k + (size_t)row * m->d_k;
     k->rms_norm(key, kv, cf_weight_of(&g->weights, CF_W_KV_A_NORM, j->i->layer)->vector, l->latent, m->rms_eps);
-    memcpy(g->v + (size_t)row * m->d_v, key, l->latent * sizeof(float));
     memcpy(key + l->latent, kv + l->latent, l->rot * sizeof(float));
     k->rope(key + l->latent, cf__angles(j, row), m->rope.n_dims, m->a->neox);
     if (!l->query) return;

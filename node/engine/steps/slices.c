@@ -15,7 +15,7 @@ static void copy_heads(struct cf_engine *g, const struct cf_heads *part, const s
         uint32_t first, n, own_first, own_n, d;
     } s[3] = {{g->q, part->q0, part->q1 - part->q0, own->q0, own->q1 - own->q0, m->d_k},
         {g->k, part->kv0, part->kv1 - part->kv0, own->kv0, own->kv1 - own->kv0, m->d_k},
-        {g->v, part->kv0, part->kv1 - part->kv0, own->kv0, own->kv1 - own->kv0, m->d_v}};
+        {g->v, part->kv0, part->kv1 - part->kv0, own->kv0, own->kv1 - own->kv0, m->d_v_apart}};
     for (uint32_t r = 0; r < rows; r++) {
         for (int i = 0; i < 3; i++) {
             size_t n = (size_t)s[i].n * s[i].d;
@@ -28,7 +28,7 @@ static void copy_heads(struct cf_engine *g, const struct cf_heads *part, const s
 }
 
 static uint32_t part_columns(const struct cf_model *m, const struct cf_heads *h) {
-    return (h->q1 - h->q0) * m->d_k + (h->kv1 - h->kv0) * (m->d_k + m->d_v);
+    return (h->q1 - h->q0) * m->d_k + (h->kv1 - h->kv0) * (m->d_k + m->d_v_apart);
 }
 
 /* This rank's heads as a member of LEFT_HEMI or TEMPORAL. */
