@@ -43,7 +43,8 @@ def run(coffer, model, ranks, layout):
     done = subprocess.run([*start, coffer, "run", "-m", model, "--prompt-ids", ",".join(map(str, range(1, 40))), "-n", "3", "--temp",
                            "0", "--ignore-eos", "--json", "-t", "1", *own], capture_output=True, text=True, env=env, timeout=300)
     if done.returncode:
-        raise RuntimeError(done.stderr.strip()[-400:])
+        said = [line for line in done.stderr.splitlines() if line.startswith(("coffer", "[", "rank"))] or [done.stderr]
+        raise RuntimeError(" / ".join(said)[:800])
     return json.loads(done.stdout)["logits_xxh64"]
 
 
