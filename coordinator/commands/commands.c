@@ -13,6 +13,7 @@ const struct cf_command *const cf_commands[] = {
     &cf_command_fit,
     &cf_command_simulate,
     &cf_command_doctor,
+    &cf_command_calibrate,
     &cf_command_route,
     &cf_command_inspect,
     &cf_command_synth,

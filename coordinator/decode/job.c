@@ -304,6 +304,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     struct cf_job *j = b->j;
     j->team = team;
     j->own = (struct cf_rank_info){0};
+    if (j->o->instead) return j->o->instead(j, b->ctx, b->e);
     if (j->o->measure && (cf_measure_bandwidth(j, b->e) || cf_measure_products(j, b->e) || cf_measure_links(j, b->e)))
         return -1;
     if (cf_calibrate_rank(j, b->e) || cf_calibrate_links(j, b->e) || report(j, b->e)) return -1;

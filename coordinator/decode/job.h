@@ -59,6 +59,8 @@ struct cf_job_options {
     uint32_t n_seqs, n_want;   /* see struct cf_job */
     uint32_t kv_size, kv_keep; /* the cache rotates, see struct cf_plan; 0: it does not */
     bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
+    /* May be NULL. All ranks, each with its seat and its team: instead of plan, load and work. Nothing is loaded. */
+    int (*instead)(struct cf_job *job, void *ctx, struct cf_error *e);
     struct cf_terminal *terminal;
 };
 

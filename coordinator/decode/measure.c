@@ -19,18 +19,23 @@ static size_t buffer_bytes(const struct cf_job *j) {
     return (size_t)(want < half ? want : half);
 }
 
-struct poll {
-    struct cf_transport *transport;
-    struct cf_error error;
-    bool failed;
-};
 static void poll(void *ctx) {
-    struct poll *p = ctx;
-    if (!p->failed) p->failed = cf_progress(p->transport, &p->error) < 0;
+    struct cf_measure_life *l = ctx;
+    if (!l->failed) l->failed = cf_progress(l->job->transport, &l->error) < 0;
 }
 
-/* All ranks meet, and tell each other what they read in the pass before. Returns the sum, or -1. */
-static double meet(struct cf_job *j, double rate, struct cf_error *e) {
+void cf_measure_life_begin(struct cf_measure_life *l, struct cf_job *j) {
+    *l = (struct cf_measure_life){.job = j};
+    cf_team_poll(j->team, poll, l, 0.05);
+}
+
+int cf_measure_life_end(struct cf_measure_life *l, struct cf_error *e) {
+    cf_team_poll(l->job->team, NULL, NULL, 1.0);
+    if (l->failed) *e = l->error;
+    return l->failed ? -1 : 0;
+}
+
+double cf_measure_meet(struct cf_job *j, double rate, struct cf_error *e) {
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;
     double sum = 0;
@@ -43,53 +48,47 @@ static double meet(struct cf_job *j, double rate, struct cf_error *e) {
     return sum;
 }
 
-static int passes(struct cf_job *j, struct cf_reader *r, const struct poll *p, struct cf_error *e) {
+static int passes(struct cf_job *j, struct cf_reader *r, const struct cf_measure_life *l, struct cf_error *e) {
     double best = 0, rate = 0;
     for (int i = 0; i <= PASSES; i++) {
-        double sum = meet(j, rate, e);
+        double sum = cf_measure_meet(j, rate, e); /* what they read in the pass before */
         if (sum < 0) return -1;
         if (sum > best) best = sum, j->own.bandwidth = rate;
         if (i < PASSES) rate = cf_reader_pass(r, j->team);
-        if (p->failed) {
-            *e = p->error;
-            return -1;
-        }
+        if (l->failed) return -1;
     }
     return 0;
 }
 
 int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e) {
     struct cf_reader r;
-    struct poll p = {.transport = j->transport};
+    struct cf_measure_life life;
     int node = (int)j->machine.nodes[j->seat.node].os_index;
-    cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
+    cf_measure_life_begin(&life, j);
     int rc = cf_reader_open(&r, j->team, buffer_bytes(j), node, e);
-    if (!rc) rc = passes(j, &r, &p, e);
+    if (!rc) rc = passes(j, &r, &life, e);
     cf_reader_close(&r);
-    cf_team_poll(j->team, NULL, NULL, 1.0);
-    return rc;
+    return cf_measure_life_end(&life, e) ? -1 : rc;
 }
 
 int cf_measure_products(struct cf_job *j, struct cf_error *e) {
     const double seconds = 0.1;
     bool there[CF_TYPE_LIMIT] = {false};
-    struct poll p = {.transport = j->transport};
+    struct cf_measure_life life;
     for (size_t i = 0; i < cf_gguf_n_tensors(j->gguf); i++) {
         const struct cf_gguf_tensor *t = cf_gguf_tensor_at(j->gguf, i);
         if (t->n_dims > 1 && t->type < CF_TYPE_LIMIT) there[t->type] = true;
     }
-    cf_team_poll(j->team, poll, &p, 0.05);
+    cf_measure_life_begin(&life, j);
     int rc = 0;
     for (uint32_t id = 0; !rc && id < CF_TYPE_LIMIT; id++) {
         if (!there[id]) continue;
-        double sum = meet(j, 0, e); /* all begin together */
+        double sum = cf_measure_meet(j, 0, e); /* all begin together */
         double rate = sum < 0 ? 0 : cf_team_product_rate(j->team, j->kernels, cf_type_by_id(id), seconds);
         j->own.rates[id] = rate;
-        rc = sum < 0 || p.failed || (j->product_rates[id] = meet(j, rate, e)) < 0 ? -1 : 0;
-        if (p.failed) *e = p.error;
+        rc = sum < 0 || life.failed || (j->product_rates[id] = cf_measure_meet(j, rate, e)) < 0 ? -1 : 0;
     }
-    cf_team_poll(j->team, NULL, NULL, 1.0);
-    return rc;
+    return cf_measure_life_end(&life, e) ? -1 : rc;
 }
 
 int cf_measure_links(struct cf_job *j, struct cf_error *e) {

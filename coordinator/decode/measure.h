@@ -7,6 +7,18 @@
 
 #include "coordinator/decode/job.h"
 
+/* All ranks meet, so that what follows begins together, and tell each other a rate. Returns the sum of these, or -1. */
+double cf_measure_meet(struct cf_job *j, double rate, struct cf_error *e);
+
+/* Signs of life while the team measures: begin, work, end. The end fails if a peer has failed meanwhile. */
+struct cf_measure_life {
+    struct cf_job *job;
+    struct cf_error error;
+    bool failed;
+};
+void cf_measure_life_begin(struct cf_measure_life *l, struct cf_job *j);
+int cf_measure_life_end(struct cf_measure_life *l, struct cf_error *e);
+
 /* Sets j->own.bandwidth, bytes/s. Every rank streams with all its threads through a buffer on its node, as large as the
  * larger of 2 GiB and four last-level caches, but never more than its share of half of the node's free memory. All
  * ranks begin each of the five passes together, so that those that share a node share its bandwidth; the pass with the

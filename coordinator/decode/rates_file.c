@@ -51,6 +51,11 @@ void cf_rates_set(struct cf_rates_file *f, const char *name, double rate) {
     if (rate > 0 && !json_object_set_new(f->rates, name, json_real(rate))) f->changed = true;
 }
 
+void cf_rates_clear(struct cf_rates_file *f) {
+    f->changed |= json_object_size(f->rates) > 0;
+    json_object_clear(f->rates);
+}
+
 /* The folders above the file, as far as they are missing. What cannot be made is found out when the file is written. */
 static void make_folders(char *path) {
     for (char *s = strchr(path + 1, '/'); s; s = strchr(s + 1, '/')) {

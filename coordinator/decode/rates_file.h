@@ -17,6 +17,7 @@ struct cf_rates_file {
 
 void cf_rates_open(struct cf_rates_file *f);
 bool cf_rates_get(const struct cf_rates_file *f, const char *name, double *rate);
+void cf_rates_clear(struct cf_rates_file *f); /* from now on there is none in it */
 void cf_rates_set(struct cf_rates_file *f, const char *name, double rate);
 /* Writes it if something was set: all of it, under another name first, so that ranks which do so at the same time leave
  * one whole file. */

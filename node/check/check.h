@@ -1,6 +1,6 @@
-/* What `coffer doctor` wants to know about the host of a rank and about its coffer. Facts only, in figures: what they
- * mean, and what is to be done about them, is said on rank 0 (coordinator/commands/doctor). Nothing here fails: what
- * cannot be read is not known (-1, an empty text). Nothing stays behind either.
+/* What `coffer doctor` and `coffer calibrate` want to know about the host of a rank and about its coffer. Facts only,
+ * in figures: what they mean, and what is to be done about them, is said on rank 0 (coordinator/commands/doctor).
+ * Nothing here fails: what cannot be read is not known (-1, an empty text). Nothing stays behind either.
  *
  * Functions with `root` read under that folder instead of /: "" on a real machine, recorded files in tests.
  */
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "node/gguf/gguf.h"
+#include "node/memory/team.h"
 #include "node/memory/topology.h"
 
 enum { CF_CHECK_TEXT = 64 };
@@ -44,6 +45,11 @@ uint32_t cf_check_node_cores(uint32_t node);
 /* All cores of the seat compute for so many seconds, one thread each: processor time per second of the core that got
  * least of it. A core that nobody else uses gives 1. */
 int cf_check_share(const struct cf_seat *seat, double seconds, double *least, uint32_t *worst, struct cf_error *e);
+
+/* Reads the tensors of a model whose reads go past the page cache (cf_gguf_direct), at most `most` bytes of them, as
+ * loading does: every thread of the team has two parts of 4 MiB on their way. Called from the team's body. */
+int cf_check_disk(
+    struct cf_team *team, const struct cf_gguf *g, uint64_t most, uint64_t *bytes, double *seconds, struct cf_error *e);
 
 /* XXH64 over pieces spread evenly over all tensors, 4 MiB of the model at most; whole: over all of their bytes. poll is
  * called every few MiB. */

@@ -23,3 +23,5 @@ add_test(NAME cli.doctor COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/doct
 set_tests_properties(cli.doctor PROPERTIES TIMEOUT 200 LABELS "cli;release-only" COST 12)
 add_test(NAME cli.plan COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/plan_test.py ${PROJECT_SOURCE_DIR} $<TARGET_FILE:coffer>)
 set_tests_properties(cli.plan PROPERTIES TIMEOUT 600 LABELS cli COST 15)
+add_test(NAME cli.calibrate COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/calibrate_test.py $<TARGET_FILE:coffer>)
+set_tests_properties(cli.calibrate PROPERTIES TIMEOUT 300 LABELS "cli;release-only" COST 15)

@@ -1,0 +1,103 @@
+/* coffer calibrate: what these ranks, their nodes, links and file systems can do, measured in earnest. Starts ranks as
+ * `coffer run` does, brings up a job without a plan (cf_job_options.instead), and prints what they found (survey.c,
+ * print.c). */
+#include <string.h>
+
+#include "coordinator/commands/calibrate/calibrate.h"
+#include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/default_model.h"
+#include "coordinator/commands/shared/on_ranks.h"
+#include "coordinator/commands/shared/placement.h"
+
+struct config {
+    const char *model, *isa, *map;
+    int64_t ranks, threads;
+    double seconds, timeout;
+    bool json;
+};
+
+static void defaults(void *config) {
+    *(struct config *)config = (struct config){.seconds = 0.1, .timeout = 60};
+}
+
+#define AT(field) offsetof(struct config, field)
+static const struct cf_option options[] = {
+    {"model", 'm', CF_OPT_STRING, AT(model), "FILE",
+        "also: how fast each host reads this file past its page cache (at most 512 MiB of it); attention is measured "
+        "with this model's heads (default: those of the model that other commands take)",
+        0, 0, NULL},
+    {"isa", 0, CF_OPT_STRING, AT(isa), "all",
+        "kernels of every instruction set that this machine can run, not only those that a run takes", 0, 0, NULL},
+    {"seconds", 0, CF_OPT_REAL, AT(seconds), "S", "for each rate of a kernel (default 0.1)", 0.001, 60, NULL},
+    {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
+        "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
+    {"map", 0, CF_OPT_STRING, AT(map), "LIST", "without mpirun: one rank for each NUMA node that is named, as for run",
+        0, 0, NULL},
+    {"threads", 't', CF_OPT_INT, AT(threads), "N", "threads per rank (default its share of physical cores)", 0, 4096,
+        NULL},
+    {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
+        "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+    {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the tables", 0, 0, NULL},
+    {0},
+};
+
+static int nothing(struct cf_job *j, void *ctx, struct cf_error *e) { /* cf__survey has done all */
+    (void)j;
+    (void)ctx;
+    (void)e;
+    return 0;
+}
+
+static int command(void *config, int argc, char **argv) {
+    struct config *c = config;
+    struct cf_error e = {0};
+    struct cf_terminal terminal;
+    struct cf_placement place = cf__placement_defaults();
+    struct cf__calibrate k = {.disk = c->model != NULL,
+        .all_tables = c->isa != NULL,
+        .seconds = c->seconds,
+        .json = c->json,
+        .terminal = &terminal};
+    char path[CF__MODEL_PATH];
+    place.timeout = c->timeout, place.map = c->map;
+    if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
+    if (!e.code && c->isa && strcmp(c->isa, "all"))
+        cf_fail(&e, CF_ERR_USAGE, "--isa %.60s is unknown; known: all (COFFER_ISA chooses the one that a run takes)",
+            c->isa);
+    if (e.code || cf__placement_check(&place, false, &e) || cf__default_model(&c->model, path, &e))
+        return cf__command_failed(&cf_command_calibrate, &e);
+    k.model = c->model;
+    return cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_calibrate,
+        .launch = {.ranks = c->ranks, .map = c->map},
+        .job = {.model = c->model, .place = place, .n_seqs = 1, .n_want = 1, .instead = cf__survey},
+        .threads = c->threads,
+        .terminal = &terminal,
+        .work = nothing,
+        .ctx = &k,
+        .status = &k.status});
+}
+
+const struct cf_command cf_command_calibrate = {
+    .name = "calibrate",
+    .synopsis = "[-m FILE] [--isa all] [--ranks N] [-t N] [--json]",
+    .summary = "measure memory, kernels, links and file systems of these ranks in earnest",
+    .text =
+        "Starts ranks as coffer run does (by itself, or under mpirun or srun) and measures what the planner wants to "
+        "know, with more time for it than a run has; nothing is loaded. Of every rank: the bandwidth with which its "
+        "threads read its node (all ranks together, the best of five passes through up to 2 GiB), how unevenly they "
+        "get "
+        "on, how long they need to meet, the rate of the kernels for every type of weights and of attention, free "
+        "memory, huge pages. Of every pair of ranks (beyond 16 ranks: of every pair of hosts, and of two ranks of a "
+        "host): seconds that messages of three sizes take one way, one pair after the other. With -m, of every host: "
+        "how fast its first rank reads the file, past the page cache.\n\n"
+        "Rates are multiplications with addition per second of all threads of a rank, in cache. What was found takes "
+        "the place of what each host kept of its kernels (~/.cache/coffer, see COFFER_CALIBRATION), which later starts "
+        "only glance at.",
+    .example = "coffer calibrate\n"
+               "coffer calibrate -m model.gguf --isa all --json\n"
+               "mpirun --hostfile hosts --bind-to none coffer calibrate -m model.gguf",
+    .options = options,
+    .config_size = sizeof(struct config),
+    .defaults = defaults,
+    .run = command,
+};
