@@ -231,14 +231,15 @@ class Fit(Base):
             subprocess.run([coffer, "synth", "--arch", "qwen3", "--layers", "2", "--dim", "128", "--vocab", "500", "-o", os.path.join(self.dir, name)],
                            check=True, stderr=subprocess.DEVNULL)
         synth("good.gguf")
-        synth("part-00002-of-00002.gguf")
+        synth("lone-00002-of-00002.gguf")
         bad = self.write("bad.gguf", "GGUF, but not really")
-        p = subprocess.run([coffer, "fit", "good.gguf", bad, "part-00002-of-00002.gguf", "missing.gguf", "--cluster", self.four], env=env,
+        p = subprocess.run([coffer, "fit", "good.gguf", bad, "lone-00002-of-00002.gguf", "missing.gguf", "part-00002-of-00003.gguf", "part-00001-of-00003.gguf", "--cluster", self.four], env=env,
                            cwd=self.dir, capture_output=True, text=True, timeout=100)
         self.assertEqual(p.returncode, 1)
         self.assertRegex(p.stdout, r"\ngood.gguf +[\d.]+ \w+ +\w+ +\d+ \(\d\) +4096 ")
-        self.assertNotIn("part-", p.stdout + p.stderr)
-        self.assertRegex(p.stderr, r"coffer fit: [^\n]*bad.gguf[^\n]*\ncoffer fit: missing.gguf: No such file[^\n]*\ncoffer fit: 2 of 4 ")
+        self.assertNotIn("part-00002", p.stdout + p.stderr)
+        self.assertRegex(p.stderr, r"coffer fit: [^\n]*bad.gguf[^\n]*\ncoffer fit: lone-00002-of-00002.gguf: part of a split set[^\n]*\n"
+                         r"coffer fit: missing.gguf: No such file[^\n]*\ncoffer fit: part-00001-of-00003.gguf[^\n]*\ncoffer fit: 4 of 6 ")
         here = json.loads(self.run_it("fit", "--json", "good.gguf"))
         self.assertTrue(here[0]["fits"] and here[0]["decode_tps"] > 0, here)
 

@@ -29,6 +29,7 @@ foreach(type q8_0 q4_0 q4_k q6_k f32)
 endforeach()
 coffer_rank_test(shares shares.py 300)
 coffer_rank_test(memory memory.py 300)
+coffer_rank_test(simulated simulated.py 300)
 set(coffer_python_found ${COFFER_PYTHON})
 set(COFFER_PYTHON /usr/bin/python3) # that has numpy, see tests/reference
 coffer_rank_test(perplexity perplexity.py 300)
@@ -68,3 +69,7 @@ endif()
 # The model comes to hosts that lack it.
 add_test(NAME ranks.ship COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/ship.py $<TARGET_FILE:coffer>)
 set_tests_properties(ranks.ship PROPERTIES TIMEOUT 300 LABELS "rank;release-only" COST 30)
+# Not part of CI: as many ranks as a cluster has (`ctest --preset testbed`).
+add_test(NAME testbed.simulated CONFIGURATIONS testbed COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/simulated.py
+  --coffer $<TARGET_FILE:coffer> --models ${rank_models} many)
+set_tests_properties(testbed.simulated PROPERTIES TIMEOUT 1800 LABELS testbed RUN_SERIAL ON)

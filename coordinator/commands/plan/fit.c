@@ -120,13 +120,20 @@ static int judge(struct verdict *v, struct cf__subject *s, struct config *c, str
     return rc;
 }
 
-/* 0: "x-00002-of-00003.gguf" is a further part of a split set; 1 its first; -1 no part. */
-static int part_of(const char *path) {
-    size_t n = strlen(path);
-    const char *tail = n > 20 ? path + n - 20 : NULL; /* -00001-of-00003.gguf */
+enum { PART_TAIL = 20 }; /* letters of -00002-of-00003.gguf */
+
+/* Is this a further part of a split set, x-00002-of-00003.gguf? Its first one stands for all; *there: it is asked
+ * about too. */
+static bool further_part(const char *path, int argc, char **argv, bool *there) {
+    size_t n = strlen(path), head = n - PART_TAIL;
     uint32_t part, of;
-    if (!tail || sscanf(tail, "-%5u-of-%5u.gguf", &part, &of) != 2) return -1;
-    return part == 1;
+    char digit;
+    if (n <= PART_TAIL || sscanf(path + head, "-%5u-of-%5u.ggu%c", &part, &of, &digit) != 3 || part == 1) return false;
+    *there = false;
+    for (int i = 0; i < argc; i++)
+        *there |= strlen(argv[i]) == n && !strncmp(argv[i], path, head) && !strncmp(argv[i] + head, "-00001", 6) &&
+                  !strcmp(argv[i] + head + 6, path + head + 6);
+    return true;
 }
 
 /* One model, a file or a shape. Returns -1 if nothing can be said of it. */
@@ -195,7 +202,12 @@ static int fit(struct config *c, int argc, char **argv, struct cf_error *e) {
     for (int i = 0; i < argc + (int)c->synthetic.n; i++) {
         struct verdict v = {.fits = false};
         const char *file = i < argc ? argv[i] : NULL;
-        if (file && part_of(file) == 0) continue; /* its first one is asked about, or nothing is */
+        bool there;
+        if (file && further_part(file, argc, argv, &there)) {
+            if (!there) fprintf(stderr, "coffer fit: %s: part of a split set, whose first file was not named\n", file);
+            bad += !there;
+            continue;
+        }
         if (look_at(&v, c, file, file ? NULL : c->synthetic.at[i - argc], &assumed))
             bad++;
         else if (list)
