@@ -197,6 +197,11 @@ static int32_t sum_route(struct compiler *c, enum cf_step step, uint32_t layer, 
             uint32_t cut = (uint32_t)((uint64_t)tiles * j / to->n) * CF_TILE;
             r->share_cut[j] = cut < n_embd ? cut : n_embd;
         }
+        bool apart = false;
+        for (uint32_t j = 1; j < to->n && c->plan->host; j++)
+            apart |= c->plan->host[to->rank[j]] != c->plan->host[to->rank[0]];
+        if (apart) r->share_dtype = c->plan->wire;
+        r->share_bytes = cf_route_share_limit(to->n, r->tree.n_vectors, apart);
     }
     if (!r->receives && !in_row(row, c->me)) return index; /* nothing of this passes here */
     struct cf_subtree cover[16];
@@ -228,6 +233,7 @@ static int32_t share_route(struct compiler *c, enum cf_step step, uint32_t layer
     struct cf_route *r = &c->p->routes[index];
     const struct cf_route *s = &c->p->routes[sum];
     r->n_shares = s->n_shares, r->my_share = s->my_share, r->receives = s->receives;
+    r->share_dtype = s->share_dtype, r->share_bytes = s->share_bytes;
     memcpy(r->share_cut, s->share_cut, sizeof r->share_cut);
     for (uint32_t i = 0; s->n_shares && r->receives && i < to->n; i++)
         for (uint32_t j = 0; j < to->n; j++) {

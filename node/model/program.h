@@ -64,7 +64,9 @@ struct cf_route {
     struct cf_subtree own[16];
     /* Shares of columns among the receivers, cut at multiples of 16; only if three or more. */
     uint32_t n_shares, share_cut[CF_MAX_PARTS + 1];
-    int my_share; /* -1: not a receiver */
+    enum cf_dtype share_dtype; /* as what sums go between hosts, if these receivers are on several */
+    size_t share_bytes;        /* a vector larger than this, in that type, goes by shares */
+    int my_share;              /* -1: not a receiver */
     bool receives;
     uint32_t line; /* columns of a line of its parts (transport/payload.h); 0: a part's row is one line */
     bool rounds;   /* what this rank gives is rounded as the wire does it, also what it keeps and what stays on its host
@@ -83,6 +85,8 @@ struct cf_program {
     size_t unpacked_floats;               /* most that comes as another type than f32 in one exchange */
 };
 
+/* The largest vector that goes whole, bytes: `receivers` of a sum of `vectors` vectors; apart: on several hosts. */
+size_t cf_route_share_limit(uint32_t receivers, uint32_t vectors, bool apart);
 /* Do sums of this batch go by shares (reduce-scatter, then all-gather)? */
 bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd);
 

@@ -2,8 +2,19 @@
  * program.h. */
 #include "node/model/program.h"
 
-/* Sums larger than this go by shares when three or more ranks receive them. */
-enum { SHARE_BYTES = 64 * 1024 };
+/* Sums go by shares when three or more ranks receive them and that saves enough. It costs another round of messages. On
+ * one host nothing is sent but word of it, so the size decides. Between hosts a rank sends its k vectors (k on average)
+ * to n - 1 others whole, or a share of each and then the finished share: (k + 1) / n vectors to each. What that saves
+ * must be worth the round. Measured over deploy/testbed/hosts with 0.1 ms and 1 gbit, f32, 2048 columns: three hosts (9
+ * vectors) gained from 2 rows on (16 KiB a vector), four (4 vectors) between 4 rows and 8; by the formula at 14 and 32
+ * KiB. */
+enum { SHARE_BYTES = 64 * 1024, SAVED_BYTES = 48 * 1024 };
+
+size_t cf_route_share_limit(uint32_t receivers, uint32_t vectors, bool apart) {
+    double n = receivers, k = vectors / n, saved = (n - 1) * (k - (k + 1) / n);
+    if (!apart || receivers < 2) return SHARE_BYTES;
+    return saved * SHARE_BYTES > SAVED_BYTES ? (size_t)(SAVED_BYTES / saved) : SHARE_BYTES;
+}
 
 static bool is_sum(enum cf_step step) {
     return step == CF_STEP_ATTN_SUM || step == CF_STEP_FFN_SUM;
@@ -14,7 +25,7 @@ static bool is_share(enum cf_step step) {
 }
 
 bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd) {
-    return r->n_shares && (uint64_t)rows * n_embd * sizeof(float) > SHARE_BYTES;
+    return r->n_shares && cf_payload_bytes(r->share_dtype, rows, n_embd) > r->share_bytes;
 }
 
 /* The receiver's place among the shares. They are numbered as in share_cut: the parts skip this rank itself. */
@@ -58,8 +69,9 @@ static size_t packed_bytes(const struct cf_route *r, enum cf_dtype wire, uint32_
 
 void cf__route_measure(struct cf_route *r, enum cf_dtype wire, uint32_t n_embd, struct cf_program *p) {
     /* The most rows, and of sums the most that still go whole: either may need more. */
-    uint32_t few = SHARE_BYTES / (n_embd * (uint32_t)sizeof(float)), rows[2] = {r->x.max_rows, r->x.max_rows};
-    if (r->n_shares && few < rows[0]) rows[0] = few;
+    size_t few = r->share_bytes / cf_payload_bytes(r->share_dtype, 1, n_embd);
+    uint32_t rows[2] = {r->x.max_rows, r->x.max_rows};
+    if (r->n_shares && few < rows[0]) rows[0] = (uint32_t)few;
     for (int i = 0; i < 2; i++) {
         size_t floats = 0;
         for (uint32_t k = 0; k < r->x.n_in; k++) {

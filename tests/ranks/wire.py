@@ -45,7 +45,10 @@ def same_bits(a):
     exact.check(1)
     for ranks, layout in ((3, "tensor"), (4, "hybrid"), (3, "domain")):
         exact.check(ranks, "--layout", layout, "--wire", "f32", env=HOSTS)
-    n = exact.count
+    few = Runs(a, "m_q8_0", 20, 700, n=2)  # by shares on three hosts, whole on one
+    few.check(3, "--layout", "tensor")
+    few.check(3, "--layout", "tensor", "--wire", "f32", env=dict(HOSTS, COFFER_TEST_HOSTS="3"))
+    n = exact.count + few.count
     for wire, groups in (("f16", ((2, "layers", 4, "hybrid"), (3, "tensor", 3, "tensor"))),
                          ("q8", ((2, "hybrid", 4, "hybrid"), (3, "tensor", 3, "tensor"), (4, "domain", 4, "domain")))):
         for group in groups:

@@ -278,6 +278,7 @@ static void programs_agree(void **state) {
 static void sizes_of_parts(void **state) {
     (void)state;
     struct cf_route r = {.step = CF_STEP_FFN_SUM, .n_shares = 3, .share_cut = {0, 320, 656, 1000}, .my_share = 1};
+    r.share_bytes = cf_route_share_limit(3, 9, false);
     r.line = 1000, r.x.n_out = 2, r.x.n_in = 1;
     r.x.out[0] = (struct cf_part){.columns = 2000, .dtype = CF_DTYPE_Q8};
     r.x.out[1] = (struct cf_part){.columns = 2000};
@@ -297,9 +298,17 @@ static void sizes_of_parts(void **state) {
 
 static void sums_go_by_shares_when_large(void **state) {
     (void)state;
-    struct cf_route r = {.n_shares = 3};
+    struct cf_route r = {.n_shares = 3, .share_bytes = cf_route_share_limit(3, 9, false)};
     assert_false(cf_route_by_shares(&r, 16, 1024)); /* 64 KiB */
     assert_true(cf_route_by_shares(&r, 17, 1024));
+    /* On three hosts, three vectors of each: instead of 2 x 3 vectors 2 x 4/3, which saves 10/3; on four hosts, one of
+     * each: instead of 3 vectors 3 x 2/4, which saves 3/2. 48 KiB must be saved. */
+    assert_int_equal(cf_route_share_limit(3, 9, true), 14745);
+    assert_int_equal(cf_route_share_limit(4, 4, true), 32768);
+    assert_int_equal(cf_route_share_limit(3, 1, true), 65536); /* saves hardly anything */
+    r.share_bytes = 32768, r.share_dtype = CF_DTYPE_Q8;
+    assert_false(cf_route_by_shares(&r, 28, 1024)); /* 1152 bytes a row */
+    assert_true(cf_route_by_shares(&r, 29, 1024));
     r.n_shares = 0;
     assert_false(cf_route_by_shares(&r, 1000, 1024));
     for (int s = 0; s < CF_STEP_KINDS; s++)
