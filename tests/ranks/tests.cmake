@@ -30,6 +30,7 @@ endforeach()
 coffer_rank_test(shares shares.py 300)
 coffer_rank_test(memory memory.py 300)
 coffer_rank_test(simulated simulated.py 300)
+set_tests_properties(ranks.simulated PROPERTIES LABELS "rank;release-only")
 set(coffer_python_found ${COFFER_PYTHON})
 set(COFFER_PYTHON /usr/bin/python3) # that has numpy, see tests/reference
 coffer_rank_test(perplexity perplexity.py 300)

@@ -63,13 +63,25 @@ static double *traffic_of(const struct cf__subject *s, const struct cf_plan *p, 
     return traffic;
 }
 
+static uint32_t ranks_with_work(const struct cf__subject *s, const struct cf_plan *p) {
+    uint32_t n = 0;
+    for (uint32_t r = 0; r < s->figures.n_ranks; r++) {
+        bool works = false;
+        for (uint32_t i = 0; i < p->n_plan_rows; i++)
+            works |= cf_plan_member(&p->rows[i], (int)r, NULL, NULL) >= 0;
+        n += works;
+    }
+    return n;
+}
+
 static int draw_it(const struct config *c, const struct cf__subject *s, const struct cf_plan *p,
     const struct cf_candidate *forecast, struct cf_error *e) {
     char title[256], speed[256] = "", limit[256] = "";
     double *traffic = traffic_of(s, p, e);
     if (!traffic) return -1;
-    snprintf(title, sizeof title, "%s, layout %s on %u NUMA node%s of %u host%s", s->name, cf_layout_name(p->layout),
-        s->figures.n_ranks, s->figures.n_ranks == 1 ? "" : "s", s->figures.n_hosts, s->figures.n_hosts == 1 ? "" : "s");
+    snprintf(title, sizeof title, "%s, layout %s on %u of %u NUMA nodes (%u host%s)", s->name,
+        cf_layout_name(p->layout), ranks_with_work(s, p), s->figures.n_ranks, s->figures.n_hosts,
+        s->figures.n_hosts == 1 ? "" : "s");
     int n = snprintf(speed, sizeof speed, "context %u, %u sequence%s", p->n_ctx, p->n_seqs, p->n_seqs == 1 ? "" : "s");
     if (forecast)
         n += snprintf(speed + n, sizeof speed - (size_t)n, "; predicted: prefill %.1f, decode %.2f tokens/s",
