@@ -280,10 +280,27 @@ static int run_layout(struct body *b, double start) {
     return rc;
 }
 
+/* Of a sweep: what does not fit is said and passed over, by all ranks alike. */
+static bool passes_over(struct cf_job *j) {
+    struct cf_error why;
+    if (!j->o->sweep || cf__job_fits(j, &why)) return false;
+    cf_terminal_note(j->o->terminal, "coffer: %s is passed over: %s", j->alone ? "rank 0 alone" : j->layout, why.text);
+    return true;
+}
+
+/* Of a sweep: rank 0 without the others. */
+static int run_alone(struct body *b) {
+    struct cf_job *j = b->j;
+    j->alone = true, j->wire = CF_DTYPE_F32, j->no_exchange = false;
+    int rc = passes_over(j) ? 0 : run_layout(b, b->start);
+    j->alone = false;
+    return rc;
+}
+
 /* One layout with each wire type. */
 static int run_wires(struct body *b, double start) {
     struct cf_job *j = b->j;
-    const char *names = j->o->place.wire ? j->o->place.wire : "f32";
+    const char *names = j->o->place.wire ? j->o->place.wire : j->o->sweep ? cf__job_wires(j) : "f32";
     for (;;) {
         char name[8];
         size_t n = strcspn(names, ",");
@@ -308,12 +325,14 @@ static int team_body(struct cf_team *team, void *ctx) {
     if (j->o->measure && (cf_measure_bandwidth(j, b->e) || cf_measure_products(j, b->e) || cf_measure_links(j, b->e)))
         return -1;
     if (cf_calibrate_rank(j, b->e) || cf_calibrate_links(j, b->e) || report(j, b->e)) return -1;
+    if (j->o->sweep && run_alone(b)) return -1;
+    if (j->o->sweep && j->n_ranks == 1) return 0; /* all layouts are that */
     double start = b->start;
-    const char *names = j->o->place.layout ? j->o->place.layout : "";
+    const char *names = j->o->place.layout ? j->o->place.layout : j->o->sweep ? cf__job_layouts(j) : "";
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
-        if (run_wires(b, start)) return -1;
+        if (!passes_over(j) && run_wires(b, start)) return -1;
         if (!names[n]) return 0;
         names += n + 1;
         start = cf_now();

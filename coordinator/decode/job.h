@@ -53,6 +53,9 @@ struct cf_job_options {
     struct cf_placement place;
     /* Works once more for each layout, with every rank going on without the others (cf_engine_options). */
     bool no_exchange_too;
+    /* Works for rank 0 alone (job.alone), then, with place.layout and place.wire NULL, for each layout and wire type
+     * that makes a difference on these ranks. A layout that does not fit is passed over. */
+    bool sweep;
     /* Per rank; 0: its share of physical cores. Several: measure, plan, load, work once for each, in order. */
     const uint32_t *threads;
     uint32_t n_threads;
@@ -85,6 +88,7 @@ struct cf_job {
     uint32_t n_ctx;
     uint32_t n_seqs, n_want;             /* for the plan: those of the options, unless prepare() knows better */
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
+    bool alone;                          /* the plan in hand is for rank 0 alone, see sweep */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
     enum cf_dtype wire;                  /* that of the plan in hand */
     char layout[32];                     /* that of the plan in hand, as asked for; "": default */
@@ -105,6 +109,9 @@ int cf_job_ranks_here(const char *map, int *ranks, struct cf_error *e);
 
 /* Tokens/s that the plan in hand should reach at a workload, played through (plan/simulate.h). 0 unknown. Rank 0. */
 double cf_job_predict(const struct cf_job *j, const struct cf_workload *w);
+
+/* The same with all that there is to know; -1: it cannot be predicted. *f: cf_forecast_free(). */
+int cf_job_forecast(const struct cf_job *j, const struct cf_workload *w, struct cf_forecast *f, struct cf_error *e);
 
 /* One line per rank on stderr: how long its loading took, and what of it. Rank 0, from `work`. */
 void cf_job_say_loading(const struct cf_job *j);

@@ -20,6 +20,11 @@ static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_err
         .wire = j->wire,
         .map = {-1, -1, -1, -1},
         .zero_rank = zero ? atoi(zero) : -1};
+    static const uint32_t rank_0 = 0;
+    if (j->alone) {
+        w->layout = CF_LAYOUT_TENSOR, w->stages = 0, w->use = &rank_0, w->n_use = 1;
+        return 0;
+    }
     if (cf_layout_wish(*j->layout ? j->layout : NULL, &w->layout, e)) return -1;
     if (p->map && cf_domain_map_parse(p->map, w->map, e)) return -1;
     if (w->layout < 0 && p->map) w->layout = CF_LAYOUT_DOMAIN;
@@ -78,14 +83,45 @@ int cf__job_place(struct cf_job *j, struct cf_error *e) {
     return rc;
 }
 
-double cf_job_predict(const struct cf_job *j, const struct cf_workload *w) {
+bool cf__job_fits(const struct cf_job *j, struct cf_error *why) {
+    struct cf_plan_wish w;
+    struct cf_plan plan;
+    char note[512] = "";
+    if (wish_of(j, &w, why) || cf_planner_make(&plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, why))
+        return false;
+    cf_plan_free(&plan);
+    return true;
+}
+
+const char *cf__job_layouts(const struct cf_job *j) {
+    static const char *const names[2][2] = {
+        {"layers,domain", "layers,hybrid,domain"}, {"tensor,layers,domain", "tensor,layers,hybrid,domain"}};
+    uint32_t stages = j->o->place.stages       ? (uint32_t)j->o->place.stages
+                      : j->figures.n_hosts > 1 ? j->figures.n_hosts
+                      : j->n_ranks >= 4        ? 2
+                                               : 1;
+    bool hybrid = stages > 1 && stages < j->n_ranks; /* else it is tensor, or layers */
+    return names[j->n_ranks <= CF_MAX_MEMBERS][hybrid];
+}
+
+const char *cf__job_wires(const struct cf_job *j) {
+    return j->figures.n_hosts > 1 ? "f32,f16,q8" : "f32";
+}
+
+int cf_job_forecast(const struct cf_job *j, const struct cf_workload *w, struct cf_forecast *f, struct cf_error *e) {
     struct cf_simulation *s;
+    if (!cf_planner_knows(&j->figures)) return cf_fail(e, CF_ERR_UNSUPPORTED, "not all ranks have been measured");
+    if (cf_simulation_new(&s, &j->plan, &j->model, j->gguf, &j->figures, e)) return -1;
+    int rc = cf_simulation_run(s, w, f, e);
+    cf_simulation_free(s);
+    return rc;
+}
+
+double cf_job_predict(const struct cf_job *j, const struct cf_workload *w) {
     struct cf_forecast f;
     struct cf_error ignored;
-    double rate = 0;
-    if (!cf_planner_knows(&j->figures)) return 0;
-    if (cf_simulation_new(&s, &j->plan, &j->model, j->gguf, &j->figures, &ignored)) return 0;
-    if (!cf_simulation_run(s, w, &f, &ignored)) rate = f.rate, cf_forecast_free(&f);
-    cf_simulation_free(s);
+    if (cf_job_forecast(j, w, &f, &ignored)) return 0;
+    double rate = f.rate;
+    cf_forecast_free(&f);
     return rate;
 }

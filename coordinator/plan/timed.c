@@ -55,6 +55,13 @@ static bool is_sum(enum cf_step step) {
     return step == CF_STEP_ATTN_SUM || step == CF_STEP_FFN_SUM;
 }
 
+/* How many of a batch's rows this rank embeds, on average: it does so for the tokens of its part of the vocabulary. */
+static float embeds(const struct pricing *c) {
+    uint32_t first, last;
+    if (cf_plan_member(cf_plan_find(c->plan, CF_PREFRONTAL, 0), (int)c->rank, &first, &last) < 0) return 0;
+    return (float)(last - first) / (float)c->m->vocab_tiles;
+}
+
 /* What an instruction sends over a route. The receivers of a sum are numbered as in share_cut, without this rank. */
 static int price_sends(
     struct pricing *c, const struct cf_route *r, int32_t route, bool only_shares, struct cf_error *e) {
@@ -62,8 +69,7 @@ static int price_sends(
         const struct cf_part *p = &r->x.out[k];
         float bytes = (float)cf_extent_bytes((struct cf_extent){1, p->columns, r->line}, p->dtype);
         struct cf_timed_send s = {(uint32_t)p->rank, route, bytes, 0, only_shares, false};
-        if (r->step == CF_STEP_EMBED)
-            s.bytes = 4.0f * (float)c->m->n_embd / (float)(r->x.n_out + 1); /* a share of rows */
+        if (r->step == CF_STEP_EMBED) s.bytes = 4.0f * (float)c->m->n_embd * embeds(c);
         if (is_sum(r->step) && r->n_shares) {
             uint32_t j = cf_route_share(r, true, k), width = r->share_cut[j + 1] - r->share_cut[j];
             s.share_bytes = (float)cf_extent_bytes((struct cf_extent){1, r->n_own * width, width}, p->dtype);

@@ -25,3 +25,5 @@ add_test(NAME cli.plan COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/plan_t
 set_tests_properties(cli.plan PROPERTIES TIMEOUT 600 LABELS cli COST 15)
 add_test(NAME cli.calibrate COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/calibrate_test.py $<TARGET_FILE:coffer>)
 set_tests_properties(cli.calibrate PROPERTIES TIMEOUT 300 LABELS "cli;release-only" COST 15)
+add_test(NAME cli.cluster COMMAND ${COFFER_PYTHON} ${CMAKE_CURRENT_LIST_DIR}/cluster_test.py $<TARGET_FILE:coffer>)
+set_tests_properties(cli.cluster PROPERTIES TIMEOUT 300 LABELS "cli;release-only" COST 15)

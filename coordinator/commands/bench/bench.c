@@ -2,6 +2,7 @@
  * options -> (self-launch) -> job, with bandwidth, kernels and links measured before the plan -> for each layout the
  * tests (bench_tests.c) -> lines and tables (bench_print.c).
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,14 +15,13 @@
 struct config {
     const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *pairs, *threads, *ranks, *output;
     int64_t repetitions;
-    bool warm_up, no_exchange;
+    const char *svg;
+    bool warm_up, no_exchange, cluster;
     struct cf_placement place;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.prompts = "512",
-        .generates = "128",
-        .sequences = "1",
+    *(struct config *)config = (struct config){.generates = "128",
         .depths = "0",
         .threads = "0",
         .ranks = "0",
@@ -29,6 +29,7 @@ static void defaults(void *config) {
         .place = cf__placement_defaults(),
         .repetitions = 5,
         .warm_up = true};
+    ((struct config *)config)->place.wire = NULL; /* f32; of --cluster all that differ */
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -70,6 +71,13 @@ static const struct cf_option options[] = {
     {"no-exchange", 0, CF_OPT_FLAG, AT(no_exchange), NULL,
         "every test once more without the exchange between ranks, to see what it costs; those figures are no results",
         0, 0, NULL},
+    {"cluster", 0, CF_OPT_FLAG, AT(cluster), NULL,
+        "throughput of all ranks together: decoding with -b 1,2,4,8,16 sequences, under every layout and wire type "
+        "that "
+        "makes a difference on these ranks, beside rank 0 alone; see below",
+        0, 0, NULL},
+    {"svg", 0, CF_OPT_STRING, AT(svg), "FILE", "with --cluster: also plot total tokens/s against sequences", 0, 0,
+        NULL},
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
@@ -92,11 +100,31 @@ static int check_words(const struct config *c, struct cf_error *e) {
     if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
     if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json") && strcmp(c->output, "jsonl"))
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);
+    if (c->svg && !c->cluster) return cf_fail(e, CF_ERR_USAGE, "--svg plots what --cluster measures");
+    if (!c->cluster) return 0;
+    if (c->prompts || c->pairs) return cf_fail(e, CF_ERR_USAGE, "--cluster measures decoding: without -p and --pg");
+    if (c->no_exchange) return cf_fail(e, CF_ERR_USAGE, "--cluster and --no-exchange do not go together");
+    if (c->place.map) return cf_fail(e, CF_ERR_USAGE, "--cluster and --map do not go together");
     return 0;
+}
+
+/* What is left to defaults, which those of --cluster are not. */
+static void fill_defaults(struct config *c) {
+    if (!c->prompts) c->prompts = c->cluster ? "0" : "512";
+    if (!c->sequences) c->sequences = c->cluster ? "1,2,4,8,16" : "1";
+}
+
+/* Before it takes hours: can the plot be written? */
+static int check_svg(const struct config *c, struct cf_error *e) {
+    if (!c->svg || !cf_terminal_speaks()) return 0;
+    FILE *f = fopen(c->svg, "a");
+    if (!f) return cf_fail(e, CF_ERR_FILE, "%s: %s", c->svg, strerror(errno));
+    return fclose(f) ? cf_fail(e, CF_ERR_FILE, "%s: %s", c->svg, strerror(errno)) : 0;
 }
 
 /* Lists and what follows from them. */
 static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
+    fill_defaults(c);
     const long most = 1 << 24, most_sequences = c->place.ubatch < 1024 ? (long)c->place.ubatch : 1024;
     if (cf__numbers_read(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
         cf__numbers_read(&b->generates, "n-gen", c->generates, 0, most, e) ||
@@ -106,6 +134,8 @@ static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
     if (read_pairs(b, c->pairs, most, e) || cf__numbers_read(&b->threads, "threads", c->threads, 0, 4096, e) ||
         cf__numbers_read(&b->ranks, "ranks", c->ranks, 0, 1024, e))
         return -1;
+    if (c->cluster && (b->ranks.n > 1 || b->generates.n > 1 || !b->generates.v[0]))
+        return cf_fail(e, CF_ERR_USAGE, "--cluster: one number of ranks, and one of tokens (-n), not 0");
     if (b->ranks.n > 1 && cf_transport_launched())
         return cf_fail(e, CF_ERR_USAGE,
             "--ranks %s: the launcher has chosen the number of ranks; several take turns only without one", c->ranks);
@@ -122,7 +152,7 @@ static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
     if (c->place.ctx_size) b->n_ctx = (uint32_t)c->place.ctx_size;
     b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
     b->repetitions = (uint32_t)c->repetitions, b->warm_up = c->warm_up;
-    b->no_exchange = c->no_exchange;
+    b->no_exchange = c->no_exchange, b->cluster = c->cluster, b->svg = c->svg;
     return c->synthetic ? cf__bench_shape_check(b, e) : 0;
 }
 
@@ -146,11 +176,16 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
         .n_want = largest(&b->sequences),
         .measure = true,
         .no_exchange_too = c->no_exchange,
+        .sweep = c->cluster,
         .terminal = b->terminal};
     o.place.ctx_size = b->n_ctx;
     int rc = cf_job_run(&o, cf__bench_tests, b, e);
     struct cf_error unused;
     if (b->begun && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
+        cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
+        b->status = cf_exit_status(e);
+    }
+    if (!rc && b->svg && o.terminal->is_rank0 && cf__bench_plot(b, b->svg, e)) {
         cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
         b->status = cf_exit_status(e);
     }
@@ -180,7 +215,7 @@ static int command(void *config, int argc, char **argv) {
     struct cf__bench b = {.terminal = &terminal};
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     cf_terminal_open(&terminal, cf_terminal_role(), cf_terminal_speaks());
-    if (!e.code && !check_words(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
+    if (!e.code && !check_words(c, &e) && !check_svg(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
         cf__bench_model(&b, cf_transport_launched(), &e);
     if (e.code) return cf__command_failed(&cf_command_bench, &e);
     int status = launch_or_run(c, &b, &e);
@@ -216,8 +251,17 @@ const struct cf_command cf_command_bench = {
         "ranks.\n\n"
         "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "
         "flight (--micro-batches), and so are the chunks of a prompt, which then shrink to 64 rows if need be.\n\n"
+        "--cluster: rank 0 alone under layout tensor, then all ranks under each layout (and between several hosts each "
+        "wire type) that makes a difference here; what does not fit the memory is passed over. Tokens/s are those of "
+        "all "
+        "sequences together. p50 and p99 are of the times between two tokens of a sequence; waiting is the share of "
+        "each rank's time; the roofline is that of all ranks together, memory or products, whichever takes longer; "
+        "efficiency is tokens/s against those of rank 0 alone with as many sequences, per rank. Bytes per token are "
+        "those "
+        "of activations between hosts, beside what the planner's simulation says.\n\n"
         "--synthetic needs no download and no disk: every rank makes the weights that it holds, in its memory.",
     .example = "coffer bench -m model.gguf -p 512 -n 128 -b 1,2,4,8,16\n"
+               "coffer bench -m model.gguf --cluster -n 64 --svg cluster.svg\n"
                "coffer bench --synthetic llama-1b:q4_k_m --ranks 1,2 -t 1,2 --layout tensor,layers -o csv",
     .options = options,
     .shared = shared,

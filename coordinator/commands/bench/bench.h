@@ -1,8 +1,11 @@
 /* Private to `coffer bench`: the command line (bench.c), the model that --synthetic makes (bench_model.c), the tests
- * (bench_tests.c), what the hardware would allow them (bench_limit.c), what is printed of them (bench_print.c), and the
- * process in front of several numbers of ranks (bench_front.c). */
+ * (bench_tests.c), what the hardware would allow them (bench_limit.c), what is printed of them (bench_print.c; of a
+ * whole cluster bench_cluster.c and bench_plot.c), and the process in front of several numbers of ranks
+ * (bench_front.c). */
 #ifndef COFFER_COORDINATOR_COMMANDS_BENCH_H
 #define COFFER_COORDINATOR_COMMANDS_BENCH_H
+
+#include <jansson.h>
 
 #include "coordinator/commands/shared/numbers.h"
 #include "coordinator/decode/job.h"
@@ -12,11 +15,19 @@ enum { CF__BENCH_REPETITIONS = 100 };
 /* A rank of a test: what it can do, and where its first thread's time went, in seconds per repetition. */
 struct cf__bench_rank {
     char host[64];
+    uint32_t host_index;
     int node;
     uint32_t threads;
     double bandwidth;            /* bytes/s */
     double links[CF_LINK_SIZES]; /* one-way seconds to rank 0; rank 0: 0 */
     double compute, exchange, wait;
+};
+
+/* From one host to another, bytes per generated token. */
+struct cf__bench_link {
+    double payload;   /* activations */
+    double bytes;     /* with their envelopes, and all else that was sent */
+    double predicted; /* payload, by the planner's simulation; NaN: unknown */
 };
 
 /* One line of the result, with all that belongs to it: prompt tokens of one sequence, generated ones of `sequences`, or
@@ -34,6 +45,12 @@ struct cf__bench_test {
     double predicted; /* tokens/s, by the planner's simulation; 0 unknown */
     uint32_t n_ranks;
     struct cf__bench_rank *ranks; /* [n_ranks] owned */
+
+    /* Of --cluster: */
+    bool alone;                   /* rank 0 without the others, which these are held against */
+    double p50, p99;              /* seconds between two tokens of a sequence; NaN: there were none */
+    uint32_t n_hosts;             /* else 0 */
+    struct cf__bench_link *links; /* [n_hosts][n_hosts] from (row) to (column); owned */
 };
 
 struct cf__synth_tensors;
@@ -43,6 +60,8 @@ struct cf__bench {
     const char *model, *synthetic, *output;
     struct cf__numbers prompts, generates, pairs, sequences, depths, threads, ranks; /* pairs: prompt, generate, ... */
     bool no_exchange; /* every test once more without the exchange */
+    bool cluster;     /* totals, latencies, links and efficiency of all ranks together */
+    const char *svg;  /* where its plot shall be; NULL: none */
     uint32_t repetitions;
     bool warm_up;
     uint32_t n_layers, n_embd; /* of --synthetic: what the file must have; 0: anything */
@@ -79,6 +98,25 @@ struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks,
 /* Several numbers of ranks: starts ranks for each, one after the other, reads their JSON lines, and prints what they
  * say as one result. Returns the exit status. Text of *e: what is left to say. */
 int cf__bench_front(struct cf__bench *b, const char *map, struct cf_error *e);
+
+/* --cluster (bench_cluster.c). Sets p50 and p99 from the gaps between tokens, which are sorted; the limit of the test
+ * as that of all ranks together, products included; tokens/s against those of rank 0 alone with as many sequences, per
+ * rank: 1 where nothing is lost, NaN where rank 0 alone was not measured. */
+void cf__cluster_gaps(struct cf__bench_test *k, double *gaps, size_t n);
+void cf__cluster_limit(const struct cf__bench *b, struct cf__bench_test *k);
+double cf__cluster_efficiency(const struct cf__bench *b, const struct cf__bench_test *k);
+/* Markdown or CSV, part by part; a test as a JSON object (NULL: no memory). */
+void cf__cluster_head(FILE *f, const struct cf__bench *b);
+void cf__cluster_test(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k);
+void cf__cluster_foot(FILE *f, const struct cf__bench *b);
+json_t *cf__cluster_json(const struct cf__bench *b, const struct cf__bench_test *k);
+
+/* Tokens/s against sequences, as SVG (bench_plot.c). */
+int cf__bench_plot(const struct cf__bench *b, const char *path, struct cf_error *e);
+
+/* The model as tables name it; a field of CSV that may hold commas or quotes. */
+const char *cf__bench_model_name(const struct cf__bench *b);
+void cf__bench_print_quoted(FILE *f, const char *s);
 
 /* Of the repetitions, seconds. */
 double cf__bench_median(const struct cf__bench_test *k);

@@ -26,7 +26,7 @@ static double bandwidth_sum(const struct cf__bench_test *k) {
     return sum;
 }
 
-static const char *model_name(const struct cf__bench *b) {
+const char *cf__bench_model_name(const struct cf__bench *b) {
     if (b->synthetic) return b->synthetic;
     const char *slash = strrchr(b->model, '/');
     return slash ? slash + 1 : b->model;
@@ -70,7 +70,7 @@ static struct line line_of(const struct cf__bench_test *k) {
 /* ---- markdown ---- */
 
 static void head_md(FILE *f, const struct cf__bench *b) {
-    fprintf(f, "model %s, %.2f GiB; kernels %s; %u repetitions\n\n", model_name(b),
+    fprintf(f, "model %s, %.2f GiB; kernels %s; %u repetitions\n\n", cf__bench_model_name(b),
         (double)b->model_bytes / (1024.0 * 1024.0 * 1024.0), b->isa, b->repetitions);
     fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | predicted | read, GB/s | "
                "roofline |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n");
@@ -134,8 +134,7 @@ static void foot_md(FILE *f, const struct cf__bench *b) {
 
 /* ---- CSV ---- */
 
-/* A field that may hold commas or quotes. */
-static void print_quoted(FILE *f, const char *s) {
+void cf__bench_print_quoted(FILE *f, const char *s) {
     putc('"', f);
     for (; *s; s++) {
         if (*s == '"') putc('"', f);
@@ -170,7 +169,7 @@ static void print_known(FILE *f, double v) {
 
 static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
     struct line l = line_of(k);
-    print_quoted(f, model_name(b));
+    cf__bench_print_quoted(f, cf__bench_model_name(b));
     fprintf(f, ",%llu,%s,%u,%u,%s,%s,%u,%u,%u,%u,%u,%u,%.6g,%.6g,%.6g,", (unsigned long long)b->model_bytes, b->isa,
         k->n_ranks, k->ranks[0].threads, k->layout, l.name, k->prompt, k->generate, k->depth, k->sequences, k->batches,
         k->n, l.median, l.least, l.most);
@@ -225,8 +224,8 @@ enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };
 
 /* What the run has in common for all tests: an object. NULL: no memory. */
 static json_t *json_run(const struct cf__bench *b) {
-    return json_pack("{s:s,s:s,s:I,s:s,s:i}", "version", COFFER_VERSION, "model", model_name(b), "model_bytes",
-        (json_int_t)b->model_bytes, "isa", b->isa, "n_ctx", (int)b->n_ctx);
+    return json_pack("{s:s,s:s,s:I,s:s,s:i}", "version", COFFER_VERSION, "model", cf__bench_model_name(b),
+        "model_bytes", (json_int_t)b->model_bytes, "isa", b->isa, "n_ctx", (int)b->n_ctx);
 }
 
 /* The object of the run, left open for its tests. */
@@ -242,7 +241,7 @@ static int head_json(FILE *f, const struct cf__bench *b) {
 
 /* Each test a whole line, so that a reader of lines has it when it ends: the comma comes before the next one. */
 static int test_json(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
-    json_t *test = json_test(k);
+    json_t *test = b->cluster ? cf__cluster_json(b, k) : json_test(k);
     fputs(k == b->tests ? " " : ",", f);
     int rc = test ? json_dumpf(test, f, COMPACT) : -1;
     json_decref(test);
@@ -252,7 +251,7 @@ static int test_json(FILE *f, const struct cf__bench *b, const struct cf__bench_
 
 /* Each line an object of its own, with the run in it. */
 static int test_jsonl(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
-    json_t *run = json_run(b), *test = json_test(k);
+    json_t *run = json_run(b), *test = b->cluster ? cf__cluster_json(b, k) : json_test(k);
     int rc = run && test && !json_object_set_new(run, "test", test) ? json_dumpf(run, f, COMPACT) : -1;
     json_decref(run);
     putc('\n', f);
@@ -267,6 +266,12 @@ static int write_part(FILE *f, enum part part, const struct cf__bench *b, const 
     if (!strcmp(b->output, "json"))
         return part == HEAD ? head_json(f, b) : part == TEST ? test_json(f, b, k) : fputs("]}\n", f) < 0 ? -1 : 0;
     if (!strcmp(b->output, "jsonl")) return part == TEST ? test_jsonl(f, b, k) : 0;
+    if (b->cluster) {
+        if (part == HEAD) cf__cluster_head(f, b);
+        if (part == TEST) cf__cluster_test(f, b, k);
+        if (part == FOOT) cf__cluster_foot(f, b);
+        return 0;
+    }
     if (!strcmp(b->output, "csv")) {
         if (part == HEAD) head_csv(f);
         if (part == TEST) test_csv(f, b, k);

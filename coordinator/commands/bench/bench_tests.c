@@ -22,6 +22,10 @@ struct tests {
     uint32_t *want; /* [n_rows] */
     uint32_t *ids;  /* [n_flight] batches on their way */
     struct cf_rank_counts *before, *after;
+    struct cf_traffic *sent; /* [n_ranks][n_ranks] before a repetition */
+    double *gaps, *last;     /* [n_gaps] between tokens, of --cluster; [n_flight] when each batch came last */
+    size_t n_gaps;
+    bool measuring;
     uint32_t done, all; /* repetitions, for the bar */
 };
 
@@ -87,6 +91,14 @@ static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t 
     return 0;
 }
 
+/* Batch g of `sequences` is there with its i-th token. */
+static void note_gap(struct tests *t, uint32_t g, uint32_t i, uint32_t sequences) {
+    double now = cf_now();
+    for (uint32_t s = 0; i > 1 && s < sequences && t->gaps && t->measuring; s++)
+        t->gaps[t->n_gaps++] = now - t->last[g];
+    t->last[g] = now;
+}
+
 /* n tokens of every sequence. The sequences are dealt to the batches in flight; each batch goes round by itself. */
 static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, struct cf_error *e) {
     uint32_t batches = k->batches < k->sequences ? k->batches : k->sequences;
@@ -95,6 +107,7 @@ static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, s
             uint32_t first, last;
             cf_split_share(k->sequences, batches, g, &first, &last);
             if (i > 0 && take(t, t->ids[g], e)) return -1;
+            if (i > 0) note_gap(t, g, i, last - first);
             struct rows r = {last - first, first, k->depth + k->prompt + i, true, last - first};
             if (i < n && submit(t, &r, &t->ids[g], e)) return -1;
         }
@@ -110,7 +123,24 @@ static int run_once(struct tests *t, const struct cf__bench_test *k, uint32_t ge
 static int rewind_all(struct tests *t, const struct cf__bench_test *k, uint32_t position, struct cf_error *e) {
     for (uint32_t s = 0; s < k->sequences; s++)
         if (cf_engine_truncate(t->job->engine, s, position, e)) return -1;
-    return cf_engine_counts(t->job->engine, t->before, e);
+    if (cf_engine_counts(t->job->engine, t->before, e)) return -1;
+    for (uint32_t r = 0; r < k->n_ranks; r++)
+        memcpy(
+            t->sent + (size_t)r * k->n_ranks, cf_engine_traffic(t->job->engine, (int)r), k->n_ranks * sizeof *t->sent);
+    return 0;
+}
+
+static void add_traffic(struct tests *t, struct cf__bench_test *k) {
+    double tokens = (double)k->generate * k->sequences * t->b->repetitions;
+    for (uint32_t a = 0; a < k->n_ranks && k->links; a++) {
+        const struct cf_traffic *now = cf_engine_traffic(t->job->engine, (int)a),
+                                *then = t->sent + (size_t)a * k->n_ranks;
+        for (uint32_t b = 0; b < k->n_ranks; b++) {
+            struct cf__bench_link *l = &k->links[k->ranks[a].host_index * k->n_hosts + k->ranks[b].host_index];
+            l->payload += (double)(now[b].payload - then[b].payload) / tokens;
+            l->bytes += (double)(now[b].bytes - then[b].bytes) / tokens;
+        }
+    }
 }
 
 static void add_counts(struct tests *t, struct cf__bench_test *k) {
@@ -156,15 +186,19 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
         if ((t->b->status = cf_interrupted())) return 1;
         if (rewind_all(t, k, k->depth, e)) return -1;
         double start = cf_now();
+        t->measuring = true;
         if (run_once(t, k, k->generate, e)) return -1;
+        t->measuring = false;
         k->seconds[k->n++] = cf_now() - start;
         if (cf_engine_counts(t->job->engine, t->after, e)) return -1;
         add_counts(t, k);
+        add_traffic(t, k);
         add_rounding(t, k, &rounding);
         cf_terminal_progress(t->b->terminal, (double)++t->done / (double)t->all, "measuring");
     }
     settle(k);
     cf__bench_limit(t->b, k);
+    if (t->b->cluster) cf__cluster_limit(t->b, k), cf__cluster_gaps(k, t->gaps, t->n_gaps);
     return cf__bench_print_test(t->b, k, e);
 }
 
@@ -187,9 +221,27 @@ static void describe_ranks(struct cf__bench_test *k, const struct cf_job *j) {
         const struct cf_rank_info *from = &j->ranks[r];
         struct cf__bench_rank *to = &k->ranks[r];
         snprintf(to->host, sizeof to->host, "%s", from->host);
+        to->host_index = (uint32_t)from->host_index;
         to->node = from->node, to->threads = from->threads, to->bandwidth = from->bandwidth;
         if (j->links && r) memcpy(to->links, j->links[r], sizeof to->links);
     }
+}
+
+/* Room for what --cluster wants to know, and what the simulation says of it. */
+static int open_cluster(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
+    struct cf_workload w = {k->depth, 0, k->generate, k->sequences};
+    struct cf_forecast f;
+    struct cf_error ignored;
+    k->alone = t->job->alone, k->n_hosts = t->job->figures.n_hosts;
+    k->links = calloc((size_t)k->n_hosts * k->n_hosts, sizeof *k->links);
+    t->n_gaps = 0;
+    t->gaps = calloc((size_t)k->generate * k->sequences, t->b->repetitions * sizeof *t->gaps);
+    if (!k->links || !t->gaps) return cf_fail(e, CF_ERR_MEMORY, "no memory for the times of all tokens");
+    bool known = !cf_job_forecast(t->job, &w, &f, &ignored);
+    for (uint32_t i = 0; i < k->n_hosts * k->n_hosts; i++)
+        k->links[i].predicted = known ? (double)f.traffic[i] / ((double)k->generate * k->sequences) : NAN;
+    if (known) cf_forecast_free(&f);
+    return 0;
 }
 
 static int test(
@@ -207,9 +259,12 @@ static int test(
     describe_ranks(k, t->job);
     if (!k->no_exchange && !(prompt && generate))
         k->predicted = cf_job_predict(t->job, &(struct cf_workload){depth, prompt, generate, sequences});
-    int rc = repeat(t, k, e);
+    int rc = b->cluster ? open_cluster(t, k, e) : 0;
+    if (!rc) rc = repeat(t, k, e);
+    free(t->gaps);
+    t->gaps = NULL;
     if (rc)
-        free(k->ranks);
+        free(k->ranks), free(k->links);
     else
         b->n_tests++;
     return rc;
@@ -250,20 +305,24 @@ int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
     t.rows = calloc(n_rows, 3 * sizeof *t.rows), t.want = calloc(n_rows, sizeof *t.want);
     t.ids = calloc(j->plan.n_flight, sizeof *t.ids);
     t.before = calloc(j->n_ranks, sizeof *t.before), t.after = calloc(j->n_ranks, sizeof *t.after);
-    int rc = t.rows && t.want && t.ids && t.before && t.after ? remember(t.b, j, e)
-                                                              : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    t.sent = calloc((size_t)j->n_ranks * j->n_ranks, sizeof *t.sent);
+    t.last = calloc(j->plan.n_flight, sizeof *t.last);
+    bool ok = t.rows && t.want && t.ids && t.before && t.after && t.sent && t.last;
+    int rc = ok ? remember(t.b, j, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (!rc) rc = all_tests(&t, e);
     free(t.rows);
     free(t.want);
     free(t.ids);
     free(t.before);
     free(t.after);
+    free(t.sent);
+    free(t.last);
     return rc;
 }
 
 void cf__bench_free(struct cf__bench *b) {
     for (uint32_t i = 0; i < b->n_tests; i++)
-        free(b->tests[i].ranks);
+        free(b->tests[i].ranks), free(b->tests[i].links);
     free(b->tests);
     cf__synth_tensors_free(b->weights);
 }

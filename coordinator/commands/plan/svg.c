@@ -64,6 +64,13 @@ double cf__svg_width(const char *text, bool title) {
     return (double)strlen(text) * (title ? CF__SVG_TITLE_LETTER : CF__SVG_LETTER);
 }
 
+void cf__svg_line(FILE *to, double (*points)[2], int n, const char *colour) {
+    fprintf(to, "<polyline fill=\"none\" stroke=\"%s\" stroke-width=\"1.5\" points=\"", colour);
+    for (int i = 0; i < n; i++)
+        fprintf(to, "%s%.1f,%.1f", i ? " " : "", points[i][0], points[i][1]);
+    fputs("\"/>\n", to);
+}
+
 void cf__svg_arrow(FILE *to, double x0, double y0, double x1, double y1) {
     double points[2][2] = {{x0, y0}, {x1, y1}};
     cf__svg_way(to, points, 2);
