@@ -34,6 +34,6 @@ int cf_fail_in(struct cf_error *e, const char *format, ...) {
 
 const char *cf_code_name(enum cf_code code) {
     static const char *const names[] = {"ok", "usage", "file", "format", "unsupported", "memory", "plan", "peer",
-        "numeric", "limit", "interrupted", "system"};
+        "numeric", "limit", "interrupted", "system", "lost"};
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "unknown";
 }

@@ -15,11 +15,13 @@ enum cf_code {
     CF_ERR_UNSUPPORTED = 4,  /* well-formed, but not something this program can do */
     CF_ERR_MEMORY = 5,       /* memory is short, or does not lie where it must */
     CF_ERR_PLAN = 6,         /* a plan does not cover the model, or does not fit */
-    CF_ERR_PEER = 7,         /* a rank is silent, dead or disagrees */
+    CF_ERR_PEER = 7,         /* a rank disagrees, or sends what it must not */
     CF_ERR_NUMERIC = 8,      /* a non-finite value where none may be */
     CF_ERR_LIMIT = 9,        /* a bound (context, length, count) was exceeded */
     CF_ERR_INTERRUPTED = 10, /* the user asked to stop; exit status 130 */
     CF_ERR_SYSTEM = 11,      /* the operating system refused something else */
+    CF_ERR_LOST = 12,        /* a rank is silent, dead or cannot be reached: the same run may succeed next time */
+    CF_ERR_END               /* one more than the last */
 };
 
 struct cf_error {

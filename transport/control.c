@@ -68,7 +68,7 @@ int cf__control_send(struct cf_transport *t, int to, struct cf_error *e) {
 static int failure_arrived(struct cf_transport *t, int from, const Cf__Error *error) {
     if (t->broken) return 0; // already known, or our own came first
     struct cf_error why = {.code = CF_ERR_PEER};
-    if (error->code > CF_OK && error->code <= CF_ERR_SYSTEM) why.code = (enum cf_code)error->code;
+    if (error->code > CF_OK && error->code < CF_ERR_END) why.code = (enum cf_code)error->code;
     int origin = error->rank < (uint32_t)t->size ? (int)error->rank : from;
     cf_fail(&why, why.code, "rank %d (%s): %s", origin, t->host_names[origin], error->text);
     return cf__break(t, &why, origin);
@@ -113,13 +113,13 @@ void cf__restart_clocks(struct cf_transport *t, double now) {
 static int check_leaving(const struct cf_transport *t, int r, double now, struct cf_error *e) {
     const struct peer *p = &t->peers[r];
     if (!p->shutdown_seen || p->shutdown_status == 0 || now - p->shutdown_at < EXPLAIN_WITHIN) return 0;
-    return cf_fail(e, CF_ERR_PEER, "rank %d (%s) gave up", r, t->host_names[r]);
+    return cf_fail(e, CF_ERR_LOST, "rank %d (%s) gave up", r, t->host_names[r]);
 }
 
 static int check_silence(const struct cf_transport *t, int r, double now, struct cf_error *e) {
     const struct peer *p = &t->peers[r];
     if (now - p->heard <= t->timeout || (p->shutdown_seen && p->shutdown_told)) return 0;
-    return cf_fail(e, CF_ERR_PEER, "rank %d (%s) gave no sign of life for %g s", r, t->host_names[r], t->timeout);
+    return cf_fail(e, CF_ERR_LOST, "rank %d (%s) gave no sign of life for %g s", r, t->host_names[r], t->timeout);
 }
 
 int cf__look_after_peers(struct cf_transport *t, double now, struct cf_error *e) {
@@ -135,6 +135,10 @@ int cf__look_after_peers(struct cf_transport *t, double now, struct cf_error *e)
             speak = speak || (now - p->spoke >= t->beat && !p->shutdown_told);
         }
         if (speak && cf__control_send(t, r, e)) return -1;
+    }
+    if (t->on_beat && now >= t->next_beat) {
+        t->next_beat = now + t->beat;
+        t->on_beat(t->on_beat_ctx);
     }
     return 0;
 }

@@ -8,7 +8,7 @@ int cf__mpi_failed(int rc, const char *what, struct cf_error *e) {
     char text[MPI_MAX_ERROR_STRING] = "unknown error";
     int n;
     MPI_Error_string(rc, text, &n);
-    return cf_fail(e, CF_ERR_PEER, "%s: %s", what, text);
+    return cf_fail(e, CF_ERR_LOST, "%s: %s", what, text);
 }
 
 int cf__break(struct cf_transport *t, const struct cf_error *why, int origin) {

@@ -35,7 +35,7 @@ int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_er
         const Cf__Error *error = hellos[r]->error;
         if (!error) continue;
         *origin = r;
-        bool known = error->code > CF_OK && error->code <= CF_ERR_SYSTEM;
+        bool known = error->code > CF_OK && error->code < CF_ERR_END;
         return cf_fail(e, known ? (enum cf_code)error->code : CF_ERR_PEER, "%s", error->text);
     }
     int first = 0, differ = 0;

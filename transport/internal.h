@@ -159,7 +159,10 @@ struct cf_transport {
     bool greeting; /* a hello round is under way; hellos and verdicts wait for the next one otherwise */
     bool probing;
 
-    double last_turn;  /* when progress was last made */
+    double last_turn; /* when progress was last made */
+    void (*on_beat)(void *ctx);
+    void *on_beat_ctx;
+    double next_beat;
     double next_check; /* when signs of life are looked at next */
     int owing;         /* peers that are owed credits */
 

@@ -140,3 +140,8 @@ void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx
     t->on_message = fn;
     t->on_message_ctx = ctx;
 }
+
+void cf_transport_on_beat(struct cf_transport *t, void (*fn)(void *ctx), void *ctx) {
+    t->on_beat = fn;
+    t->on_beat_ctx = ctx;
+}

@@ -73,6 +73,10 @@ typedef int (*cf_on_message)(
     void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e);
 void cf_transport_on_message(struct cf_transport *t, cf_on_message fn, void *ctx);
 
+/* Called about as often as other ranks hear of this one, as long as cf_progress() is called and there are others: who
+ * hears of it knows that this rank's loop turns. */
+void cf_transport_on_beat(struct cf_transport *t, void (*fn)(void *ctx), void *ctx);
+
 /* Queues a message to rank `to` (itself included: delivered at the next progress). Packs env->body at once; the
  * transport fills sequence, credits and the piece fields. A payload that does not travel inline (larger than about 3
  * KiB on one host, 64 KiB between hosts) is not copied. It must stay untouched until *pending, which is raised now, has

@@ -111,13 +111,18 @@ static int read_all(const char *path, char **text, size_t *n, struct cf_error *e
     return rc;
 }
 
-int cf_chat_load(struct cf_chat *c, const char *path, struct cf_error *e) {
-    char *text = NULL;
-    size_t n = 0;
-    int rc = read_all(path, &text, &n, e);
+char *cf_chat_to_text(const struct cf_chat *c) {
+    json_t *root = chat_to_json(c);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    return text;
+}
+
+int cf_chat_from_text(struct cf_chat *c, const char *text, size_t n, const char *path, struct cf_error *e) {
     json_error_t why;
-    json_t *root = rc ? NULL : json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
-    if (!rc && !root) rc = cf_fail(e, CF_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
+    int rc = 0;
+    json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &why);
+    if (!root) rc = cf_fail(e, CF_ERR_FORMAT, "%s: line %d: %s", path, why.line, why.text);
     json_t *list = json_is_object(root) ? json_object_get(root, "messages") : root;
     if (!rc && !json_is_array(list)) rc = cf_fail(e, CF_ERR_FORMAT, "%s: there is no list of messages in it", path);
     struct cf_chat read = {0};
@@ -130,6 +135,14 @@ int cf_chat_load(struct cf_chat *c, const char *path, struct cf_error *e) {
         cf_chat_clear(&read);
     }
     json_decref(root);
+    return rc;
+}
+
+int cf_chat_load(struct cf_chat *c, const char *path, struct cf_error *e) {
+    char *text = NULL;
+    size_t n = 0;
+    int rc = read_all(path, &text, &n, e);
+    if (!rc) rc = cf_chat_from_text(c, text, n, path, e);
     free(text);
     return rc;
 }

@@ -41,5 +41,8 @@ void cf_chat_clear(struct cf_chat *c);
  * read, too. */
 int cf_chat_save(const struct cf_chat *c, const char *path, struct cf_error *e);
 int cf_chat_load(struct cf_chat *c, const char *path, struct cf_error *e);
+/* The same as a text on one line, malloc'ed (NULL: no memory), and back; path: whose name errors begin with. */
+char *cf_chat_to_text(const struct cf_chat *c);
+int cf_chat_from_text(struct cf_chat *c, const char *text, size_t n, const char *path, struct cf_error *e);
 
 #endif

@@ -5,6 +5,8 @@
  * In a talk (chat) it also reads the user's lines, with editing and history, whenever rank 0 asks for one. A Ctrl-C
  * then ends the answer, a second one before the answer has ended kills, and one at an empty prompt ends the talk.
  *
+ * SIGTERM ends the text after the token in hand, too, and then everything, with status 143; a second one at once.
+ *
  * Call it before any MPI call and before any thread is started: it forks.
  */
 #ifndef COFFER_COORDINATOR_CLI_FRONT_H
@@ -13,7 +15,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "proto/error.h"
+#include "coordinator/supervise/supervisor.h"
 
 struct cf_front_options {
     int ranks;
@@ -23,7 +25,14 @@ struct cf_front_options {
     bool oversubscribe; /* more ranks than mpirun sees slots */
     /* A talk (terminal.h): stdin is a terminal; the ranks ask for lines, which libedit reads here (console.h). */
     bool talk;
-    bool direct; /* one rank, started without mpirun */
+    bool direct;              /* one rank, started without mpirun */
+    const char *const *words; /* more for mpirun, ends with NULL; or NULL */
+    /* Starts again after a failure (supervise/supervisor.h), and says then how many ranks and which words. NULL: the
+     * first failure is the end. */
+    struct cf_supervisor *supervisor;
+    bool asks;         /* under a supervisor: the ranks ask for lines of stdin, as in a talk, but from a pipe or file */
+    const char *input; /* [n_input], under a supervisor in place of stdin where they do not ask */
+    size_t n_input;
     /* Takes the text in place of stdout, in pieces of any size; NULL: stdout. Returns -1 to end the run: with errno
      * EPIPE as one whose reader is gone, else with status 1, and the caller knows why. */
     int (*text)(void *ctx, const char *bytes, size_t n);

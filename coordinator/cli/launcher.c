@@ -14,6 +14,14 @@ void cf_launcher_open(struct cf_launcher_lines *l) {
     cf_bar_open(&l->bar);
 }
 
+void cf_launcher_begin(struct cf_launcher_lines *l) {
+    free(l->last);
+    l->last = NULL;
+    l->n_last = l->n_line = l->n_block = 0;
+    l->has_status = l->asked = l->passed_block = l->in_block = l->unstarted = false;
+    l->verdict[0] = '\0';
+}
+
 static void pass_on(struct cf_launcher_lines *l, const char *text, size_t n) {
     cf_bar_clear(&l->bar);
     if (l->text_mid_line) fputc('\n', stderr);
@@ -64,12 +72,16 @@ static const struct event {
 } events[] = {{"progress", on_progress}, {"note", on_note}, {"last", on_last}, {"status", on_status}, {"ask", on_ask},
     {"style", on_style}};
 
-/* An unknown word is dropped: a newer program may say more. */
+/* An unknown word is somebody else's, or dropped: a newer program may say more. */
 static void on_event(struct cf_launcher_lines *l, const char *line) {
     size_t n = strcspn(line, " ");
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
-        if (strlen(events[i].word) == n && !strncmp(events[i].word, line, n))
-            events[i].act(l, line + n + (line[n] == ' '));
+    const char *text = line + n + (line[n] == ' ');
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
+        if (strlen(events[i].word) != n || strncmp(events[i].word, line, n)) continue;
+        events[i].act(l, text);
+        return;
+    }
+    if (l->other) l->other(l->ctx, line, text);
 }
 
 /* "... process rank 1 with PID 77 on node h2 exited on signal 9 (Killed)." */
@@ -100,6 +112,16 @@ static void on_abort(struct cf_launcher_lines *l, const char *block) {
         snprintf(l->verdict, sizeof l->verdict, "rank %ld ended the run", rank);
 }
 
+/* "ORTE has lost communication with a remote daemon. ... Remote daemon: [[56,0],2] on node h2" */
+static void on_lost_daemon(struct cf_launcher_lines *l, const char *block) {
+    const char *at = strstr(block, "Remote daemon:");
+    char node[128];
+    if (at && sscanf(at, "Remote daemon: %*s on node %127s", node) == 1)
+        snprintf(l->verdict, sizeof l->verdict, "mpirun has lost its daemon on host %s", node);
+    else
+        snprintf(l->verdict, sizeof l->verdict, "mpirun has lost a daemon");
+}
+
 static void on_empty(struct cf_launcher_lines *l, const char *block) {
     (void)l, (void)block;
 }
@@ -114,10 +136,11 @@ static const struct verdict {
     {"MPI_ABORT was invoked on rank", on_abort},
     {"Primary job terminated normally, but", on_empty},
     {"exited on signal", on_death},
+    {"has lost communication with a remote daemon", on_lost_daemon},
 };
 
 /* Single lines of mpirun that nobody needs. */
-static const char *const noise[] = {"mpirun: Forwarding signal ", "mpirun: killing job...",
+static const char *const noise[] = {": Forwarding signal ", "mpirun: killing job...",
     "more processes have sent help message", "more process has sent help message", "orte/util/show_help.c at line",
     "Set MCA parameter \"orte_base_help_aggregate\"", "plm:rsh: Warning: setpgid("};
 
@@ -144,6 +167,7 @@ static void end_block(struct cf_launcher_lines *l) {
         return;
     }
     if (!n) return;
+    l->unstarted |= strstr(text, "unable to reliably start one or more daemons") != NULL;
     pass_on(l, l->block, n - (l->block[n - 1] == '\n'));
     l->passed_block = true;
 }

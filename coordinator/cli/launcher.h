@@ -20,8 +20,12 @@ struct cf_launcher_lines {
     int status;         /* ... and this is it */
     bool asked;         /* rank 0 wants a line from the user; whoever reads it takes this back */
     char prompt[32];
+    /* Told of events that are not known here. NULL: they are dropped. */
+    void (*other)(void *ctx, const char *word, const char *text);
+    void *ctx;
     bool dim;          /* the text from now on is to look so */
     bool passed_block; /* a block of mpirun's that is no verdict went to stderr */
+    bool unstarted;    /* mpirun could not start its daemons */
     char verdict[320]; /* mpirun's reason in one line of ours; empty: none was seen */
     bool in_block;
     size_t n_line, n_block;
@@ -32,6 +36,8 @@ struct cf_launcher_lines {
 };
 
 void cf_launcher_open(struct cf_launcher_lines *l);
+/* Another launcher is about to speak: forgets what the last one has said of its end. */
+void cf_launcher_begin(struct cf_launcher_lines *l);
 void cf_launcher_push(struct cf_launcher_lines *l, const char *bytes, size_t n);
 
 /* Both streams have ended: passes on what is still held back, except verdicts; takes the bar away. */

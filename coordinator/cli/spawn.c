@@ -80,6 +80,8 @@ static int build(struct words *w, const struct cf_front_options *o, struct cf_er
             add(w, always[i]);
         if (o->oversubscribe) add(w, "--oversubscribe");
         if (geteuid() == 0) add(w, "--allow-run-as-root");
+        for (const char *const *word = o->words; word && *word; word++)
+            add(w, *word);
         add_environment(w);
     }
     add(w, self);
@@ -117,10 +119,10 @@ static void close_pair(int pair[2]) {
         if (pair[i] >= 0) close(pair[i]);
 }
 
-static int start(struct cf_launcher_process *p, struct words *w, bool talk, struct cf_error *e) {
+static int start(struct cf_launcher_process *p, struct words *w, bool feeds, struct cf_error *e) {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, why = 0;
     pid_t parent = getpid();
-    if ((talk && pipe2(in, O_CLOEXEC)) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
+    if ((feeds && pipe2(in, O_CLOEXEC)) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
         (p->pid = fork()) < 0) {
         cf_fail(e, CF_ERR_SYSTEM, "cannot start %s: %s", w->word[0], strerror(errno));
         close_pair(in), close_pair(out), close_pair(err), close_pair(report);
@@ -129,7 +131,7 @@ static int start(struct cf_launcher_process *p, struct words *w, bool talk, stru
     if (p->pid == 0) become(w->word, in[0], out[1], err[1], report[1], parent);
     setpgid(p->pid, p->pid); /* whoever comes first */
     close(out[1]), close(err[1]), close(report[1]);
-    if (talk) close(in[0]);
+    if (feeds) close(in[0]), fcntl(in[1], F_SETFL, O_NONBLOCK);
     ssize_t n;
     while ((n = read(report[0], &why, sizeof why)) < 0 && errno == EINTR)
         ;
@@ -139,7 +141,8 @@ static int start(struct cf_launcher_process *p, struct words *w, bool talk, stru
     p->in = in[1];
     if (n != (ssize_t)sizeof why) return 0;
     close(p->out), close(p->err);
-    if (talk) close(p->in);
+    if (feeds) close(p->in);
+    p->in = -1;
     return cf_fail(e, CF_ERR_SYSTEM,
         "cannot start %s: %s (is Open MPI installed? COFFER_MPIRUN names another launcher)", w->word[0], strerror(why));
 }
@@ -148,8 +151,10 @@ int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_optio
     struct words w = {0};
     setenv("COFFER_FRONT", "1", 1);
     if (o->talk) setenv("COFFER_TALK", "1", 1);
-    int failed = build(&w, o, e) || start(p, &w, o->talk, e);
+    if (o->supervisor) setenv("COFFER_SUPERVISED", "1", 1);
+    int failed = build(&w, o, e) || start(p, &w, o->talk || o->supervisor, e);
     unsetenv("COFFER_FRONT");
+    unsetenv("COFFER_SUPERVISED");
     unsetenv("COFFER_TALK");
     free_words(&w);
     return failed ? -1 : 0;

@@ -10,10 +10,11 @@ struct cf_launcher_process {
     pid_t pid; /* also its process group */
     int out;   /* read ends of its stdout and stderr */
     int err;
-    int in; /* write end of its stdin in a talk, else -1 */
+    int in; /* write end of its stdin, non-blocking, in a talk and under a supervisor; else -1 */
 };
 
-/* Starts mpirun (direct: the program itself) with COFFER_FRONT=1, in a talk with COFFER_TALK=1, too. If this process
+/* Starts mpirun (direct: the program itself) with COFFER_FRONT=1, in a talk with COFFER_TALK=1, under a supervisor with
+ * COFFER_SUPERVISED=1, too. If this process
  * dies, even by SIGKILL, mpirun gets SIGTERM. Signals are unblocked and SIGPIPE is default in the child. Returns -1
  * with a message that names the program if it cannot be executed. */
 int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_options *o, struct cf_error *e);

@@ -1,22 +1,27 @@
 /* The front's side of a talk (terminal.h): takes apart the one stream of text and events that comes from rank 0,
- * colours thinking, and has the user's lines read (console.h) and sent. Part of front.c's loop, which calls it.
+ * colours thinking, and reads the user's lines, at a terminal (console.h) or from a pipe. Part of front.c's loop, which
+ * calls it. Of any other stream under a supervisor it is the same without lines.
  */
 #ifndef COFFER_COORDINATOR_CLI_TALK_H
 #define COFFER_COORDINATOR_CLI_TALK_H
 
 #include "coordinator/cli/console.h"
 #include "coordinator/cli/launcher.h"
-#include "coordinator/cli/spawn.h"
 
 struct cf_talk {
-    struct cf_console *console; /* NULL: this is no talk */
-    bool reading;               /* a line, just now */
+    struct cf_console *console; /* NULL: nobody sits at a terminal */
+    int (*wait)(void *ctx, int fd);
+    void *ctx;
+    char *input; /* [n_input] from a pipe, not yet a line; the first `used` of them are the last one */
+    size_t n_input, room_input, used;
+    bool at_end;
+    bool reading; /* a line, just now */
     bool colours, is_dim;
     size_t n;
     char raw[16384]; /* [n], from rank 0, not yet looked at */
 };
 
-/* talk false: an object that does nothing. wait: see console.h. */
+/* talk: a user sits at a terminal. wait: see console.h. */
 int cf_talk_open(struct cf_talk *t, bool talk, int (*wait)(void *ctx, int fd), void *ctx, struct cf_error *e);
 void cf_talk_close(struct cf_talk *t);
 
@@ -27,10 +32,9 @@ bool cf_talk_fill(struct cf_talk *t, int fd);
  * for first. */
 size_t cf_talk_next(struct cf_talk *t, struct cf_launcher_lines *l, char *text, size_t size);
 
-/* Reads one line and sends it, or what stands for a Ctrl-C (terminal.h). At the end of input the ranks' stdin is
- * closed.
- */
-void cf_talk_answer(struct cf_talk *t, struct cf_launcher_lines *l, struct cf_launcher_process *p);
+/* Reads one line, or what stands for a Ctrl-C at a terminal (terminal.h): line[n], valid until the next call. NULL: the
+ * input is at its end, or `wait` has given up. */
+const char *cf_talk_line(struct cf_talk *t, struct cf_launcher_lines *l, size_t *n);
 
 void cf_talk_redraw(struct cf_talk *t);
 

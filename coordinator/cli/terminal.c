@@ -31,10 +31,16 @@ static bool talks(void) {
     return talk && !strcmp(talk, "1");
 }
 
+bool cf_terminal_supervised(void) {
+    const char *supervised = getenv("COFFER_SUPERVISED");
+    return supervised && !strcmp(supervised, "1");
+}
+
 enum cf_terminal_role cf_terminal_role(void) {
     const char *front = getenv("COFFER_FRONT");
     int rank = cf_terminal_env_rank();
-    if (front && !strcmp(front, "1") && (rank >= 0 || talks())) return CF_TERMINAL_BEHIND_FRONT;
+    if (front && !strcmp(front, "1") && (rank >= 0 || talks() || cf_terminal_supervised()))
+        return CF_TERMINAL_BEHIND_FRONT;
     return rank >= 0 ? CF_TERMINAL_PLAIN : CF_TERMINAL_IN_PLACE;
 }
 
@@ -43,6 +49,7 @@ void cf_terminal_open(struct cf_terminal *t, enum cf_terminal_role role, bool is
     t->role = role;
     t->is_rank0 = is_rank0;
     t->talk = role == CF_TERMINAL_BEHIND_FRONT && talks();
+    t->stream = t->talk || (role == CF_TERMINAL_BEHIND_FRONT && cf_terminal_supervised());
     if (role == CF_TERMINAL_IN_PLACE) {
         cf_bar_open(&t->bar);
         t->text_on_terminal = isatty(STDOUT_FILENO) && isatty(STDERR_FILENO);
@@ -68,13 +75,13 @@ static void tidy(char *line) {
         if ((unsigned char)*line < ' ' && *line != '\t') *line = ' ';
 }
 
-static void send_event(const struct cf_terminal *t, const char *word, const char *text) {
+static int send_event(const struct cf_terminal *t, const char *word, const char *text) {
     char line[LINE];
     int n = snprintf(line, sizeof line, "%c%s %s", CF_EVENT_MARK, word, text);
     size_t length = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
     tidy(line + 1);
     line[length] = '\n';
-    write_all(t->talk ? STDOUT_FILENO : STDERR_FILENO, line, length + 1);
+    return write_all(t->stream ? STDOUT_FILENO : STDERR_FILENO, line, length + 1);
 }
 
 void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *label) {
@@ -97,7 +104,7 @@ void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *la
 }
 
 void cf_terminal_note(struct cf_terminal *t, const char *format, ...) {
-    if (!t->is_rank0) return;
+    if (!t->is_rank0 || t->quiet) return;
     char text[LINE - 64];
     va_list args;
     va_start(args, format);
@@ -113,16 +120,31 @@ void cf_terminal_note(struct cf_terminal *t, const char *format, ...) {
     t->in_line = false;
 }
 
-/* In a talk the mark of an event must not stand in the text: a space takes its place. */
-static int write_text(const struct cf_terminal *t, const char *bytes, size_t n) {
-    const char *mark;
-    while (t->talk && (mark = memchr(bytes, CF_EVENT_MARK, n))) {
-        size_t before = (size_t)(mark - bytes);
-        if (write_all(STDOUT_FILENO, bytes, before) || write_all(STDOUT_FILENO, " ", 1)) return -1;
-        bytes += before + 1;
-        n -= before + 1;
+/* As much of the text as fits a line, escaped. Returns how many bytes that is. */
+static size_t escape(char *line, size_t size, const char *bytes, size_t n) {
+    size_t at = 0, done = 0;
+    for (; done < n && at + 5 < size; done++) {
+        unsigned char c = (unsigned char)bytes[done];
+        if (c == '\\' || c == '\n')
+            line[at++] = '\\', line[at++] = c == '\n' ? 'n' : '\\';
+        else if (c < ' ')
+            at += (size_t)snprintf(line + at, 5, "\\x%02x", c);
+        else
+            line[at++] = (char)c;
     }
-    return write_all(STDOUT_FILENO, bytes, n);
+    line[at] = '\0';
+    return done;
+}
+
+static int write_text(const struct cf_terminal *t, const char *bytes, size_t n) {
+    if (!t->stream) return write_all(STDOUT_FILENO, bytes, n);
+    while (n) {
+        char line[LINE - 64];
+        size_t done = escape(line, sizeof line, bytes, n);
+        if (send_event(t, "text", line)) return -1;
+        bytes += done, n -= done;
+    }
+    return 0;
 }
 
 int cf_terminal_text(struct cf_terminal *t, const char *bytes, size_t n, struct cf_error *e) {
@@ -145,8 +167,18 @@ void cf_terminal_status(struct cf_terminal *t, int exit_status) {
     send_event(t, "status", text);
 }
 
+void cf_terminal_event(struct cf_terminal *t, const char *word, const char *format, ...) {
+    if (!t->is_rank0 || !t->stream || !cf_terminal_supervised()) return;
+    char text[LINE - 64];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    send_event(t, word, text);
+}
+
 void cf_terminal_ask(struct cf_terminal *t, const char *prompt) {
-    if (t->is_rank0 && t->talk) send_event(t, "ask", prompt);
+    if (t->is_rank0 && t->stream) send_event(t, "ask", prompt);
 }
 
 void cf_terminal_dim(struct cf_terminal *t, bool dim) {

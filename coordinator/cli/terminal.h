@@ -8,9 +8,10 @@
  * An event line is the byte 0x1e (record separator), a word, its text and a newline, in one write:
  *     \x1eprogress 0.4300 loading        \x1enote rank 1: ...        \x1elast load 0.4 s        \x1estatus 130
  *
- * In a TALK (chat in a terminal, COFFER_TALK=1) text and events must stay in one order, so all of it goes through
- * stdout, and there are two events more: `ask PROMPT`, answered by a line on stdin, and `style dim` or `style plain`
- * for the text behind it.
+ * In a TALK (chat in a terminal, COFFER_TALK=1) and under a supervisor (COFFER_SUPERVISED=1) text and events must stay
+ * in one order, so all of it goes through stdout as events, and there are more of them: `text BYTES` (a backslash and
+ * control bytes as \\ \n \xHH; whole or not at all, whatever dies), `ask PROMPT`, answered by a line on stdin, `style
+ * dim` or `style plain` for the text behind it. Those of the supervisor are listed in coordinator/supervise/README.md.
  */
 #ifndef COFFER_COORDINATOR_CLI_TERMINAL_H
 #define COFFER_COORDINATOR_CLI_TERMINAL_H
@@ -35,7 +36,9 @@ struct cf_terminal {
     bool closing;  /* the text is over: the front shows notes from now on after the last of it */
     bool in_line;  /* stdout, if it is a terminal, stands in the middle of a line: notes begin with a newline */
     bool text_on_terminal;
-    bool talk; /* events go through stdout, between the text */
+    bool talk;   /* a user sits at a terminal behind the front */
+    bool stream; /* events go through stdout, between the text: a talk, or a supervisor listens */
+    bool quiet;  /* what happens now has been said before a failure: no notes */
     struct cf_bar bar;
 };
 
@@ -62,7 +65,14 @@ void cf_terminal_note(struct cf_terminal *t, const char *format, ...) __attribut
  * CF_ERR_INTERRUPTED if the reader is gone and SIGPIPE is ignored (else the signal ends the process, as it should). */
 int cf_terminal_text(struct cf_terminal *t, const char *bytes, size_t n, struct cf_error *e);
 
-/* In a talk: has the front read a line from the user, which then comes on stdin. Nothing elsewhere. */
+/* Is there a supervisor (coordinator/supervise), from the environment alone? */
+bool cf_terminal_supervised(void);
+
+/* One event of the supervisor's to it; nothing where there is none. The text must fit a line (about 2000 bytes). */
+void cf_terminal_event(struct cf_terminal *t, const char *word, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Where the front reads lines: has it read one from the user, which then comes on stdin. Nothing elsewhere. */
 void cf_terminal_ask(struct cf_terminal *t, const char *prompt);
 
 /* In a talk: how the text from now on looks, if it is seen on a terminal. Nothing elsewhere. */

@@ -12,6 +12,7 @@
 #include "coordinator/decode/internal.h"
 #include "coordinator/decode/measure.h"
 #include "coordinator/decode/rounding.h"
+#include "coordinator/supervise/supervisor.h"
 #include "transport/clock.h"
 
 int cf_exchange_by_name(const char *name) {
@@ -280,11 +281,19 @@ static int run_layout(struct body *b, double start) {
     return rc;
 }
 
+/* Of a sweep: what does not fit is said and passed over, by all ranks alike. */
+static bool passes_over(struct cf_job *j) {
+    struct cf_error why;
+    if (!j->o->sweep || cf__job_fits(j, &why)) return false;
+    cf_terminal_note(j->o->terminal, "coffer: %s is passed over: %s", j->alone ? "rank 0 alone" : j->layout, why.text);
+    return true;
+}
+
 /* Of a sweep: rank 0 without the others. */
 static int run_alone(struct body *b) {
     struct cf_job *j = b->j;
     j->alone = true, j->wire = CF_DTYPE_F32, j->no_exchange = false;
-    int rc = cf__job_passes_over(j) ? 0 : run_layout(b, b->start);
+    int rc = passes_over(j) ? 0 : run_layout(b, b->start);
     j->alone = false;
     return rc;
 }
@@ -324,7 +333,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
-        if (!cf__job_passes_over(j) && run_wires(b, start)) return -1;
+        if (!passes_over(j) && run_wires(b, start)) return -1;
         if (!names[n]) return 0;
         names += n + 1;
         start = cf_now();
@@ -355,6 +364,10 @@ static int run_teams(struct cf_job *j, struct body *b, struct cf_error *e) {
     return 0;
 }
 
+static void on_beat(void *ctx) {
+    cf_terminal_event(ctx, "alive", "%s", "");
+}
+
 static void close_job(struct cf_job *j) {
     cf_tokenizer_free(j->tokenizer);
     if (j->model_open) cf_model_close(&j->model);
@@ -369,7 +382,10 @@ static void close_job(struct cf_job *j) {
 static void say_failure(const struct cf_job *j, const struct cf_error *e) {
     struct cf_terminal *t = j->o->terminal;
     if (j->transport) t->is_rank0 = cf_transport_spokesman(j->transport) == cf_transport_rank(j->transport);
-    if (e->code != CF_ERR_INTERRUPTED) cf_terminal_note(t, "coffer %s: %s", j->o->command, e->text);
+    if (e->code == CF_ERR_LOST && t->stream && cf_terminal_supervised())
+        cf_terminal_event(t, "lost", "%s", e->text); /* the supervisor says it, and what comes of it */
+    else if (e->code != CF_ERR_INTERRUPTED)
+        cf_terminal_note(t, "coffer %s: %s", j->o->command, e->text);
     cf_terminal_status(t, cf_exit_status(e));
 }
 
@@ -404,12 +420,14 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     struct cf_job j = {.o = o, .n_seqs = o->n_seqs, .n_want = o->n_want};
     struct body b = {&j, work, ctx, e, cf_now()};
     struct cf_transport_options to = {.timeout = o->place.timeout};
+    if (!(to.timeout > 0) && cf_terminal_supervised()) to.timeout = CF_SILENCE_DEFAULT;
     if (cf_transport_open(&j.transport, &to, e)) {
         say_failure(&j, e);
         return -1;
     }
     j.n_ranks = (uint32_t)cf_transport_size(j.transport);
     o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
+    cf_transport_on_beat(j.transport, on_beat, o->terminal);
     int rc = meet(&j, ctx, e);
     if (!rc) rc = run_teams(&j, &b, e);
     if (rc) {

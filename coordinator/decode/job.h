@@ -35,7 +35,7 @@ struct cf_placement {
     const char *numa;        /* "default", "strict", "off" */
     const char *exchange;    /* "auto" (also NULL), "window", "messages" */
     const char *wire; /* "f32" (also NULL), "f16", "q8"; several, parted by commas: as with layouts, for each of them */
-    double timeout;
+    double timeout;   /* seconds; 0: default */
     bool huge;
     bool direct; /* read the weights past the page cache */
     bool ship;   /* hosts without the model get what they need from rank 0 */

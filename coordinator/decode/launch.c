@@ -1,13 +1,24 @@
 /* See launch.h. */
 #include "coordinator/decode/launch.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <unistd.h>
 
 #include "coordinator/cli/front.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/job.h"
+
+enum { MORE_WORDS = 16, MOST_INPUT = 1 << 30 };
+
+struct output {
+    const char *path;
+    int fd;
+};
 
 /* Our own command line as the kernel keeps it, and `more` behind it: what the ranks get. Never freed: the process is
  * the front from now on. */
@@ -30,18 +41,127 @@ static char **own_arguments(const char *const *more, int *argc) {
     return argv;
 }
 
+/* ---- under a supervisor ---- */
+
+static int read_stdin(char **bytes, size_t *n, struct cf_error *e) {
+    size_t room = 0;
+    for (*n = 0;;) {
+        if (*n == room) {
+            room = 2 * room + (1 << 16);
+            char *more = *n < MOST_INPUT ? realloc(*bytes, room) : NULL;
+            if (!more) return cf_fail(e, CF_ERR_LIMIT, "stdin: no memory for %zu bytes", room);
+            *bytes = more;
+        }
+        ssize_t got = read(STDIN_FILENO, *bytes + *n, room - *n);
+        if (got == 0) return 0;
+        if (got < 0 && errno != EINTR) return cf_fail(e, CF_ERR_FILE, "stdin: %s", strerror(errno));
+        if (got > 0) *n += (size_t)got;
+    }
+}
+
+/* The text into a file (cf_front_options.text). */
+static int write_output(void *ctx, const char *bytes, size_t n) {
+    const struct output *o = ctx;
+    while (n) {
+        ssize_t done = write(o->fd, bytes, n);
+        if (done < 0 && errno != EINTR) {
+            fprintf(stderr, "coffer: cannot write to %s: %s\n", o->path, strerror(errno));
+            errno = EIO;
+            return -1;
+        }
+        if (done > 0) bytes += done, n -= (size_t)done;
+    }
+    return 0;
+}
+
+/* What was accepted, for the journal's reader: how we were called, and stdin. */
+static void remember_call(struct cf_journal *j, const struct cf_front_options *o) {
+    for (int i = 1; i < o->argc; i++)
+        cf_journal_remark(j, "argument", o->argv[i], strlen(o->argv[i]));
+    if (o->n_input) cf_journal_remark(j, "input", o->input, o->n_input);
+}
+
+static int supervise(
+    struct cf_front_options *o, const struct cf_launch *l, struct cf_hosts *hosts, struct cf_error *e) {
+    struct cf_supervision how = {.max_restarts = l->watch->max_restarts,
+        .journal = l->watch->journal,
+        .timeout = l->timeout > 0 ? l->timeout : CF_SILENCE_DEFAULT,
+        .hosts = hosts,
+        .ranks = o->ranks,
+        .chosen = l->ranks > 0,
+        .whole = l->whole,
+        .asks = l->asks || l->talk};
+    struct output to = {l->output, -1};
+    char *input = NULL;
+    if (l->output && (to.fd = open(l->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
+        return cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)), 1;
+    int status = l->reads_stdin && read_stdin(&input, &o->n_input, e) ? 1 : 0;
+    if (!status && cf_supervisor_open(&o->supervisor, &how, e)) status = cf_exit_status(e);
+    if (!status) {
+        o->input = input;
+        o->asks = l->asks;
+        if (l->output) o->text = write_output, o->ctx = &to;
+        remember_call(cf_supervisor_journal(o->supervisor), o);
+        status = cf_front_launch(o, e);
+        cf_supervisor_close(o->supervisor, status);
+    }
+    free(input);
+    if (to.fd >= 0 && close(to.fd) && !status)
+        cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)), status = 1;
+    return status;
+}
+
+static bool is_supervised(const struct cf_launch *l, int ranks) {
+    return l->watch && !l->watch->never && (l->watch->always || ranks > 1);
+}
+
+/* Words for the ranks: those of the caller, and a seed if nobody has chosen one, for it must be the same after a
+ * failure. */
+static int more_words(const struct cf_launch *l, bool supervised, const char *words[MORE_WORDS], char seed[24]) {
+    size_t n = 0;
+    uint32_t drawn;
+    while (l->more && l->more[n] && n + 3 < MORE_WORDS)
+        words[n] = l->more[n], n++;
+    if (supervised && l->draws_seed) {
+        if (getrandom(&drawn, sizeof drawn, 0) != (ssize_t)sizeof drawn) return -1;
+        snprintf(seed, 24, "%u", (unsigned)drawn);
+        words[n++] = "--seed", words[n++] = seed;
+    }
+    words[n] = NULL;
+    return 0;
+}
+
+static int start(const struct cf_launch *l, struct cf_hosts *hosts, int ranks, struct cf_error *e) {
+    const char *words[MORE_WORDS], *for_mpirun[5] = {NULL};
+    char seed[24];
+    bool supervised = is_supervised(l, ranks), elsewhere = l->watch && (l->watch->hostfile || l->watch->host);
+    if (ranks <= 1 && !l->text && !l->talk && !supervised && !elsewhere) return -1;
+    struct cf_front_options o = {.ranks = ranks, .oversubscribe = true, .text = l->text, .ctx = l->ctx};
+    o.talk = l->talk;
+    o.direct = ranks <= 1 && !elsewhere && (l->talk || supervised);
+    if (more_words(l, supervised, words, seed)) return cf_fail(e, CF_ERR_SYSTEM, "no random seed"), 1;
+    o.argv = own_arguments(words, &o.argc);
+    if (!o.argv) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/cmdline"), 1;
+    if (supervised) return supervise(&o, l, hosts, e);
+    if (l->watch && l->watch->hostfile) for_mpirun[0] = "--hostfile", for_mpirun[1] = l->watch->hostfile;
+    if (l->watch && l->watch->host) for_mpirun[0] = "--host", for_mpirun[1] = l->watch->host;
+    o.words = for_mpirun;
+    return cf_front_launch(&o, e);
+}
+
 int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     int started = 1, ranks = (int)l->ranks;
+    struct cf_hosts hosts = {0};
     if (cf_terminal_role() == CF_TERMINAL_BEHIND_FRONT) return -1;
     if (cf_transport_detect(&started, e)) return 2;
     if (cf_transport_launched()) return -1;
-    if (!ranks && cf_job_ranks_here(l->map, &ranks, e)) return cf_exit_status(e);
-    if (ranks <= 1 && !l->text && !l->talk) return -1;
-    struct cf_front_options o = {.ranks = ranks, .oversubscribe = true, .text = l->text, .ctx = l->ctx};
-    o.talk = l->talk;
-    o.direct = l->talk && ranks <= 1;
-    o.argv = own_arguments(l->more, &o.argc);
-    if (!o.argv) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/cmdline"), 1;
-    int status = cf_front_launch(&o, e);
-    return status < 0 ? 1 : status;
+    if (l->watch && l->watch->always && l->watch->never)
+        return cf_fail(e, CF_ERR_USAGE, "--supervise and --no-supervise: one of them"), 2;
+    int failed = l->watch ? cf_hosts_open(&hosts, l->watch->hostfile, l->watch->host, e) : 0;
+    if (!failed && !ranks && l->watch && (l->watch->hostfile || l->watch->host)) ranks = cf_hosts_slots(&hosts);
+    if (!failed && !ranks) failed = cf_job_ranks_here(l->map, &ranks, e);
+    int status = failed ? cf_exit_status(e) : start(l, &hosts, ranks, e);
+    cf_hosts_close(&hosts);
+    if (status < 0 && e->code) status = cf_exit_status(e);
+    return status;
 }

@@ -1,4 +1,5 @@
-/* A command that was started alone becomes many ranks: `coffer run` and `coffer bench` start mpirun by themselves.
+/* A command that was started alone becomes many ranks: `coffer run` and `coffer bench` start mpirun by themselves, on
+ * this host or on several, and some of them under a supervisor (coordinator/supervise).
  *
  * Call it before any MPI call and before any thread is started: it forks (cli/front.h).
  */
@@ -11,6 +12,14 @@
 
 #include "proto/error.h"
 
+/* On which hosts, and who watches: what the command line says (commands/shared/supervision.h). */
+struct cf_watch {
+    const char *hostfile, *host; /* or NULL */
+    bool always, never;          /* a supervisor; neither: where mpirun is started */
+    int64_t max_restarts;
+    const char *journal; /* path, or NULL */
+};
+
 struct cf_launch {
     int64_t ranks;           /* as --ranks says; 0: one per NUMA node with cores, or per node that the map names */
     const char *map;         /* --map, or NULL */
@@ -19,6 +28,15 @@ struct cf_launch {
     /* Takes the text of the ranks in place of stdout, see cf_front_options; then a single rank is started, too. */
     int (*text)(void *ctx, const char *bytes, size_t n);
     void *ctx;
+
+    /* Who can be supervised says how (coordinator/supervise/supervisor.h). NULL: there is no supervisor. */
+    const struct cf_watch *watch;
+    double timeout;     /* as --timeout says; 0: default */
+    bool asks;          /* rank 0 asks for lines of stdin */
+    bool reads_stdin;   /* rank 0 reads stdin to its end */
+    bool whole;         /* text counts once a piece of it is whole */
+    bool draws_seed;    /* nobody has chosen a seed: one is drawn here and handed on, as --seed */
+    const char *output; /* a file that gets the text in place of stdout; NULL: stdout */
 };
 
 /* Starts mpirun if there shall be several ranks and nobody has started us as ranks, and stays in front of it to its

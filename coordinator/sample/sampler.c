@@ -216,6 +216,16 @@ uint32_t cf_sampler_pick(struct cf_sampler *s, const float *logits) {
     return s->list.at[i].id;
 }
 
+void cf_sampler_state(const struct cf_sampler *s, uint64_t state[CF_SAMPLER_STATE]) {
+    memcpy(state, s->random.s, sizeof s->random.s);
+    memcpy(state + 4, &s->mu, sizeof s->mu);
+}
+
+void cf_sampler_restore(struct cf_sampler *s, const uint64_t state[CF_SAMPLER_STATE]) {
+    memcpy(s->random.s, state, sizeof s->random.s);
+    memcpy(&s->mu, state + 4, sizeof s->mu);
+}
+
 uint32_t cf_sampler_chances(struct cf_sampler *s, const float *logits, struct cf_chance *chances) {
     double total = filter(s, logits);
     if (!(total > 0)) return 0;

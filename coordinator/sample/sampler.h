@@ -102,6 +102,12 @@ void cf_sampler_accept(struct cf_sampler *s, uint32_t id);
  * accept. */
 uint32_t cf_sampler_pick(struct cf_sampler *s, const float *logits);
 
+/* What the draws so far have changed: the generator and mirostat's state. With the same parameters, and after the same
+ * ids have been accepted, a sampler that gets it back goes on as the other would have. */
+enum { CF_SAMPLER_STATE = 5 };
+void cf_sampler_state(const struct cf_sampler *s, uint64_t state[CF_SAMPLER_STATE]);
+void cf_sampler_restore(struct cf_sampler *s, const uint64_t state[CF_SAMPLER_STATE]);
+
 /* What cf_sampler_pick would draw from: chances[returned], at most n_vocab, their sum is 1. XTC throws its dice here,
  * too; mirostat's state stays. */
 struct cf_chance {

@@ -42,6 +42,7 @@ class Case(unittest.TestCase):
         self.mark = f"COFFER_TEST_MARK={os.getpid()}-{self.id()}"
         self.env = {**clean_environment(), **dict([self.mark.split("=", 1)])}
         self.env["OMPI_MCA_orte_tmpdir_base"], self.env["OMPI_MCA_btl_vader_backing_directory"] = self.dir + "/sessions", self.shm
+        self.env["XDG_STATE_HOME"] = self.dir  # of supervisors' journals
         self.shm_before = self.in_shm()
 
     def tearDown(self):

@@ -81,7 +81,7 @@ class Crash(Case):
     def test_killed_launcher_leaves_nobody(self):
         for how in ("own", "self"):
             with self.subTest(how=how):
-                p = self.start(*ENDLESS, ranks=3, how=how)
+                p = self.start(*ENDLESS, "--no-supervise", ranks=3, how=how)
                 self.wait_for_text(p)
                 self.launcher_killed = True
                 os.kill(self.alive("mpirun")[0], signal.SIGKILL)

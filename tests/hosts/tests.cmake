@@ -11,3 +11,7 @@ set_tests_properties(testbed.hosts testbed.clusters PROPERTIES TIMEOUT 3600 LABE
   ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
 # Only `hosts` builds it, when it needs it; here the compiler looks at it with all warnings.
 add_library(vswitch_warnings OBJECT ${PROJECT_SOURCE_DIR}/deploy/testbed/vswitch.c)
+# One daemon and one host lost, each once, at a random moment; the whole matrix is faults.py itself: six faults, 20 runs each.
+add_test(NAME hosts.faults COMMAND python3 ${CMAKE_CURRENT_LIST_DIR}/faults.py $<TARGET_FILE:coffer>
+  ${PROJECT_SOURCE_DIR}/deploy/testbed/hosts --runs 1 --faults orted,cut -n 150)
+set_tests_properties(hosts.faults PROPERTIES TIMEOUT 300 LABELS "hosts;release-only" COST 25 SKIP_RETURN_CODE 77)

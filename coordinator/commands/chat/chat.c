@@ -14,6 +14,7 @@
 #include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/commands/shared/on_ranks.h"
+#include "coordinator/commands/shared/supervision.h"
 
 struct config {
     const char *model, *prompt, *system, *template, *reasoning;
@@ -21,11 +22,15 @@ struct config {
     bool single_turn;
     struct cf_placement place;
     struct cf_sampling sampling;
+    struct cf_watch watch;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){
-        .predict = -1, .reasoning = "auto", .place = cf__placement_defaults(), .sampling = cf__sampling_defaults()};
+    *(struct config *)config = (struct config){.predict = -1,
+        .reasoning = "auto",
+        .place = cf__placement_defaults(),
+        .sampling = cf__sampling_defaults(),
+        .watch = cf__watch_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -52,7 +57,7 @@ static const struct cf_option options[] = {
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__sampling_options, AT(sampling)}, {cf__layout_options, AT(place)},
-    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
+    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__watch_options, AT(watch)}, {0}};
 
 struct chat {
     const struct config *c;
@@ -107,6 +112,7 @@ static int prepare(struct cf_job *j, void *ctx, struct cf_error *e) {
 
 static void greet(struct chat *h) {
     const struct cf__chat_session *s = &h->session;
+    if (s->replay.n) return; /* it has been said, before a failure */
     if (*s->why) cf_terminal_note(&h->terminal, "coffer: %s", s->why);
     if (cf_chat_system(&s->chat) && s->form->system == CF_CHAT_SYSTEM_DROP)
         cf_terminal_note(&h->terminal, "coffer: template %s has no place for a system prompt", s->form->name);
@@ -148,6 +154,7 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     s->terminal = &h->terminal;
     s->input.terminal = &h->terminal;
     s->input.transport = j->transport;
+    s->input.replay = &s->replay;
     greet(h);
     int rc = converse(h, e);
     if (!rc && !s->status && !h->terminal.talk && cf_interrupted()) s->status = cf_interrupted();
@@ -160,6 +167,7 @@ static void free_session(struct cf__chat_session *s) {
     cf__sampling_close(&s->set);
     cf_chat_clear(&s->chat);
     cf__chat_input_free(&s->input);
+    cf_replay_free(&s->replay);
     cf_chat_answer_free(&s->answer);
     free(s->cached);
     free(s->ids);
@@ -175,7 +183,14 @@ static int command(void *config, int argc, char **argv) {
     struct chat h = {.c = c, .session = {.predict = c->predict, .ignore_eos = c->sampling.ignore_eos}};
     reasoning_by_name(c->reasoning, &h.session.reasoning, &e);
     int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_chat,
-        .launch = {.ranks = c->ranks, .map = c->place.map, .talk = isatty(STDIN_FILENO)},
+        .launch = {.ranks = c->ranks,
+            .map = c->place.map,
+            .talk = isatty(STDIN_FILENO),
+            .watch = &c->watch,
+            .timeout = c->place.timeout,
+            .asks = !isatty(STDIN_FILENO),
+            .draws_seed = c->sampling.params.seed < 0},
+        .replay = &h.session.replay,
         .job = {.prepare = prepare, .model = c->model, .place = c->place, .n_seqs = 1, .n_want = 1},
         .threads = c->threads,
         .terminal = &h.terminal,

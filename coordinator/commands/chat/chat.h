@@ -12,7 +12,8 @@
 struct cf__chat_input {
     const struct cf_terminal *terminal;
     struct cf_transport *transport;
-    char *bytes; /* [n] of stdin, not yet used */
+    struct cf_replay *replay; /* lines from before a failure come first */
+    char *bytes;              /* [n] of stdin, not yet used */
     size_t n, room, looked;
     bool at_end, failed;
     char *message; /* what the caller gets */
@@ -42,6 +43,7 @@ struct cf__chat_session {
     struct cf_stop *stop;       /* NULL: no stop strings */
     struct cf_chat chat;
     struct cf__chat_input input;
+    struct cf_replay replay; /* of a supervisor */
     int64_t predict;
     bool ignore_eos;
     enum cf__chat_reasoning reasoning;
@@ -49,6 +51,7 @@ struct cf__chat_session {
     /* What the cache holds: [n_cached] ids from position 0 on. */
     uint32_t *cached;
     size_t n_cached, room_cached;
+    uint32_t n_ready; /* what it holds in earnest: less, where the rest was computed before a failure */
 
     /* The answer in hand. */
     struct cf_chat_answer answer;

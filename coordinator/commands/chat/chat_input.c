@@ -41,9 +41,23 @@ static bool ready(void *ctx) {
     return has_line(in);
 }
 
-/* The next line, without its newline and NUL-terminated, in in->bytes; *used bytes belong to it. */
-static enum cf__chat_got read_line(struct cf__chat_input *in, size_t *length, size_t *used, struct cf_error *e) {
+struct line {
+    const char *text; /* [n], without its newline */
+    size_t n, used;   /* used: bytes of in->bytes that belong to it */
+};
+
+/* The next line: from before a failure, or new. */
+static enum cf__chat_got read_line(
+    struct cf__chat_input *in, struct cf_terminal *t, const char *prompt, struct line *l, struct cf_error *e) {
+    t->quiet = false;
+    l->text = cf_replay_line(in->replay, &l->n);
+    l->used = 0;
+    if (l->text) {
+        t->quiet = !cf_replay_over(in->replay);
+        return CF__CHAT_GOT;
+    }
     in->looked = 0;
+    cf_terminal_ask(t, prompt);
     if (cf_wait(in->transport, ready, in, NULL, e)) return CF__CHAT_FAILED;
     if (in->failed) return cf_fail(e, CF_ERR_MEMORY, "no memory for a line of %zu bytes", in->n), CF__CHAT_FAILED;
     if (stopped(in)) return CF__CHAT_END;
@@ -51,9 +65,10 @@ static enum cf__chat_got read_line(struct cf__chat_input *in, size_t *length, si
     if (!end && in->n > MAX_MESSAGE)
         return cf_fail(e, CF_ERR_LIMIT, "a line of more than %d MiB", MAX_MESSAGE >> 20), CF__CHAT_FAILED;
     if (!end && !in->n) return CF__CHAT_END;
-    *length = end ? (size_t)(end - in->bytes) : in->n;
-    *used = *length + (end ? 1 : 0);
-    if (*length && in->bytes[*length - 1] == '\r') --*length;
+    l->text = in->bytes;
+    l->n = end ? (size_t)(end - in->bytes) : in->n;
+    l->used = l->n + (end ? 1 : 0);
+    if (l->n && in->bytes[l->n - 1] == '\r') l->n--;
     return CF__CHAT_GOT;
 }
 
@@ -115,22 +130,21 @@ enum cf__chat_got cf__chat_read(
     in->n_message = 0;
     if (append(in, "", 0, e)) return CF__CHAT_FAILED;
     do {
-        size_t length, used;
-        cf_terminal_ask(t, first ? "> " : ". ");
-        enum cf__chat_got got = read_line(in, &length, &used, e);
+        struct line l;
+        enum cf__chat_got got = read_line(in, t, first ? "> " : ". ", &l, e);
         if (got == CF__CHAT_END && !first && !stopped(in)) break; /* the last message has no end: it counts */
         if (got != CF__CHAT_GOT) return got;
-        bool nothing = t->talk && is(in->bytes, length, CF_TALK_NOTHING);
+        bool nothing = t->talk && is(l.text, l.n, CF_TALK_NOTHING);
         if (nothing && first) return CF__CHAT_END;
-        if (nothing || (t->talk && is(in->bytes, length, CF_TALK_FORGET))) {
+        if (nothing || (t->talk && is(l.text, l.n, CF_TALK_FORGET))) {
             r = (struct reading){.more = true};
             in->n_message = 0;
             first = true;
         } else {
-            if (take(in, &r, first, in->bytes, length, e)) return CF__CHAT_FAILED;
+            if (take(in, &r, first, l.text, l.n, e)) return CF__CHAT_FAILED;
             first = false;
         }
-        drop_line(in, used);
+        if (l.used) drop_line(in, l.used);
     } while (r.more);
     *message = in->message;
     *n = in->n_message;

@@ -79,8 +79,17 @@ static uint32_t common(const struct cf__chat_session *s, const uint32_t *ids, si
     return (uint32_t)same;
 }
 
-static void on_token(void *ctx, uint32_t id) {
+static void journal_token(struct cf__chat_session *s, uint32_t id) {
+    char text[CF_REPLAY_TOKEN_BYTES];
+    uint64_t state[CF_SAMPLER_STATE];
+    cf_sampler_state(s->sampler, state);
+    cf_replay_print_token(text, id, state);
+    cf_terminal_event(s->terminal, "token", "%s", text);
+}
+
+static void on_token(void *ctx, uint32_t id, bool again) {
     struct cf__chat_session *s = ctx;
+    if (!again) journal_token(s, id);
     const struct cf_tokenizer *t = s->job->tokenizer;
     if (keep(&s->ids, &s->room_ids, s->n_ids + 1, &s->lost)) return;
     s->ids[s->n_ids++] = id;
@@ -139,8 +148,9 @@ static void say_speed(struct cf__chat_session *s, const struct cf_generate *g) {
         snprintf(memory + at, sizeof memory - at, "%s%.2f", r ? " + " : "",
             (double)cf_engine_ready(s->job->engine, (int)r)->bytes / (1024.0 * 1024.0 * 1024.0));
     }
-    double decode = g->n_generated > 1 && g->decode_seconds > 0 ? (g->n_generated - 1) / g->decode_seconds : 0;
-    double prefill = g->prefill_seconds > 0 ? (g->n_prompt - g->start) / g->prefill_seconds : 0;
+    uint32_t n_new = g->n_generated - g->n_again;
+    double decode = n_new > 1 && g->decode_seconds > 0 ? (n_new - 1) / g->decode_seconds : 0;
+    double prefill = g->prefill_seconds > 0 ? (g->n_prompt + g->n_again - g->start) / g->prefill_seconds : 0;
     cf_terminal_dim(s->terminal, true);
     cf_terminal_note(s->terminal,
         "[%s%u tokens, %.1f tokens/s; %u new of the prompt's %u, %.1f tokens/s; context %zu of %u; memory %s GiB]",
@@ -180,11 +190,24 @@ static int finish(struct cf__chat_session *s, struct cf_generate *g, struct cf_e
     return remember(s, e);
 }
 
+/* What the engine's cache has too much goes; `start` is what it may keep. */
+static int make_room(struct cf__chat_session *s, uint32_t start, struct cf_error *e) {
+    if (start >= s->n_ready) return 0;
+    s->n_ready = start;
+    return cf_engine_truncate(s->job->engine, 0, start, e);
+}
+
 static int answer(struct cf__chat_session *s, const uint32_t *ids, size_t n, struct cf_error *e) {
+    struct cf_replayed before;
+    if (cf_replay_tokens(&s->replay, &before, e)) return cf_replayed_free(&before), -1;
+    s->terminal->quiet = before.ended;
+    uint32_t seen = common(s, ids, n);
     struct cf_generate g = {.job = s->job,
         .prompt = ids,
         .n_prompt = (uint32_t)n,
-        .start = common(s, ids, n),
+        .start = seen < s->n_ready ? seen : s->n_ready,
+        .seen = seen,
+        .before = &before,
         .n_predict = s->predict,
         .ignore_eos = s->ignore_eos,
         .sampler = s->sampler,
@@ -200,13 +223,15 @@ static int answer(struct cf__chat_session *s, const uint32_t *ids, size_t n, str
     s->odd = false;
     s->lost = (struct cf_error){0};
     cf_chat_answer_begin(&s->answer, s->form);
-    int rc = 0;
-    if (g.start < s->n_cached) rc = cf_engine_truncate(s->job->engine, 0, g.start, e);
+    int rc = make_room(s, g.start, e);
     if (s->stop) cf_stop_reset(s->stop);
     if (!rc) rc = cf_generate_run(&g, e);
+    if (g.computed) s->n_ready = g.n_cached;
     s->odd |= s->stop && cf_stop_met(s->stop);
     if (!rc) rc = finish(s, &g, e);
+    if (!rc && !before.ended) cf_terminal_event(s->terminal, "end", "%d %u", g.interrupt_status, g.n_cached);
     cf_chat_answer_free(&s->answer);
+    cf_replayed_free(&before);
     cf_interrupt_clear();
     if (cf_interrupted()) s->end = true, s->status = cf_interrupted();
     return rc;

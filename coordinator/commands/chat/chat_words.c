@@ -17,6 +17,7 @@ static int on_reset(struct cf__chat_session *s, const char *rest, struct cf_erro
 static int on_save(struct cf__chat_session *s, const char *rest, struct cf_error *e) {
     (void)e;
     struct cf_error why;
+    if (s->terminal->quiet) return 0; /* it was saved before the failure, and may have changed since */
     if (!*rest)
         cf_terminal_note(s->terminal, "coffer: /save needs the name of a file");
     else if (cf_chat_save(&s->chat, rest, &why))
@@ -26,15 +27,35 @@ static int on_save(struct cf__chat_session *s, const char *rest, struct cf_error
     return 0;
 }
 
+/* A supervisor's journal gets what was in the file: the file may change. */
+static int journal_loaded(struct cf__chat_session *s, struct cf_error *e) {
+    enum { PIECE = 1024 };
+    if (!s->terminal->stream || !cf_terminal_supervised()) return 0;
+    char *text = cf_chat_to_text(&s->chat);
+    if (!text) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    size_t n = strlen(text), at = 0;
+    for (; n - at > PIECE; at += PIECE)
+        cf_terminal_event(s->terminal, "more", "%.*s", (int)PIECE, text + at);
+    cf_terminal_event(s->terminal, "load", "%s", text + at);
+    free(text);
+    return 0;
+}
+
 static int on_load(struct cf__chat_session *s, const char *rest, struct cf_error *e) {
-    (void)e;
     struct cf_error why;
+    size_t n;
+    char *before = cf_replay_text(&s->replay, &n);
+    int rc = before ? cf_chat_from_text(&s->chat, before, n, "the journal", e) : 0;
+    free(before);
+    if (before) return rc;
+    if (s->terminal->quiet) return 0; /* it could not be loaded */
     if (!*rest)
         cf_terminal_note(s->terminal, "coffer: /load needs the name of a file");
     else if (cf_chat_load(&s->chat, rest, &why))
         cf_terminal_note(s->terminal, "coffer: not loaded, the conversation stays as it is: %s", why.text);
     else
-        cf_terminal_note(s->terminal, "coffer: %zu messages loaded from %s", s->chat.n, rest);
+        return cf_terminal_note(s->terminal, "coffer: %zu messages loaded from %s", s->chat.n, rest),
+               journal_loaded(s, e);
     return 0;
 }
 

@@ -78,7 +78,7 @@ int cf_prompts_prepare(struct cf_prompts *p, struct cf_job *j, struct cf_error *
     j->n_seqs = p->o.parallel > 0 ? (uint32_t)p->o.parallel : AT_ONCE;
     if (j->n_seqs > p->n) j->n_seqs = p->n;
     j->n_want = j->n_seqs;
-    if (!p->o.output) return 0;
+    if (!p->o.output || p->o.replay) return 0;
     p->to = fopen(p->o.output, "wb");
     return p->to ? 0 : cf_fail(e, CF_ERR_FILE, "%s: %s", p->o.output, strerror(errno));
 }
@@ -92,6 +92,8 @@ static void release(struct cf_sequence *s) {
 /* The next line becomes a sequence (decode/schedule.h). */
 static int next(void *ctx, struct cf_sequence *s, struct cf_error *e) {
     struct cf_prompts *p = ctx;
+    for (; p->o.replay && p->next < p->n && cf_replay_answered(p->o.replay, p->next); p->n_answers++)
+        p->next++;
     if (p->next == p->n) return 1;
     struct cf_request *r = &p->requests[p->next++];
     uint32_t n_vocab = p->job->model.n_vocab, n_ctx = p->job->plan.n_ctx;
@@ -140,7 +142,8 @@ static int done(void *ctx, struct cf_sequence *s, struct cf_error *e) {
     int rc = s->ending == CF_ENDS_NOT ? 0 : cf_result_answer(s->say.result, &a, &line, &n, e);
     if (line) rc = write_line(p, line, n, e);
     if (!rc && line) p->n_answers++;
-    if (p->to) cf_terminal_progress(p->terminal, (double)p->n_answers / p->n, "answering");
+    if (!rc && line) cf_terminal_event(p->terminal, "answered", "%u", a.index);
+    if (p->o.output) cf_terminal_progress(p->terminal, (double)p->n_answers / p->n, "answering");
     free(line);
     release(s);
     return rc;
@@ -151,7 +154,7 @@ int cf_prompts_work(
     struct cf_schedule s = {.job = j, .next = next, .done = done, .interrupted = cf_interrupted, .ctx = p};
     p->job = j, p->terminal = terminal;
     int rc = cf_schedule_run(&s, e);
-    if (p->to) cf_terminal_progress(terminal, 1, "answering");
+    if (p->o.output) cf_terminal_progress(terminal, 1, "answering");
     terminal->closing = true;
     *status = s.interrupt_status;
     if (rc || s.interrupt_status)

@@ -10,15 +10,18 @@
 #include "coordinator/cli/terminal.h"
 #include "coordinator/commands/shared/sampling.h"
 #include "coordinator/decode/job.h"
+#include "coordinator/supervise/replay.h"
 
 struct cf_prompts_options {
     const char *file, *output; /* output: NULL stdout */
     int64_t parallel;          /* most sequences at once; 0: choose */
     int64_t predict;           /* of lines that do not say */
     int64_t logprobs;
-    bool json;                          /* answers with ids, hash and logprobs, too */
-    bool special;                       /* as of run */
-    bool ctx_chosen;                    /* the user says how large the context is */
+    bool json;       /* answers with ids, hash and logprobs, too */
+    bool special;    /* as of run */
+    bool ctx_chosen; /* the user says how large the context is */
+    /* Under a supervisor: what is answered already; answers then go to stdout, and it writes the file. Else NULL. */
+    const struct cf_replay *replay;
     const struct cf_sampling *sampling; /* of lines that do not say. Must outlive the prompts */
 };
 

@@ -30,15 +30,16 @@ static void beside(char text[64], double predicted) {
 void cf_report_speed(
     struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill, double decode) {
     char before[64], after[64];
-    uint32_t n = g->n_prompt - g->start, more = g->n_generated ? g->n_generated - 1 : 0;
+    /* What was generated before a failure is part of the prompt. */
+    uint32_t all = g->n_prompt + g->n_again, n = all - g->start, n_new = g->n_generated - g->n_again,
+             more = n_new ? n_new - 1 : 0;
     beside(before, n ? cf_job_predict(j, &(struct cf_workload){.depth = g->start, .prompt = n}) : 0);
-    beside(after, more ? cf_job_predict(j, &(struct cf_workload){g->n_prompt + more / 2, 0, 16, 1}) : 0);
+    beside(after, more ? cf_job_predict(j, &(struct cf_workload){all + more / 2, 0, 16, 1}) : 0);
     if (isnan(decode))
-        cf_terminal_note(
-            t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds, g->n_prompt, prefill, before);
+        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds, all, prefill, before);
     else
         cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s, decode %u tokens at %.2f tokens/s%s",
-            j->load_seconds, g->n_prompt, prefill, before, g->n_generated - 1, decode, after);
+            j->load_seconds, all, prefill, before, more, decode, after);
 }
 
 /* A line for each link that anything has passed over. */

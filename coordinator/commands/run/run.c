@@ -15,6 +15,7 @@
 #include "coordinator/commands/run/prompts.h"
 #include "coordinator/commands/run/report.h"
 #include "coordinator/commands/shared/sampling.h"
+#include "coordinator/commands/shared/supervision.h"
 #include "coordinator/commands/shared/on_ranks.h"
 #include "coordinator/decode/generate.h"
 #include "coordinator/decode/prompt_cache.h"
@@ -25,11 +26,15 @@ struct config {
     bool json, echo, stats, special, cache_all, cache_ro;
     struct cf_placement place;
     struct cf_sampling sampling;
+    struct cf_watch watch;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){
-        .predict = -1, .keep = 4, .place = cf__placement_defaults(), .sampling = cf__sampling_defaults()};
+    *(struct config *)config = (struct config){.predict = -1,
+        .keep = 4,
+        .place = cf__placement_defaults(),
+        .sampling = cf__sampling_defaults(),
+        .watch = cf__watch_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -85,7 +90,7 @@ static const struct cf_option options[] = {
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__sampling_options, AT(sampling)}, {cf__layout_options, AT(place)},
-    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
+    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__watch_options, AT(watch)}, {0}};
 
 struct run {
     const struct config *c;
@@ -103,7 +108,11 @@ struct run {
     struct cf_prompt_cache cache;
     struct cf_job *job;
     const struct cf_generate *generate;
-    int status; /* other than 0 after success: 130 */
+    struct cf_replay replay;   /* of the supervisor */
+    struct cf_replayed before; /* what was generated before a failure */
+    uint32_t n_again;          /* of its tokens, so many have come again */
+    struct cf_error differs;   /* ... and one was another */
+    int status;                /* other than 0 after success: 130 */
 };
 
 static int read_prompts(struct run *r, struct cf_error *e) {
@@ -116,6 +125,7 @@ static int read_prompts(struct run *r, struct cf_error *e) {
         .json = c->json,
         .special = c->special,
         .ctx_chosen = c->place.ctx_size > 0,
+        .replay = cf_terminal_supervised() ? &r->replay : NULL,
         .sampling = &c->sampling};
     return cf_prompts_read(&r->prompts, &o, e);
 }
@@ -191,13 +201,35 @@ static int load_cache(struct run *r, struct cf_generate *g, struct cf_error *e) 
 /* The prompt is in the KV cache: a cache file that has less of it is written anew. */
 static int prefilled(void *ctx, struct cf_error *e) {
     struct run *r = ctx;
-    uint32_t n = r->generate->n_cached;
+    uint32_t n = r->generate->n_cached < r->n_ids ? r->generate->n_cached : (uint32_t)r->n_ids;
     if (!r->c->cache || r->c->cache_ro || cf_prompt_cache_common(&r->cache, r->ids, n) == n) return 0;
     return cf_prompt_cache_save(&r->cache, r->job, r->ids, n, e);
 }
 
-static void keep_token(void *ctx, uint32_t id) {
+/* A result or a dump wants the logits of every token: then the answer begins anew after a failure, and the tokens that
+ * were there already must come again. */
+static bool begins_anew(const struct run *r) {
+    return r->c->json || r->c->dump;
+}
+
+static void journal_token(struct run *r, uint32_t id, bool again) {
+    char text[CF_REPLAY_TOKEN_BYTES];
+    uint64_t state[CF_SAMPLER_STATE];
+    if (again) return;
+    if (r->n_again < r->before.n && begins_anew(r)) {
+        if (r->before.ids[r->n_again++] != id && !r->differs.code)
+            cf_fail(&r->differs, CF_ERR_NUMERIC,
+                "token %u is not the one that stood there before the failure: is the model another one?", r->n_again);
+        return;
+    }
+    cf_sampler_state(r->sampler, state);
+    cf_replay_print_token(text, id, state);
+    cf_terminal_event(&r->terminal, "token", "%s", text);
+}
+
+static void keep_token(void *ctx, uint32_t id, bool again) {
     struct run *r = ctx;
+    journal_token(r, id, again);
     if (r->all && r->n_all <= r->job->plan.n_ctx) r->all[r->n_all++] = id;
 }
 
@@ -229,7 +261,20 @@ static int prepare(struct cf_job *j, void *ctx, struct cf_error *e) {
 
 static int show_text(void *ctx, const char *bytes, size_t n, struct cf_error *e) {
     struct run *r = ctx;
+    if (r->differs.code) return *e = r->differs, -1;
     return r->c->json ? 0 : cf_terminal_text(&r->terminal, bytes, n, e);
+}
+
+static int print_json(struct run *r, const struct cf_result *result, struct cf_error *e) {
+    if (!r->terminal.stream) return cf_result_print_json(result, stdout, e);
+    char *text = NULL;
+    size_t n = 0;
+    FILE *f = open_memstream(&text, &n);
+    int rc = f ? cf_result_print_json(result, f, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (f && fclose(f) && !rc) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc) rc = cf_terminal_text(&r->terminal, text, n, e);
+    free(text);
+    return rc;
 }
 
 static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct cf_error *e) {
@@ -237,11 +282,13 @@ static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct
     struct cf_rank_counts *counts = calloc(j->n_ranks, sizeof *counts);
     if (!counts) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     int rc = cf_engine_counts(j->engine, counts, e);
-    double prefill = g->prefill_seconds > 0 ? (double)(g->n_prompt - g->start) / g->prefill_seconds : NAN;
-    double decode = g->n_generated > 1 && g->decode_seconds > 0 ? (g->n_generated - 1) / g->decode_seconds : NAN;
+    double prefill = g->prefill_seconds > 0 ? (double)(g->n_prompt + g->n_again - g->start) / g->prefill_seconds : NAN;
+    uint32_t n_new = g->n_generated - g->n_again;
+    double decode = n_new > 1 && g->decode_seconds > 0 ? (n_new - 1) / g->decode_seconds : NAN;
     if (!rc && g->result) {
         cf_report_result(g->result, j, counts, prefill, decode);
-        rc = cf_result_print_json(g->result, stdout, e);
+        rc = print_json(r, g->result, e);
+        if (!rc) cf_terminal_event(&r->terminal, "whole", "%s", "");
     }
     if (!rc && !r->c->json) rc = cf_terminal_text(&r->terminal, "\n", 1, e);
     if (!rc) cf_report_speed(&r->terminal, j, g, prefill, decode);
@@ -274,7 +321,10 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     if (!rc && c->dump) rc = cf_dump_open(&g.dump, c->dump, e);
     if (!rc && c->echo && r->text) rc = show_text(r, r->text, r->n_text, e);
     if (!rc) rc = keep_all(r, e);
+    if (!rc) rc = cf_replay_tokens(&r->replay, &r->before, e);
     if (!rc) rc = load_cache(r, &g, e);
+    g.seen = g.start;
+    if (!begins_anew(r)) g.before = &r->before;
     if (!rc) rc = cf_generate_run(&g, e);
     if (!rc) rc = save_all(r, &g, e);
     if (!rc && g.context_full)
@@ -313,6 +363,10 @@ static int check_config(struct config *c, struct cf_error *e) {
     return cf__sampling_check(&c->sampling, e) ? -1 : cf__placement_check(&c->place, false, e);
 }
 
+static bool is_stdin(const char *file) {
+    return file && !strcmp(file, "-");
+}
+
 static int command(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
@@ -322,7 +376,15 @@ static int command(void *config, int argc, char **argv) {
     if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
         return cf__command_failed(&cf_command_run, &e);
     int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_run,
-        .launch = {.ranks = c->ranks, .map = c->place.map},
+        .launch = {.ranks = c->ranks,
+            .map = c->place.map,
+            .watch = &c->watch,
+            .timeout = c->place.timeout,
+            .reads_stdin = is_stdin(c->file) || is_stdin(c->prompts),
+            .whole = c->json || c->prompts,
+            .draws_seed = !c->prompts && c->sampling.params.seed < 0,
+            .output = c->output},
+        .replay = &r.replay,
         .read = read_prompt,
         .job = {.prepare = prepare,
             .model = c->model,
@@ -341,6 +403,8 @@ static int command(void *config, int argc, char **argv) {
     cf__sampling_close(&r.set);
     cf_prompts_free(r.prompts);
     cf_prompt_cache_close(&r.cache);
+    cf_replay_free(&r.replay);
+    cf_replayed_free(&r.before);
     free(r.text);
     free(r.ids);
     free(r.all);

@@ -8,6 +8,7 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/job.h"
 #include "coordinator/decode/launch.h"
+#include "coordinator/supervise/replay.h"
 
 struct cf__on_ranks {
     const struct cf_command *command; /* whose name errors begin with */
@@ -17,6 +18,7 @@ struct cf__on_ranks {
     struct cf_job_options job; /* command, threads and terminal are filled in */
     int64_t threads;           /* of each rank; 0: default */
     struct cf_terminal *terminal;
+    struct cf_replay *replay; /* gets what happened before a failure, before read; NULL: no supervisor is asked for */
     int (*work)(struct cf_job *job, void *ctx, struct cf_error *e);
     void *ctx;         /* of read, prepare and work */
     const int *status; /* of the program when the work has succeeded: 0, or 130 */

@@ -58,19 +58,15 @@ const struct cf_option cf__rank_options[] = {
         "~/.cache/coffer) for the next time",
         0, 0, NULL},
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
-        "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
+        "seconds without a sign of life after which a rank counts as dead (default 60, under a supervisor 10)", 0.5,
+        1e6, NULL},
     {"verbose", 'v', CF_OPT_FLAG, AT(verbose), NULL, "print the placement table", 0, 0, NULL},
     {0},
 };
 
 struct cf_placement cf__placement_defaults(void) {
-    return (struct cf_placement){.ubatch = 512,
-        .kv_type = "f16",
-        .experts = "sliced",
-        .numa = "default",
-        .exchange = "auto",
-        .wire = "f32",
-        .timeout = 60};
+    return (struct cf_placement){
+        .ubatch = 512, .kv_type = "f16", .experts = "sliced", .numa = "default", .exchange = "auto", .wire = "f32"};
 }
 
 static int check_layouts(const char *names, bool several, struct cf_error *e) {
