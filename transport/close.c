@@ -129,13 +129,15 @@ static void release(struct cf_transport *t) {
     free(t);
 }
 
-void cf_transport_close(struct cf_transport *t, bool ok) {
-    if (!t) return;
+bool cf_transport_close(struct cf_transport *t, bool ok) {
+    if (!t) return true;
     if (t->uses_mpi) {
+        int spokesman = cf_transport_spokesman(t);
         bool in_order = ok && !t->broken && part_in_order(t);
         if (!in_order && !part_in_haste(t))
-            return; // MPI may still write into the buffers: they, and MPI, end with the process
+            return parted(t, spokesman); // MPI may still write into the buffers: they, and MPI, end with the process
         leave_mpi(t, in_order ? FINALIZE_FOR : FINALIZE_FAILED_FOR);
     }
     release(t);
+    return true;
 }

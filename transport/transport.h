@@ -135,7 +135,8 @@ int cf_transport_suspect(const struct cf_transport *t);
 /* Closes. ok: all ranks agreed to end (waits until every peer has taken its messages; what still arrives here is
  * dropped). Not ok: never hangs for more than a few seconds, even if peers are dead; if not all peers have said
  * goodbye, MPI is not finalised and t is left as it is, because the process is about to exit with a non-zero status.
- * Else frees t. */
-void cf_transport_close(struct cf_transport *t, bool ok);
+ * Else frees t. False if the spokesman is another rank and has not said goodbye: it may be too busy to say why the run
+ * has failed before the launcher ends it. */
+bool cf_transport_close(struct cf_transport *t, bool ok);
 
 #endif

@@ -133,6 +133,9 @@ static int take_seat(struct cf_job *j, const Cf__Verdict *all, struct cf_error *
     return rc;
 }
 
+/* What a rank takes of its node after it has looked at it, beside what the plan counts: MPI, stacks, the window. */
+enum { OWN_BYTES = 16 << 20 };
+
 /* Second hello: what each seat offers and what was measured of it. Fills j->figures, the same on every rank. */
 static int report(struct cf_job *j, struct cf_error *e) {
     const struct cf_numa_node *node = &j->machine.nodes[j->seat.node];
@@ -153,6 +156,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
         for (uint32_t s = 0; s < j->n_ranks; s++)
             sharers += all->hellos[s]->node == k->node && j->ranks[s].host_index == info->host_index;
         info->memory_free = k->memory_free / (sharers ? sharers : 1);
+        info->memory_free = info->memory_free > OWN_BYTES ? info->memory_free - OWN_BYTES : 1; /* 0: not known */
     }
     rc = cf_calibrate_hear(j, all, e);
     cf__verdict__free_unpacked(all, NULL);
@@ -434,7 +438,11 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
         cf_transport_fail(j.transport, e);
         say_failure(&j, e);
     }
-    cf_transport_close(j.transport, !rc);
+    bool mine = rc && cf_transport_failed_rank(j.transport) == cf_transport_rank(j.transport);
+    if (!cf_transport_close(j.transport, !rc) && mine && e->code != CF_ERR_INTERRUPTED) {
+        o->terminal->is_rank0 = true; /* once the launcher sees us end it ends the spokesman, too */
+        cf_terminal_note(o->terminal, "coffer %s: %s", o->command, e->text);
+    }
     close_job(&j);
     return rc;
 }

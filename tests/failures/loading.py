@@ -16,6 +16,11 @@ class Loading(Case):
         for launcher in ({"ranks": 1}, {"ranks": 3}, {"ranks": 3, "how": "self"}):
             self.failing("error", r"model\.gguf: tensor \S+: Input/output error", "-n", "4", **launcher)
 
+    def test_disk_fails_while_rank_0_waits_for_its_own(self):
+        """Rank 0 speaks for all, but the launcher ends it before it has heard of the failure."""
+        self.failing("slow 0", r"model\.gguf: tensor \S+: Input/output error", "-n", "4",
+                     "-t", "1", "--layout", "tensor", ranks=2, how="self", limit=40)
+
     def test_file_shrinks(self):
         for launcher in ({"ranks": 1}, {"ranks": 3}, {"ranks": 3, "how": "self"}):
             self.failing("end", r"model\.gguf: tensor \S+: the file became shorter while it was open", "-n", "4", **launcher)

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""clusters.py COFFER: 2, 3 and 4 hosts (deploy/testbed/hosts) of one rank and of two, over several kinds of links, in every
-layout: the same ids and the same logits_xxh64 as one rank, and every rank on the host it should be on. Prints a table with
-milliseconds per token; on a machine with fewer cores than ranks they mean little. Status 77: skipped, and why."""
+"""clusters.py COFFER [N...]: 2, 3 and 4 (or N) hosts of deploy/testbed/hosts with one rank and with two, over several kinds
+of links, in every layout: the same ids and the same logits_xxh64 as one rank, and every rank on the host it should be on.
+Prints a table with milliseconds per token; on a machine with fewer cores than ranks they mean little. Status 77: skipped,
+and why."""
 import json
 import os
 import shutil
@@ -23,7 +24,10 @@ def environment(state):
 
 def run(command, env):
     p = subprocess.run(command, env=env, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300)
-    return json.loads(p.stdout) if p.returncode == 0 else f"status {p.returncode}: {p.stderr[-500:]}"
+    try:
+        return json.loads(p.stdout)
+    except ValueError:
+        return f"status {p.returncode}: '{p.stdout[-200:]}', {p.stderr[-500:]}"
 
 
 def wrong_with(got, want, layout, n_hosts, per_host):
@@ -52,7 +56,7 @@ def main():
         command = [coffer, "run", "-m", model, "--prompt-ids", "1,5,9,301,77", "-n", "12", "--temp", "0", "--ignore-eos", "--json"]
         want = run(command, env)
         print("| hosts x ranks | link | " + " | ".join(LAYOUTS) + " |\n|---|---|" + "---|" * len(LAYOUTS), flush=True)
-        for n_hosts in (2, 3, 4):
+        for n_hosts in [int(n) for n in sys.argv[2:]] or (2, 3, 4):
             for link in LINKS:
                 subprocess.run([hosts, "up", str(n_hosts), "--slots", str(max(PER_HOST)), *link.split()], env=env, check=True,
                                stdout=subprocess.DEVNULL)
