@@ -7,8 +7,9 @@
 /* Rank 0: from the figures of all ranks to j->plan, and what is to be said about it (place.c). */
 int cf__job_place(struct cf_job *j, struct cf_error *e);
 
-/* All ranks find the same: does what is asked for (j->layout, j->alone) fit these ranks? *why: why not. */
-bool cf__job_fits(const struct cf_job *j, struct cf_error *why);
+/* Of a sweep: does what is asked for (j->layout, j->alone) not fit these ranks? Then rank 0 says why. All ranks find
+ * the same. */
+bool cf__job_passes_over(const struct cf_job *j);
 
 /* Of a sweep: the layouts and wire types that differ on these ranks. */
 const char *cf__job_layouts(const struct cf_job *j);

@@ -285,19 +285,11 @@ static int run_layout(struct body *b, double start) {
     return rc;
 }
 
-/* Of a sweep: what does not fit is said and passed over, by all ranks alike. */
-static bool passes_over(struct cf_job *j) {
-    struct cf_error why;
-    if (!j->o->sweep || cf__job_fits(j, &why)) return false;
-    cf_terminal_note(j->o->terminal, "coffer: %s is passed over: %s", j->alone ? "rank 0 alone" : j->layout, why.text);
-    return true;
-}
-
 /* Of a sweep: rank 0 without the others. */
 static int run_alone(struct body *b) {
     struct cf_job *j = b->j;
     j->alone = true, j->wire = CF_DTYPE_F32, j->no_exchange = false;
-    int rc = passes_over(j) ? 0 : run_layout(b, b->start);
+    int rc = cf__job_passes_over(j) ? 0 : run_layout(b, b->start);
     j->alone = false;
     return rc;
 }
@@ -337,7 +329,7 @@ static int team_body(struct cf_team *team, void *ctx) {
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
-        if (!passes_over(j) && run_wires(b, start)) return -1;
+        if (!cf__job_passes_over(j) && run_wires(b, start)) return -1;
         if (!names[n]) return 0;
         names += n + 1;
         start = cf_now();

@@ -83,14 +83,19 @@ int cf__job_place(struct cf_job *j, struct cf_error *e) {
     return rc;
 }
 
-bool cf__job_fits(const struct cf_job *j, struct cf_error *why) {
+bool cf__job_passes_over(const struct cf_job *j) {
     struct cf_plan_wish w;
     struct cf_plan plan;
+    struct cf_error why;
     char note[512] = "";
-    if (wish_of(j, &w, why) || cf_planner_make(&plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, why))
-        return false;
+    if (!j->o->sweep) return false;
+    if (wish_of(j, &w, &why) || cf_planner_make(&plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, &why)) {
+        cf_terminal_note(
+            j->o->terminal, "coffer: %s is passed over: %s", j->alone ? "rank 0 alone" : j->layout, why.text);
+        return true;
+    }
     cf_plan_free(&plan);
-    return true;
+    return false;
 }
 
 const char *cf__job_layouts(const struct cf_job *j) {

@@ -2,7 +2,7 @@
 """hosts_test.py COFFER [HOSTS]: two hosts made of namespaces by deploy/testbed/hosts (own network, names, processes and
 /dev/shm). The same ids and logits as on one rank in every layout, also over 1 Gbit/s with 0.1 ms, hosts told apart even when they have one name, and a cable
 pulled in the middle of generation. Status 77: skipped, and why."""
-import json, os, shutil, signal, subprocess, sys, tempfile, time, unittest
+import glob, json, os, shutil, signal, subprocess, sys, tempfile, time, unittest
 
 here = os.path.dirname(os.path.abspath(__file__))
 coffer = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "build/coffer"
@@ -127,13 +127,14 @@ class Hosts(Bed):
         os.chmod(wrapper, 0o755)
         want = self.reference()
         for n in (2, 4, 3):
-            p = subprocess.run([hosts, "run", "mpirun", "-n", str(n), "--map-by", "node", wrapper, *self.command("-n", "12", "--json", "--ship")[1:]],
+            p = subprocess.run([hosts, "run", "mpirun", "-n", str(n), "--map-by", "node", wrapper, *self.command("-n", "12", "--json", "--ship", "--layout", "hybrid")[1:]],
                                env=env(), capture_output=True, timeout=60, stdin=subprocess.DEVNULL)
             self.assertEqual(p.returncode, 0, p.stderr)
             self.same(json.loads(p.stdout), want)
             self.assertRegex(p.stderr.decode(), r"rank 1 host h2: [\d.]+ MB of the model sent, [\d.]+ MB were in its cache\n")
             if n == 2: self.assertNotIn("h2: 0.0 MB of the model sent", p.stderr.decode())
-        self.assertEqual([os.path.exists(f"{self.dir}/cache-{h}") for h in ("h1", "h2")], [False, True])
+        kept = [len(glob.glob(f"{self.dir}/cache-{h}/**/*.gguf", recursive=True)) for h in ("h1", "h2")]
+        self.assertEqual(kept, [0, 1])
 
     def test_pulled_cable(self):
         """Coffer gives up after --timeout and names the host; mpirun ends too if it has been told to look after its hosts."""
