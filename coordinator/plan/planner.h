@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "coordinator/plan/figures.h"
+#include "coordinator/plan/forecast/figures.h"
 #include "node/model/plan.h"
 
 /* A layout as --layout says it: NULL and "auto" are -1. Returns 0, or -1: unknown, with *e naming those there are.

@@ -7,7 +7,7 @@
 #define COFFER_COORDINATOR_PLAN_SEARCH_H
 
 #include "coordinator/plan/planner.h"
-#include "coordinator/plan/simulate.h"
+#include "coordinator/plan/forecast/simulate.h"
 
 /* What a user waits for, and what is compared: so many tokens of a prompt, then so many of the answer. */
 enum { CF_SEARCH_PROMPT = 128, CF_SEARCH_ANSWER = 128 };

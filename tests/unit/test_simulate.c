@@ -1,6 +1,6 @@
 /* Plans in virtual time: what a run must take by hand-made sums, how many messages it sends, and which layout the
  * search then takes. */
-#include "coordinator/plan/simulate.h"
+#include "coordinator/plan/forecast/simulate.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "coordinator/plan/cost.h"
+#include "coordinator/plan/forecast/cost.h"
 #include "coordinator/plan/search.h"
 #include "small_model.h"
 

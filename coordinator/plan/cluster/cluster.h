@@ -10,7 +10,7 @@
 
 #include <stdio.h>
 
-#include "coordinator/plan/figures.h"
+#include "coordinator/plan/forecast/figures.h"
 
 enum { CF_CLUSTER_HOSTS = 1024, CF_CLUSTER_RANKS = 4096, CF_CLUSTER_NODES = 64, CF_CLUSTER_NAME = 56 };
 

@@ -1,11 +1,11 @@
 /* What one instruction of a rank's program (node/model/program.h) costs: the bytes that it streams, the products that
  * it makes, the times that its threads meet; and, at a rank's measured rates, how long that takes. The formulas are
- * explained in README.md of this folder.
+ * explained in ../README.md.
  */
-#ifndef COFFER_COORDINATOR_PLAN_COST_H
-#define COFFER_COORDINATOR_PLAN_COST_H
+#ifndef COFFER_COORDINATOR_PLAN_FORECAST_COST_H
+#define COFFER_COORDINATOR_PLAN_FORECAST_COST_H
 
-#include "coordinator/plan/figures.h"
+#include "coordinator/plan/forecast/figures.h"
 #include "node/model/program.h"
 
 struct cf_kv;

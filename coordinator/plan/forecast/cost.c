@@ -1,5 +1,5 @@
 /* See cost.h. */
-#include "coordinator/plan/cost.h"
+#include "coordinator/plan/forecast/cost.h"
 
 #include <math.h>
 

@@ -1,5 +1,5 @@
 /* See figures.h. */
-#include "coordinator/plan/figures.h"
+#include "coordinator/plan/forecast/figures.h"
 
 #include <stdlib.h>
 #include <string.h>

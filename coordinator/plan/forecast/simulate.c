@@ -1,20 +1,13 @@
 /* See simulate.h. Programs are compiled and priced once (timed.c); here they run, event by event. */
-#include "coordinator/plan/simulate.h"
+#include "coordinator/plan/forecast/simulate.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/plan/forecast/events.h"
+#include "coordinator/plan/forecast/timed.h"
 #include "coordinator/plan/split.h"
-#include "coordinator/plan/timed.h"
-
-/* Something that happens: a batch or a message comes to a rank, or a rank has finished an instruction. */
-struct event {
-    double at;
-    uint64_t number; /* of those at the same time the older one first */
-    enum { BATCH, MESSAGE, FINISHED } what;
-    uint32_t rank, batch, instr;
-};
 
 struct batch {
     uint32_t rows, want;
@@ -46,50 +39,14 @@ struct cf_simulation {
     uint32_t *threads, *busy; /* [n_ranks] of a node's first rank: threads of all its ranks, and of those at work */
     uint32_t ring;            /* batches that may be about at once */
     struct batch *batches;
-    struct event *heap;
-    size_t n_events, room;
-    uint64_t number, random;
+    struct cf_events events;
+    uint64_t random;
     double now, *leaves, *enters; /* [n_hosts] until when the host's cable is taken, in both directions */
     uint32_t submitted, finished; /* batches, on rank 0 */
     const struct drive *drive;
     double first_round; /* when every batch of the first step had come back */
     struct cf_forecast *out;
-    bool failed;
 };
-
-static bool before(const struct event *a, const struct event *b) {
-    return a->at != b->at ? a->at < b->at : a->number < b->number;
-}
-
-static void push(struct cf_simulation *s, struct event v) {
-    if (s->n_events == s->room) {
-        size_t room = s->room ? 2 * s->room : 1024;
-        struct event *more = realloc(s->heap, room * sizeof *more);
-        if (!more) {
-            s->failed = true;
-            return;
-        }
-        s->heap = more, s->room = room;
-    }
-    v.number = s->number++;
-    size_t i = s->n_events++;
-    for (; i && before(&v, &s->heap[(i - 1) / 2]); i = (i - 1) / 2)
-        s->heap[i] = s->heap[(i - 1) / 2];
-    s->heap[i] = v;
-}
-
-static struct event pop(struct cf_simulation *s) {
-    struct event top = s->heap[0], last = s->heap[--s->n_events];
-    size_t i = 0, child;
-    while ((child = 2 * i + 1) < s->n_events) {
-        if (child + 1 < s->n_events && before(&s->heap[child + 1], &s->heap[child])) child++;
-        if (!before(&s->heap[child], &last)) break;
-        s->heap[i] = s->heap[child];
-        i = child;
-    }
-    s->heap[i] = last;
-    return top;
-}
 
 static struct batch *batch_of(struct cf_simulation *s, uint32_t id) {
     return &s->batches[id % s->ring];
@@ -127,7 +84,8 @@ static void send_all(struct cf_simulation *s, uint32_t rank, uint32_t id, const 
         double bytes = rows * (shares && m->share_bytes > 0 ? m->share_bytes : m->bytes);
         int32_t instr = cf_timed_receiver(&s->programs, m);
         if (instr < 0) continue;
-        push(s, (struct event){arrival(s, rank, m, bytes), 0, MESSAGE, m->to, id, (uint32_t)instr});
+        cf_events_push(
+            &s->events, (struct cf_event){arrival(s, rank, m, bytes), 0, CF_EVENT_MESSAGE, m->to, id, (uint32_t)instr});
         s->out->ranks[rank].messages++, s->out->ranks[rank].bytes += (uint64_t)bytes;
     }
 }
@@ -194,7 +152,7 @@ static void submit_more(struct cf_simulation *s) {
         for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
             const struct cf_link *l = cf_figures_link(s->figures, 0, r);
             double way = r ? cf_link_seconds(l->seconds, 64.0 + 12.0 * batch_of(s, s->submitted)->rows) : 0;
-            push(s, (struct event){s->now + way, 0, BATCH, r, s->submitted, 0});
+            cf_events_push(&s->events, (struct cf_event){s->now + way, 0, CF_EVENT_BATCH, r, s->submitted, 0});
         }
         s->submitted++;
     }
@@ -228,7 +186,7 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
         else
             s->out->ranks[rank].exchange += t;
         r->busy = true, r->running = k;
-        push(s, (struct event){s->now + t, 0, FINISHED, rank, r->open[k], r->pc[k]});
+        cf_events_push(&s->events, (struct cf_event){s->now + t, 0, CF_EVENT_FINISHED, rank, r->open[k], r->pc[k]});
         return;
     }
 }
@@ -246,12 +204,12 @@ static void finish(struct cf_simulation *s, uint32_t rank) {
     go_on(s, rank);
 }
 
-static void on_event(struct cf_simulation *s, const struct event *v) {
+static void on_event(struct cf_simulation *s, const struct cf_event *v) {
     s->now = v->at;
     switch (v->what) {
-    case BATCH: s->ranks[v->rank].came++; break;
-    case MESSAGE: ++*count_of(s, v->rank, v->batch, v->instr); break;
-    case FINISHED: finish(s, v->rank); return;
+    case CF_EVENT_BATCH: s->ranks[v->rank].came++; break;
+    case CF_EVENT_MESSAGE: ++*count_of(s, v->rank, v->batch, v->instr); break;
+    case CF_EVENT_FINISHED: finish(s, v->rank); return;
     }
     go_on(s, v->rank);
 }
@@ -324,15 +282,15 @@ void cf_simulation_free(struct cf_simulation *s) {
     free(s->node);
     free(s->busy);
     free(s->threads);
-    free(s->heap);
+    cf_events_free(&s->events);
     cf_timed_free(&s->programs);
     free(s);
 }
 
 static void rewind_all(struct cf_simulation *s) {
     uint32_t hosts = s->figures->n_hosts;
-    s->n_events = 0, s->number = 0, s->random = 1, s->now = 0, s->submitted = s->finished = 0, s->first_round = 0,
-    s->failed = false;
+    cf_events_clear(&s->events), s->random = 1, s->now = 0, s->submitted = s->finished = 0, s->first_round = 0,
+                                 s->events.failed = false;
     memset(s->leaves, 0, hosts * sizeof *s->leaves);
     memset(s->enters, 0, hosts * sizeof *s->enters);
     for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
@@ -382,14 +340,14 @@ int cf_simulation_run(
     rewind_all(s);
     s->drive = &d, s->out = out;
     submit_more(s);
-    while (s->n_events && !s->failed) {
-        struct event v = pop(s);
+    while (s->events.n && !s->events.failed) {
+        struct cf_event v = cf_events_pop(&s->events);
         on_event(s, &v);
     }
     out->seconds = s->now;
     for (uint32_t r = 0; r < out->n_ranks; r++)
         out->messages += out->ranks[r].messages, out->bytes += out->ranks[r].bytes;
-    int rc = s->failed ? cf_fail(e, CF_ERR_MEMORY, "no memory to simulate %u ranks", out->n_ranks)
+    int rc = s->events.failed ? cf_fail(e, CF_ERR_MEMORY, "no memory to simulate %u ranks", out->n_ranks)
              : s->finished != d.all
                  ? cf_fail(e, CF_ERR_PLAN, "the simulated plan stands still after %u of %u batches", s->finished, d.all)
                  : 0;

@@ -1,5 +1,5 @@
 /* See timed.h: each rank's program is compiled as the rank itself would do it, read once, and thrown away. */
-#include "coordinator/plan/timed.h"
+#include "coordinator/plan/forecast/timed.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -7,10 +7,10 @@
  * ranks of one node share counts with what each was measured to have while all worked; several cables of a host count
  * as one.
  */
-#ifndef COFFER_COORDINATOR_PLAN_SIMULATE_H
-#define COFFER_COORDINATOR_PLAN_SIMULATE_H
+#ifndef COFFER_COORDINATOR_PLAN_FORECAST_SIMULATE_H
+#define COFFER_COORDINATOR_PLAN_FORECAST_SIMULATE_H
 
-#include "coordinator/plan/figures.h"
+#include "coordinator/plan/forecast/figures.h"
 #include "node/model/plan.h"
 
 /* Behind `depth` positions: the prompt of one sequence, in chunks, or else `generate` tokens of each of `sequences`,

@@ -1,10 +1,10 @@
 /* The programs of all ranks, priced and made small: instructions with their cost, what each waits for, and the messages
  * that it sends. Private to simulate.c.
  */
-#ifndef COFFER_COORDINATOR_PLAN_TIMED_H
-#define COFFER_COORDINATOR_PLAN_TIMED_H
+#ifndef COFFER_COORDINATOR_PLAN_FORECAST_TIMED_H
+#define COFFER_COORDINATOR_PLAN_FORECAST_TIMED_H
 
-#include "coordinator/plan/cost.h"
+#include "coordinator/plan/forecast/cost.h"
 
 enum { CF_SIM_FLIGHT = 64 }; /* most batches in flight, as --micro-batches allows */
 
