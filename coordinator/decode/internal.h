@@ -7,6 +7,13 @@
 /* Rank 0: from the figures of all ranks to j->plan, and what is to be said about it (place.c). */
 int cf__job_place(struct cf_job *j, struct cf_error *e);
 
+/* Bars for cf_engine_options.progress and cf_ship_options.progress; then what was sent, and where memory lies
+ * (job_say.c). */
+void cf__job_show_loading(void *job, uint64_t done, uint64_t total);
+void cf__job_show_shipping(void *job, uint64_t done, uint64_t total);
+void cf__job_say_ship(struct cf_job *j);
+void cf__job_say_audit(struct cf_job *j);
+
 /* Of a sweep: does what is asked for (j->layout, j->alone) not fit these ranks? Then rank 0 says why. All ranks find
  * the same. */
 bool cf__job_passes_over(const struct cf_job *j);

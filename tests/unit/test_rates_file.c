@@ -1,6 +1,6 @@
 /* The file that keeps kernel rates: what is set comes back, from a file that others write too; a broken or forbidden
  * one is as good as none. */
-#include "coordinator/decode/rates_file.h"
+#include "coordinator/decode/measure/rates_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

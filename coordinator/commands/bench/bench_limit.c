@@ -1,6 +1,7 @@
 /* The roofline of a test: the seconds that it would take if nothing cost time but what bounds it, at the rates measured
- * before the tests (decode/measure.h). Decoding reads weights and cache at the read bandwidth of all ranks; prefill
- * multiplies at the rate of their kernels, everything in cache. Attention, norms and exchanges are in neither. */
+ * before the tests (decode/measure/measure.h). Decoding reads weights and cache at the read bandwidth of all ranks;
+ * prefill multiplies at the rate of their kernels, everything in cache. Attention, norms and exchanges are in neither.
+ */
 #include "coordinator/commands/bench/bench.h"
 
 /* Seconds of one row through a role of a layer; of experts through those that it chooses. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "coordinator/commands/bench/bench.h"
-#include "coordinator/decode/measure.h"
+#include "coordinator/decode/measure/measure.h"
 
 enum { DIGITS = 9 };
 

@@ -10,9 +10,9 @@
 #include <string.h>
 
 #include "coordinator/commands/calibrate/calibrate.h"
-#include "coordinator/decode/calibrate.h"
-#include "coordinator/decode/measure.h"
-#include "coordinator/decode/rates_file.h"
+#include "coordinator/decode/measure/calibrate.h"
+#include "coordinator/decode/measure/measure.h"
+#include "coordinator/decode/measure/rates_file.h"
 #include "node/check/check.h"
 #include "node/engine/rate.h"
 #include "proto/wire.h"

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "coordinator/commands/shared/shape.h"
-#include "coordinator/decode/calibrate.h"
+#include "coordinator/decode/measure/calibrate.h"
 #include "coordinator/plan/cluster/cluster.h"
 
 #define AT(field) offsetof(struct cf__machines, field)

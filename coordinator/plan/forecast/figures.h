@@ -1,5 +1,5 @@
 /* What the planner knows of the machines: figures of every rank and of the links between their hosts. They are measured
- * (decode/calibrate.h), or described in a file by somebody who has no such machines.
+ * (decode/measure/calibrate.h), or described in a file by somebody who has no such machines.
  */
 #ifndef COFFER_COORDINATOR_PLAN_FORECAST_FIGURES_H
 #define COFFER_COORDINATOR_PLAN_FORECAST_FIGURES_H

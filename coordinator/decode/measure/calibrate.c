@@ -1,10 +1,10 @@
 /* See calibrate.h. */
-#include "coordinator/decode/calibrate.h"
+#include "coordinator/decode/measure/calibrate.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/decode/rates_file.h"
+#include "coordinator/decode/measure/rates_file.h"
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
 

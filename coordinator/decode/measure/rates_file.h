@@ -2,8 +2,8 @@
  * version of the program, in $XDG_CACHE_HOME/coffer (default ~/.cache/coffer). It only saves time: where it cannot be
  * read or written everything is measured again and nothing is said. COFFER_CALIBRATION names another file, "" none.
  */
-#ifndef COFFER_COORDINATOR_DECODE_RATES_FILE_H
-#define COFFER_COORDINATOR_DECODE_RATES_FILE_H
+#ifndef COFFER_COORDINATOR_DECODE_MEASURE_RATES_FILE_H
+#define COFFER_COORDINATOR_DECODE_MEASURE_RATES_FILE_H
 
 #include <stdbool.h>
 

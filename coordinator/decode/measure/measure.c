@@ -1,5 +1,5 @@
 /* See measure.h. */
-#include "coordinator/decode/measure.h"
+#include "coordinator/decode/measure/measure.h"
 
 #include <stdlib.h>
 

@@ -2,8 +2,8 @@
  * rate of its kernels, and the links between rank 0 and the others. `coffer bench` holds its results against these
  * figures.
  */
-#ifndef COFFER_COORDINATOR_DECODE_MEASURE_H
-#define COFFER_COORDINATOR_DECODE_MEASURE_H
+#ifndef COFFER_COORDINATOR_DECODE_MEASURE_MEASURE_H
+#define COFFER_COORDINATOR_DECODE_MEASURE_MEASURE_H
 
 #include "coordinator/decode/job.h"
 

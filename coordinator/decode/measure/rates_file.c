@@ -1,5 +1,5 @@
 /* See rates_file.h. */
-#include "coordinator/decode/rates_file.h"
+#include "coordinator/decode/measure/rates_file.h"
 
 #include <stdio.h>
 #include <stdlib.h>

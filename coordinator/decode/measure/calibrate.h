@@ -5,8 +5,8 @@
  * hosts, the first two of a host that within it. The rates of kernels are the same from start to start: they lie in a
  * file per host (rates_file.h), the best ever measured for each type of weights and number of threads.
  */
-#ifndef COFFER_COORDINATOR_DECODE_CALIBRATE_H
-#define COFFER_COORDINATOR_DECODE_CALIBRATE_H
+#ifndef COFFER_COORDINATOR_DECODE_MEASURE_CALIBRATE_H
+#define COFFER_COORDINATOR_DECODE_MEASURE_CALIBRATE_H
 
 #include "coordinator/decode/job.h"
 
