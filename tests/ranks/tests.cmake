@@ -44,6 +44,7 @@ coffer_rank_test(rotate rotate.py 300)
 coffer_rank_test(sampling sampling.py 600)
 coffer_rank_test(prompts prompts.py 600)
 coffer_rank_test(auto auto.py 300)
+coffer_rank_test(straggler straggler.py 300)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
   ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares ranks.memory
   ranks.perplexity ranks.sampling ranks.prompts ranks.prompt_cache ranks.embed ranks.kv_types ranks.rotate ranks.auto ranks.wire
@@ -60,8 +61,9 @@ endforeach()
 add_test(NAME ranks.table COMMAND ${COFFER_PYTHON} ${PROJECT_SOURCE_DIR}/tests/ranks/table.py --coffer $<TARGET_FILE:coffer>
   --ranks 1 --every 4 --check ${PROJECT_SOURCE_DIR}/README.md)
 set_tests_properties(ranks.table PROPERTIES TIMEOUT 300 LABELS "rank;release-only")
-# The figures of the shares test are times: nothing may run beside it.
-set_tests_properties(ranks.shares PROPERTIES RUN_SERIAL TRUE)
+# The figures of these tests are times: nothing may run beside them.
+set_tests_properties(ranks.shares ranks.straggler PROPERTIES RUN_SERIAL TRUE)
+set_tests_properties(ranks.straggler PROPERTIES LABELS "rank;release-only")
 # For the thread sanitizer only: elsewhere matrix.py and sequences.py run the same with more.
 if(COFFER_SANITIZE STREQUAL "thread")
   coffer_rank_test(threads threads.py 300)

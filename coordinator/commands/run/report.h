@@ -7,9 +7,10 @@
 
 void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
     double prefill, double decode);
-/* Measured beside predicted. Tokens per second, NaN: nothing measured. */
-void cf_report_speed(
-    struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g, double prefill, double decode);
+/* Measured beside predicted, and a rank that is much slower than it should be. Tokens per second, NaN: nothing
+ * measured. */
+void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g,
+    const struct cf_rank_counts *counts, double prefill, double decode);
 void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts);
 
 #endif

@@ -291,7 +291,7 @@ static int finish(struct run *r, struct cf_job *j, struct cf_generate *g, struct
         if (!rc) cf_terminal_event(&r->terminal, "whole", "%s", "");
     }
     if (!rc && !r->c->json) rc = cf_terminal_text(&r->terminal, "\n", 1, e);
-    if (!rc) cf_report_speed(&r->terminal, j, g, prefill, decode);
+    if (!rc) cf_report_speed(&r->terminal, j, g, counts, prefill, decode);
     if (!rc && r->c->stats) cf_report_stats(&r->terminal, j, counts);
     free(counts);
     return rc;

@@ -1,0 +1,67 @@
+"""A rank that is held up while it works, by somebody else on its machine, is named at the end of a run; where nobody is, none is.
+The rank is stopped for 20 of every 24 ms from the moment on when all ranks have loaded, so that what was measured of it at the
+start was another one's speed. A machine that is busy with something else may hide it: then it is tried again."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import common
+
+ATTEMPTS = 4
+a = common.arguments()
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(child) for child in f.read().split()]
+
+
+def hold_up(pid, launcher):
+    while launcher.poll() is None:
+        try:
+            os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.02)
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.004)
+        except ProcessLookupError:
+            return
+
+
+def run(path, n, slow):
+    env, _ = common.environment({})
+    env["ASAN_OPTIONS"] = "detect_leaks=0:" + env.get("ASAN_OPTIONS", "")
+    words = [a.coffer, "run", "-m", path, "--prompt-ids", "3,5,7,9", "-n", "150", "--temp", "0", "--ignore-eos", "-t", "1", "--layout", "tensor"]
+    with tempfile.TemporaryFile("w+") as out:
+        p = subprocess.Popen(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(n), *words], env=env, stdout=subprocess.PIPE,
+                             stderr=out, text=True)
+        p.stdout.read(1)  # the first of the answer
+        if slow is not None:
+            hold_up(children(p.pid)[slow], p)
+        p.communicate(timeout=120)
+        out.seek(0)
+        said = out.read()
+    assert p.returncode == 0, said
+    return said
+
+
+def main():
+    named = re.compile(r"coffer: rank (\d+) \(\S+ node \d+\): ([\d.]+) x slower than predicted")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.gguf")
+        common.synth(a.coffer, path, "--layers 6 --dim 1024 --heads 16 --kv-heads 4 --ffn 4096 --vocab 650 --type q8_0")
+        for n, slow in ((2, 1), (3, 2)):
+            for _ in range(ATTEMPTS):
+                said = run(path, n, slow)
+                found = named.search(said)
+                if found and int(found.group(1)) == slow:
+                    break
+            else:
+                sys.exit(f"rank {slow} of {n} was held up, and this was said:\n{said}")
+            print(f"rank {slow} of {n}: {found.group(2)} x slower")
+
+
+main()
