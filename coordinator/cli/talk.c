@@ -107,7 +107,7 @@ size_t cf_talk_next(struct cf_talk *t, struct cf_launcher_lines *l, char *text, 
 /* A line of a pipe or file, without its newline; what follows the last newline is one, too. */
 static const char *plain_line(struct cf_talk *t, size_t *n) {
     t->n_input -= t->used;
-    memmove(t->input, t->input + t->used, t->n_input);
+    if (t->used) memmove(t->input, t->input + t->used, t->n_input); /* there may be no input yet, nor a place for it */
     t->used = 0;
     for (size_t looked = 0;;) {
         char *end = t->n_input > looked ? memchr(t->input + looked, '\n', t->n_input - looked) : NULL;

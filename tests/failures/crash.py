@@ -7,7 +7,8 @@ from common import *
 
 class Crash(Case):
     def hit(self, how, rank, number, *words):
-        p = self.start(*ENDLESS, *words, ranks=3, how=how)
+        """Without a supervisor, which would go on (supervise.py)."""
+        p = self.start(*ENDLESS, *words, *(("--no-supervise",) if how == "self" else ()), ranks=3, how=how)
         self.wait_for_text(p)
         os.kill(self.rank_pid(rank), number)
         began = time.time()
