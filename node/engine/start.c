@@ -32,6 +32,14 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
     return 0;
 }
 
+/* A sender is at most one exchange ahead, so of each batch two may lie here, or one if only one comes; and two more. */
+static uint32_t slots_of(const struct cf_engine *g) {
+    uint32_t coming = 0;
+    for (uint32_t i = 0; i < g->program.n_routes && coming < 2; i++)
+        coming += g->program.routes[i].x.n_in > 0;
+    return coming * g->plan.n_flight + 2;
+}
+
 /* Programs and sizes from the plan. */
 static int prepare(struct cf_engine *g, struct cf_error *e) {
     const struct cf_model *m = g->o.model;
@@ -39,7 +47,7 @@ static int prepare(struct cf_engine *g, struct cf_error *e) {
     if (cf_weights_measure(&g->weights, &g->plan, m, g->o.gguf, g->rank, e)) return -1;
     if (cf_kv_measure(&g->kv, &g->plan, m, g->rank, e)) return -1;
     g->queue_room = g->plan.n_flight + 4;
-    g->mail.n_slots = 2 * g->plan.n_flight + 2;
+    g->mail.n_slots = slots_of(g);
     return 0;
 }
 

@@ -82,6 +82,20 @@ static bool sums_leave(const struct cf_engine *g) {
     return false;
 }
 
+/* Columns of all slices by heads that wait in the stage in one step, at most. */
+static size_t slices_columns(const struct cf_engine *g) {
+    size_t columns = 0;
+    for (uint32_t i = 0; i < g->program.n_routes; i++) {
+        const struct cf_route *r = &g->program.routes[i];
+        if (r->step != CF_STEP_QKV && r->step != CF_STEP_HEADS) continue;
+        size_t all = r->self_columns;
+        for (uint32_t k = 0; k < r->x.n_out; k++)
+            all += r->x.out[k].columns;
+        columns = most(columns, all);
+    }
+    return columns;
+}
+
 /* What a context sends from: `out`, or `own` for what nobody else reads. */
 static void take_outlets(const struct cf_engine *g, struct cf_context *c, uint32_t number, struct taker *own,
     struct taker *out, const struct extent *x) {
@@ -96,8 +110,7 @@ static void take_outlets(const struct cf_engine *g, struct cf_context *c, uint32
     else
         c->sums_out[CF_SUMS_ATTN] = c->sums_out[CF_SUMS_FFN] = take_outlet(own, sums, false, 0);
     size_t stage = most(rows * n_embd, g->rank == 0 ? 0 : (size_t)g->plan.n_want * x->vocab);
-    stage = most(stage, rows * (size_t)CF_MAX_MEMBERS * (g->plan.layout == CF_LAYOUT_DOMAIN ? x->k + x->v : 0) +
-                            rows * (x->q + x->att));
+    stage = most(stage, rows * slices_columns(g));
     c->stage_out = take_outlet(out, stage, window, slot);
     c->stage_out.packed = take(own, g->program.packed_stage);
     c->sums = c->sums_out[0].data, c->stage = c->stage_out.data;
