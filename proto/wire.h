@@ -58,6 +58,15 @@ size_t cf_wire_body_bytes(const Cf__Envelope *env);
 /* Packs env's body alone into buffer[capacity]; *bytes gets its size. -1 (CF_ERR_LIMIT) if it does not fit. */
 int cf_wire_pack_body(const Cf__Envelope *env, void *buffer, size_t capacity, size_t *bytes, struct cf_error *e);
 
+/* The same text for a field of a message: protobuf-c's are not const, though packing only reads them. */
+static inline char *cf_wire_text(const char *text) {
+    union {
+        const char *in;
+        char *out;
+    } both = {.in = text};
+    return both.out;
+}
+
 /* Where the payload of a frame with an envelope of so many bytes begins. */
 size_t cf_frame_payload_offset(size_t envelope_bytes);
 

@@ -13,6 +13,7 @@
 #include "coordinator/decode/measure/measure.h"
 #include "coordinator/decode/rounding.h"
 #include "coordinator/supervise/supervisor.h"
+#include "proto/wire.h"
 #include "transport/clock.h"
 
 int cf_exchange_by_name(const char *name) {
@@ -100,11 +101,7 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
 static int hello(struct cf_job *j, Cf__Hello *h, const struct cf_error *mine, Cf__Verdict **all, struct cf_error *e) {
     Cf__Error error = CF__ERROR__INIT;
     if (mine && mine->code) {
-        union {
-            const char *in;
-            char *out;
-        } text = {.in = mine->text};
-        error.code = (uint32_t)mine->code, error.text = text.out;
+        error.code = (uint32_t)mine->code, error.text = cf_wire_text(mine->text);
         h->error = &error;
     } else {
         cf_gguf_identity(j->gguf, &h->model_bytes, &h->model_hash);

@@ -16,10 +16,6 @@ const struct cf__step cf__steps[CF_STEPS] = {
     [CF_STEP_TEMPERATURE] = {"temperature", {"temp"}, 't', cf__temperature},
 };
 
-const char *cf_sampler_step_name(enum cf_sampler_step step) {
-    return cf__steps[step].name;
-}
-
 static bool is_called(const struct cf__step *k, const char *name, size_t n) {
     if (strlen(k->name) == n && !strncasecmp(k->name, name, n)) return true;
     for (size_t i = 0; i < sizeof k->other / sizeof *k->other && k->other[i]; i++)

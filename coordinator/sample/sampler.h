@@ -79,7 +79,6 @@ struct cf_sampler_params cf_sampler_defaults(void);
  * of llama.cpp. Fails with CF_ERR_USAGE. */
 int cf_sampler_order_names(struct cf_sampler_order *order, const char *names, struct cf_error *e);
 int cf_sampler_order_letters(struct cf_sampler_order *order, const char *letters, struct cf_error *e);
-const char *cf_sampler_step_name(enum cf_sampler_step step);
 
 struct cf_sampler;
 

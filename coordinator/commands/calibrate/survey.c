@@ -47,14 +47,6 @@ struct survey {
     struct cf_rates_file file;
 };
 
-static char *text_of(const char *text) { /* protobuf-c's fields are not const */
-    union {
-        const char *in;
-        char *out;
-    } both = {.in = text};
-    return both.out;
-}
-
 /* ---- kernels ---- */
 
 /* The table that a run takes, then the others. Returns how many. */
@@ -85,7 +77,7 @@ static int measure_table(struct survey *s, const struct cf_kernels *k, struct ta
     }
     if (cf_measure_meet(s->job, 0, e) < 0) return -1;
     if (!k) return 0;
-    t->message.isa = text_of(k->isa);
+    t->message.isa = cf_wire_text(k->isa);
     uint32_t heads = m->n_head_kv ? m->n_head / m->n_head_kv : 1;
     t->message.attention = cf_team_attention_rate(s->job->team, k, m->d_k, m->d_v, heads, s->c->seconds);
     s->table_list[s->facts.n_tables++] = &t->message;

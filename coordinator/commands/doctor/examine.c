@@ -29,18 +29,10 @@ struct self {
     Cf__Checkup facts;
 };
 
-static char *text_of(const char *text) { /* protobuf-c's fields are not const */
-    union {
-        const char *in;
-        char *out;
-    } both = {.in = text};
-    return both.out;
-}
-
 static Cf__Error *error_of(const struct cf_error *e, Cf__Error *message) {
     if (!e->code) return NULL;
     cf__error__init(message);
-    message->code = (uint32_t)e->code, message->text = text_of(e->text);
+    message->code = (uint32_t)e->code, message->text = cf_wire_text(e->text);
     return message;
 }
 
@@ -108,7 +100,7 @@ static void look_at_host(struct self *s) {
     const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     snprintf(s->isa, sizeof s->isa, "%s", kernels ? kernels->isa : "");
     cf_transport_library(s->mpi, sizeof s->mpi);
-    c->protocol = CF_PROTOCOL_VERSION, c->program = text_of(COFFER_VERSION), c->mpi = s->mpi, c->isa = s->isa;
+    c->protocol = CF_PROTOCOL_VERSION, c->program = cf_wire_text(COFFER_VERSION), c->mpi = s->mpi, c->isa = s->isa;
 }
 
 /* ---- links ---- */

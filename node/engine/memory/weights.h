@@ -32,9 +32,6 @@ static inline uint64_t cf_weight_part_bytes(const struct cf_weight *w) {
 static inline const char *cf_weight_part(const struct cf_weight *w, uint32_t part) {
     return w->tiles + part * cf_weight_part_bytes(w);
 }
-static inline bool cf_weight_here(const struct cf_weight *w) {
-    return w->tiles || w->vector;
-}
 
 struct cf_weights {
     uint32_t n_layers;

@@ -10,6 +10,7 @@
 
 #include "node/engine/memory/weights.h"
 #include "node/engine/ship/internal.h"
+#include "proto/wire.h"
 
 /* ---- who lacks it ---- */
 
@@ -33,13 +34,8 @@ static uint64_t key_of(const struct cf_gguf *g) {
 }
 
 static char *name_of(const char *path) {
-    union {
-        const char *in;
-        char *out;
-    } both = {.in = strrchr(path, '/')};
-    if (both.in) return both.out + 1;
-    both.in = path;
-    return both.out;
+    const char *slash = strrchr(path, '/');
+    return cf_wire_text(slash ? slash + 1 : path);
 }
 
 static bool all_words(void *ctx) {
