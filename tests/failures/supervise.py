@@ -122,7 +122,7 @@ class Supervise(Case):
         saved = self.dir + "/talk.json"
         with open(saved, "w") as f:
             json.dump({"messages": [{"role": "user", "content": "An older question"}, {"role": "assistant", "content": "An \x01 answer " * 200}]}, f)
-        data = f"Hello\n/load {saved}\nAnd \"again\"\n/save {self.dir}/now.json\nA third\n/save {saved}\nThe last\n".encode()
+        data = f"Hello\r\n/load {saved}\nAnd \"again\"\n/save {self.dir}/now.json\nA third\n/save {saved}\nThe last\n".encode()
         shutil.copy(saved, self.dir + "/kept.json")
         command = [coffer, *self.TALK, "-m", self.model]
         p = subprocess.run(command, input=data, env=self.env, capture_output=True)

@@ -46,6 +46,12 @@ struct line {
     size_t n, used;   /* used: bytes of in->bytes that belong to it */
 };
 
+/* As other systems end their lines. */
+static enum cf__chat_got without_return(struct line *l) {
+    if (l->n && l->text[l->n - 1] == '\r') l->n--;
+    return CF__CHAT_GOT;
+}
+
 /* The next line: from before a failure, or new. */
 static enum cf__chat_got read_line(
     struct cf__chat_input *in, struct cf_terminal *t, const char *prompt, struct line *l, struct cf_error *e) {
@@ -54,7 +60,7 @@ static enum cf__chat_got read_line(
     l->used = 0;
     if (l->text) {
         t->quiet = !cf_replay_over(in->replay);
-        return CF__CHAT_GOT;
+        return without_return(l);
     }
     in->looked = 0;
     cf_terminal_ask(t, prompt);
@@ -68,8 +74,7 @@ static enum cf__chat_got read_line(
     l->text = in->bytes;
     l->n = end ? (size_t)(end - in->bytes) : in->n;
     l->used = l->n + (end ? 1 : 0);
-    if (l->n && in->bytes[l->n - 1] == '\r') l->n--;
-    return CF__CHAT_GOT;
+    return without_return(l);
 }
 
 static void drop_line(struct cf__chat_input *in, size_t used) {
