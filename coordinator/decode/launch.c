@@ -13,7 +13,7 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/job.h"
 
-enum { MORE_WORDS = 16, MOST_INPUT = 1 << 30 };
+enum { MORE_WORDS = 16, MOST_INPUT = 1 << 30, MOST_RANKS = 1024 }; /* as --ranks */
 
 struct output {
     const char *path;
@@ -134,6 +134,7 @@ static int more_words(const struct cf_launch *l, bool supervised, const char *wo
 static int start(const struct cf_launch *l, struct cf_hosts *hosts, int ranks, struct cf_error *e) {
     const char *words[MORE_WORDS], *for_mpirun[5] = {NULL};
     char seed[24];
+    size_t n = 0;
     bool supervised = is_supervised(l, ranks), elsewhere = l->watch && (l->watch->hostfile || l->watch->host);
     if (ranks <= 1 && !l->text && !l->talk && !supervised && !elsewhere) return -1;
     struct cf_front_options o = {.ranks = ranks, .oversubscribe = true, .text = l->text, .ctx = l->ctx};
@@ -143,8 +144,9 @@ static int start(const struct cf_launch *l, struct cf_hosts *hosts, int ranks, s
     o.argv = own_arguments(words, &o.argc);
     if (!o.argv) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/cmdline"), 1;
     if (supervised) return supervise(&o, l, hosts, e);
-    if (l->watch && l->watch->hostfile) for_mpirun[0] = "--hostfile", for_mpirun[1] = l->watch->hostfile;
-    if (l->watch && l->watch->host) for_mpirun[0] = "--host", for_mpirun[1] = l->watch->host;
+    const char *list = elsewhere ? cf_hosts_list(hosts) : NULL;
+    if (elsewhere && hosts->file) for_mpirun[n++] = "--hostfile", for_mpirun[n++] = hosts->file;
+    if (list) for_mpirun[n++] = "--host", for_mpirun[n++] = list;
     o.words = for_mpirun;
     return cf_front_launch(&o, e);
 }
@@ -159,6 +161,8 @@ int cf_launch(const struct cf_launch *l, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "--supervise and --no-supervise: one of them"), 2;
     int failed = l->watch ? cf_hosts_open(&hosts, l->watch->hostfile, l->watch->host, e) : 0;
     if (!failed && !ranks && l->watch && (l->watch->hostfile || l->watch->host)) ranks = cf_hosts_slots(&hosts);
+    if (!failed && ranks > MOST_RANKS)
+        failed = cf_fail(e, CF_ERR_LIMIT, "the hosts have %d slots: one rank each would be too many: --ranks N", ranks);
     if (!failed && !ranks) failed = cf_job_ranks_here(l->map, &ranks, e);
     int status = failed ? cf_exit_status(e) : start(l, &hosts, ranks, e);
     cf_hosts_close(&hosts);

@@ -11,12 +11,27 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { ASK_MS = 1500, MOST_HOSTS = 4096, MOST_SLOTS = 1 << 16 };
+enum { ASK_MS = 1500, MOST_HOSTS = 4096, MOST_SLOTS = 1 << 16, MOST_BYTES = 1 << 20 };
+
+/* Letters, digits, "._-": what mpirun takes for one; "+n0" is one that it has been given by a scheduler. */
+static bool is_name(const char *name, size_t n) {
+    static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    if (!n || n >= CF_HOST_NAME || *name == '-') return false;
+    for (size_t i = *name == '+'; i < n; i++)
+        if (!memchr(letters, name[i], sizeof letters - 1)) return false;
+    return true;
+}
 
 static int add(struct cf_hosts *h, const char *name, size_t n, int slots, struct cf_error *e) {
-    if (!n || n >= CF_HOST_NAME) return cf_fail(e, CF_ERR_USAGE, "%.60s: this is no name of a host", name);
-    for (size_t i = 0; i < h->n; i++)
-        if (strlen(h->at[i].name) == n && !memcmp(h->at[i].name, name, n)) return h->at[i].slots += slots, 0;
+    if (!is_name(name, n))
+        return cf_fail(e, CF_ERR_USAGE, "'%.*s' is no name of a host (nor an IPv4 address; mpirun takes no others)",
+            n < 60 ? (int)n : 60, name);
+    for (size_t i = 0; i < h->n; i++) {
+        if (strlen(h->at[i].name) != n || memcmp(h->at[i].name, name, n) != 0) continue;
+        if (slots > MOST_SLOTS - h->at[i].slots)
+            return cf_fail(e, CF_ERR_LIMIT, "more than %d slots of %s", MOST_SLOTS, h->at[i].name);
+        return h->at[i].slots += slots, 0;
+    }
     if (h->n == MOST_HOSTS) return cf_fail(e, CF_ERR_LIMIT, "more than %d hosts", MOST_HOSTS);
     struct cf_host *more = realloc(h->at, (h->n + 1) * sizeof *more);
     if (!more) return cf_fail(e, CF_ERR_MEMORY, "no memory for hosts");
@@ -26,37 +41,98 @@ static int add(struct cf_hosts *h, const char *name, size_t n, int slots, struct
     return 0;
 }
 
-static int count(const char *text, int *slots) {
-    char *end;
-    long n = strtol(text, &end, 10);
-    if (end == text || n < 1 || n > MOST_SLOTS) return -1;
-    *slots = (int)n;
+static int count(const char *digits, size_t n, int *slots) {
+    int value = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (digits[i] < '0' || digits[i] > '9') return -1;
+        value = 10 * value + digits[i] - '0';
+        if (value > MOST_SLOTS) return -1;
+    }
+    *slots = value;
+    return value ? 0 : -1;
+}
+
+/* The words behind a name: "slots=4", "slots = 4", and the same with "cpu" or "count", as Open MPI reads them. What
+ * other words say is for mpirun alone. slots stays as it is where there is none of these. */
+static int read_words(const char *at, int *slots, struct cf_error *e) {
+    static const char *const keys[] = {"slots", "cpu", "count"};
+    for (at += strspn(at, " \t"); *at; at += strspn(at, " \t")) {
+        size_t key = strcspn(at, " \t="), n = 0;
+        const char *value = at + key + strspn(at + key, " \t");
+        bool has_value = *value == '=';
+        if (has_value) value += 1 + strspn(value + 1, " \t");
+        if (has_value) n = strcspn(value, " \t");
+        for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+            if (strlen(keys[i]) == key && !memcmp(keys[i], at, key) && count(value, n, slots))
+                return cf_fail(e, CF_ERR_USAGE, "%s=%.*s: not a number of slots", keys[i], n < 60 ? (int)n : 60, value);
+        at = has_value ? value + n : at + key;
+    }
     return 0;
 }
 
-static int read_line(struct cf_hosts *h, const char *file, int number, char *line, struct cf_error *e) {
-    char *rest = NULL;
-    int slots = 1;
-    line[strcspn(line, "#\r\n")] = '\0';
-    char *name = strtok_r(line, " \t", &rest);
-    if (!name) return 0;
-    for (char *word; (word = strtok_r(NULL, " \t", &rest));)
-        if (!strncmp(word, "slots=", 6) && count(word + 6, &slots))
-            return cf_fail(e, CF_ERR_USAGE, "%s:%d: %s: not a number of slots", file, number, word);
-    const char *at = strrchr(name, '@'); /* user@host */
-    name = at ? name + (at - name) + 1 : name;
-    return add(h, name, strlen(name), slots, e);
+/* mpirun stops at these as well, in words that do not help. */
+static int check_bytes(const char *line, size_t n, struct cf_error *e) {
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)line[i];
+        if (c == '\r' || (i + 2 < n && !memcmp(line + i, "\xef\xbb\xbf", 3)))
+            return cf_fail(e, CF_ERR_USAGE,
+                "a %s, as Windows writes it: mpirun does not read it (dos2unix mends the file)",
+                c == '\r' ? "carriage return" : "byte order mark");
+        if ((c < ' ' && c != '\t') || c == 0x7f) return cf_fail(e, CF_ERR_USAGE, "a byte 0x%02x: this is no text", c);
+    }
+    return 0;
+}
+
+static size_t without_comment(const char *line, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (line[i] == '#' || (line[i] == '/' && i + 1 < n && line[i + 1] == '/')) return i;
+    return n;
+}
+
+static int read_line(struct cf_hosts *h, const char *bytes, size_t n, struct cf_error *e) {
+    int slots = 0;
+    if (check_bytes(bytes, n, e)) return -1;
+    char *line = strndup(bytes, n);
+    if (!line) return cf_fail(e, CF_ERR_MEMORY, "no memory for a line");
+    const char *name = line + strspn(line, " \t"), *end = name + strcspn(name, " \t");
+    bool is_empty = name == end;
+    const char *at = memrchr(name, '@', (size_t)(end - name)); /* user@host */
+    if (at) name = at + 1;
+    int rc = is_empty ? 0 : read_words(end, &slots, e);
+    if (!is_empty && !rc) rc = add(h, name, (size_t)(end - name), slots ? slots : 1, e);
+    h->listed |= !is_empty && !slots;
+    free(line);
+    return rc;
+}
+
+int cf_hosts_parse(struct cf_hosts *h, const char *file, const char *bytes, size_t n, struct cf_error *e) {
+    const char *end = bytes + n;
+    for (int number = 1; bytes < end; number++) {
+        const char *stop = memchr(bytes, '\n', (size_t)(end - bytes));
+        if (!stop) stop = end;
+        if (read_line(h, bytes, without_comment(bytes, (size_t)(stop - bytes)), e))
+            return cf_fail_in(e, "%s:%d", file, number);
+        bytes = stop + (stop < end);
+    }
+    return h->n ? 0 : cf_fail(e, CF_ERR_USAGE, "%s: there is no host in it", file);
 }
 
 static int read_file(struct cf_hosts *h, const char *file, struct cf_error *e) {
     FILE *f = fopen(file, "re");
-    char line[1024];
+    char *bytes = f ? malloc(MOST_BYTES) : NULL;
     int rc = 0;
     if (!f) return cf_fail(e, CF_ERR_FILE, "%s: %s", file, strerror(errno));
-    for (int number = 1; !rc && fgets(line, sizeof line, f); number++)
-        rc = read_line(h, file, number, line, e);
+    size_t n = bytes ? fread(bytes, 1, MOST_BYTES, f) : 0;
+    if (!bytes)
+        rc = cf_fail(e, CF_ERR_MEMORY, "no memory for %s", file);
+    else if (ferror(f))
+        rc = cf_fail(e, CF_ERR_FILE, "%s: %s", file, strerror(errno));
+    else if (n == MOST_BYTES)
+        rc = cf_fail(e, CF_ERR_LIMIT, "%s: more than %d bytes: this is no host file", file, MOST_BYTES - 1);
+    else
+        rc = cf_hosts_parse(h, file, bytes, n, e);
+    free(bytes);
     fclose(f);
-    if (!rc && !h->n) rc = cf_fail(e, CF_ERR_USAGE, "%s: there is no host in it", file);
     return rc;
 }
 
@@ -64,9 +140,10 @@ static int read_list(struct cf_hosts *h, const char *list, struct cf_error *e) {
     for (const char *s = list; *s;) {
         size_t n = strcspn(s, ","), name = strcspn(s, ":,");
         int slots = 1;
-        if (s[name] == ':' && count(s + name + 1, &slots))
+        if (memchr(s, '[', n) || (name < n && memchr(s + name + 1, ':', n - name - 1))) name = n; /* IPv6 */
+        if (name < n && count(s + name + 1, n - name - 1, &slots))
             return cf_fail(e, CF_ERR_USAGE, "--host %.60s: must be names and slots: a:2,b:1", list);
-        if (add(h, s, name, slots, e)) return -1;
+        if (add(h, s, name, slots, e)) return cf_fail_in(e, "--host %.60s", list);
         s += n + (s[n] == ',');
     }
     return h->n ? 0 : cf_fail(e, CF_ERR_USAGE, "--host names no host");
@@ -93,7 +170,9 @@ int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct
     if (list) return read_list(h, list, e);
     if (file) return read_file(h, file, e);
     find_file(path, sizeof path);
-    return *path ? read_file(h, path, e) : 0;
+    int rc = *path ? read_file(h, path, e) : 0;
+    h->listed = false; /* mpirun's own affair, then */
+    return rc;
 }
 
 void cf_hosts_close(struct cf_hosts *h) {

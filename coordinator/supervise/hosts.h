@@ -27,13 +27,17 @@ struct cf_hosts {
     struct cf_host *at; /* [n] */
     size_t n, n_lost;
     const char *file; /* --hostfile, for mpirun; NULL: it knows the hosts from elsewhere */
-    bool listed;      /* --host: it must be told of all of them, always */
-    char *words;      /* of cf_hosts_list */
+    /* It must be told of all of them, always: --host, or a --hostfile without the slots of each, which would be as many
+     * as the host has cores to mpirun: all ranks on the first one. */
+    bool listed;
+    char *words; /* of cf_hosts_list */
 };
 
 /* file, list: the options, or NULL. A line of the file is a name, "slots=N" (1) and what else Open MPI allows; the list
- * is "a:2,b". Closed by cf_hosts_close, also after a failure. */
+ * is "a:2,b". Who is named twice has both slots. Closed by cf_hosts_close, also after a failure. */
 int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct cf_error *e);
+/* The bytes[n] of a host file, into an h that is zero; file: for messages. Closed by cf_hosts_close as well. */
+int cf_hosts_parse(struct cf_hosts *h, const char *file, const char *bytes, size_t n, struct cf_error *e);
 void cf_hosts_close(struct cf_hosts *h);
 
 /* Ranks that fit on those that are not lost, one per slot. */

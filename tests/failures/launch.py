@@ -45,6 +45,25 @@ class Launch(Case):
         self.env.update(SLURM_NTASKS="4", SLURM_PROCID="0", SLURM_STEP_ID="0")
         self.fails(2, r"srun --mpi=pmix", "-n", "4")
 
+    def test_hosts(self):
+        """What mpirun is told of them: one rank for each slot, also where only we know how many there are."""
+        self.env["COFFER_MPIRUN"] = "echo mpirun"
+        path = self.dir + "/hosts"
+        file = f"--hostfile {path} "
+        for text, words, want in (("a slots=2\nb\n", ["--hostfile", path], ("-n 3 ", file + "--host a:2,b:1 ")), ("a\nb\n", ["--hostfile", path], ("-n 2 ", file + "--host a:1,b:1 ")),
+                                  ("a slots = 2\nb slots=2", ["--hostfile", path], ("-n 4 ", file + "-x")), ("", ["--host", "a,b:2,a"], ("-n 4 ", "--host a:2,b:2 -x"))):
+            with open(path, "w") as f:
+                f.write(text)
+            with self.subTest(text=text, words=words):
+                p = subprocess.run([*self.command(*words, "--no-supervise")], env=self.env, capture_output=True, text=True, timeout=LIMIT)
+                self.assertEqual(p.returncode, 0, p.stderr)
+                for part in want:
+                    self.assertIn(part, p.stdout.split(coffer)[0])
+        for text, want in (("a slots=2\r\n", rf"{path}:1: a carriage return"), ("a slots=1025\n", "the hosts have 1025 slots: .*--ranks")):
+            with open(path, "w") as f:
+                f.write(text)
+            self.fails(2 if "return" in want else 1, want, "--hostfile", path)
+
     # --- Ctrl-C
 
     def test_interrupt(self):
