@@ -73,7 +73,8 @@ static int choose_path(struct cf_journal *j) {
 int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) {
     *j = (struct cf_journal){.fd = -1, .named = path != NULL, .synced_ms = now_ms()};
     if (path) snprintf(j->path, sizeof j->path, "%s", path);
-    if (path || !choose_path(j)) j->fd = open(j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+    if (path || !choose_path(j))
+        j->fd = open(path ? path : j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
     struct stat s;
     if (j->fd >= 0 && path && !fstat(j->fd, &s) && S_ISREG(s.st_mode) && s.st_size)
         return cf_fail(e, CF_ERR_USAGE,

@@ -47,9 +47,12 @@ void cf_replayed_free(struct cf_replayed *t);
 /* Is there a record that this prompt is answered? Looks at all of them. */
 bool cf_replay_answered(const struct cf_replay *r, uint32_t index);
 
-/* The text of a "token" and of an "end" record. What cf_replay_tokens reads: a line cut anywhere is not taken. */
+/* The texts of "token", "end" and "answered" records. A token that was cut anywhere is not taken, nor is any of them
+ * with something behind it. */
 enum { CF_REPLAY_TOKEN_BYTES = 16 + 17 * CF_REPLAY_STATE };
 void cf_replay_print_token(char text[CF_REPLAY_TOKEN_BYTES], uint32_t id, const uint64_t state[CF_REPLAY_STATE]);
 bool cf_replay_token(const char *text, size_t n, uint32_t *id, uint64_t state[CF_REPLAY_STATE]);
+bool cf_replay_end(const char *text, size_t n, int *status, int64_t *n_cached);
+bool cf_replay_index(const char *text, size_t n, uint32_t *index);
 
 #endif

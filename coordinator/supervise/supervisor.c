@@ -129,6 +129,7 @@ int cf_supervisor_begin(struct cf_supervisor *s, const char *const **words) {
 /* ---- what rank 0 says ---- */
 
 static void append(struct cf_supervisor *s, struct text *t, const char *bytes, size_t n) {
+    if (!n) return;
     if (n > t->room - t->n) {
         size_t room = 2 * (t->room + n) + 4096;
         char *more = realloc(t->bytes, room);
@@ -184,6 +185,9 @@ static void on_token(struct cf_supervisor *s, const char *text) {
 }
 
 static void on_end(struct cf_supervisor *s, const char *text) {
+    int status;
+    int64_t n_cached;
+    if (!cf_replay_end(text, strlen(text), &status, &n_cached)) return; /* as above */
     keep(s, "end", text);
     s->open = false;
 }
@@ -203,6 +207,8 @@ static void on_whole(struct cf_supervisor *s, const char *text) {
 }
 
 static void on_answered(struct cf_supervisor *s, const char *text) {
+    uint32_t index;
+    if (!cf_replay_index(text, strlen(text), &index)) return; /* as above */
     keep(s, "answered", text);
     on_whole(s, text);
     going_on(s);
