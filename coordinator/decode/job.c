@@ -140,7 +140,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;
     h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
-    h.memory_free = node->memory_free, h.node_cores = j->machine.nodes[node->near].n_cores;
+    h.memory_free = node->memory_free, h.seat = j->seat.cores[0];
     int rc = cf_calibrate_tell(j, &h, &room, e);
     if (!rc) rc = hello(j, &h, NULL, &all, e);
     free(room.links);
@@ -148,7 +148,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         const Cf__Hello *k = all->hellos[r];
         struct cf_rank_info *info = &j->ranks[r];
-        info->node = (int)k->node, info->threads = k->threads, info->node_cores = k->node_cores;
+        info->node = (int)k->node, info->threads = k->threads, info->seat = k->seat, info->seat_cores = k->cores;
         uint32_t sharers = 0;
         for (uint32_t s = 0; s < j->n_ranks; s++)
             sharers += all->hellos[s]->node == k->node && j->ranks[s].host_index == info->host_index;
@@ -156,6 +156,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
         info->memory_free = info->memory_free > OWN_BYTES ? info->memory_free - OWN_BYTES : 1; /* 0: not known */
     }
     rc = cf_calibrate_hear(j, all, e);
+    if (!rc) cf_figures_crowd(&j->figures);
     cf__verdict__free_unpacked(all, NULL);
     return rc;
 }

@@ -32,7 +32,7 @@ static void set_weights(struct cf_draft *d) {
         if (!i || b < low) low = b;
         if (!i || b > high) high = b;
     }
-    bool equal = !known || high <= 1.25 * low;
+    bool equal = d->wish->equal || !known || high <= 1.25 * low;
     for (uint32_t i = 0; i < d->n_ranks; i++)
         d->weight[i] = d->wish->cut_weights ? d->wish->cut_weights[i] : equal ? 1.0 : bandwidth_of(d, i);
 }
@@ -103,7 +103,8 @@ static void remark(const struct cf_draft *d, char note[512]) {
             n += (size_t)snprintf(note + n, 512 - n,
                 "%srank %u holds nothing: this model has too few parts for %u ranks", n ? "\n" : "", r, d->n_ranks);
     }
-    if (d->plan->layout == CF_LAYOUT_DOMAIN && d->n_ranks > 1 && n < 400)
+    /* Where sets of ranks were compared, that was reckoned with. */
+    if (d->plan->layout == CF_LAYOUT_DOMAIN && d->n_ranks > 1 && !d->wish->use && n < 400)
         snprintf(note + n, 512 - n,
             "%slayout domain pays only with two or more batches in flight; one sequence decodes faster with --layout "
             "tensor",

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CANDIDATES = 64, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
+enum { MOST_CANDIDATES = 128, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
 
 struct searching {
     struct cf_search *s;
@@ -86,44 +86,58 @@ static void order_hosts(struct searching *k) {
     free(sum);
 }
 
-static void describe(struct cf_candidate *c) {
+static void describe(struct cf_candidate *c, bool equal) {
     char stages[32] = "";
     if (c->layout == CF_LAYOUT_HYBRID) snprintf(stages, sizeof stages, " of %u stages", c->stages);
-    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s", cf_layout_name(c->layout), stages, c->n_use,
-        c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s");
+    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s", cf_layout_name(c->layout), stages, c->n_use,
+        c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", equal ? ", equal" : "");
 }
 
-/* Plans and prices one way. A way that does not fit is no failure. */
+static bool same_cuts(const struct cf_plan *a, const struct cf_plan *b) {
+    return a->n_plan_rows == b->n_plan_rows && !memcmp(a->rows, b->rows, a->n_plan_rows * sizeof *a->rows);
+}
+
+/* Prices a plan, and keeps it (else NULL stands in *plan) if it is the quickest so far. */
+static int weigh(
+    struct searching *k, struct cf_candidate *c, struct cf_plan *plan, const char *note, struct cf_error *e) {
+    if (cf_planner_forecast(c, plan, k->m, k->g, k->f, e)) return -1;
+    c->fits = true;
+    if (k->best.rows && c->seconds >= k->s->c[k->s->best].seconds) return 0;
+    cf_plan_free(&k->best);
+    k->best = *plan, k->s->best = (uint32_t)(c - k->s->c);
+    memset(plan, 0, sizeof *plan);
+    memcpy(k->note, note, sizeof k->note);
+    return 0;
+}
+
+/* Plans and prices one way: with shares by bandwidth, and if those differ, with equal ones, whose sums may need fewer
+ * vectors. A way that does not fit is no failure. */
 static int try(
     struct searching *k, enum cf_layout layout, uint32_t stages, uint32_t n_use, uint32_t n_hosts, struct cf_error *e) {
-    if (k->s->n == MOST_CANDIDATES) return 0;
-    struct cf_candidate *c = &k->s->c[k->s->n];
-    *c = (struct cf_candidate){.layout = layout, .stages = stages, .n_use = n_use, .n_hosts = n_hosts};
-    describe(c);
-    struct cf_plan_wish wish = *k->wish;
-    wish.layout = (int)layout, wish.stages = stages, wish.use = k->use, wish.n_use = n_use;
-    struct cf_plan plan;
-    struct cf_error why = {0};
-    char note[512] = "";
-    k->s->n++;
-    if (cf_planner_make(&plan, &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, &why)) {
-        snprintf(c->why, sizeof c->why, "%.190s", why.text);
-        if (!k->first.code) k->first = why;
-        return 0;
+    struct cf_plan plans[2] = {0};
+    int rc = 0;
+    for (int equal = 0; !rc && equal < 2 && k->s->n < MOST_CANDIDATES; equal++) {
+        struct cf_candidate *c = &k->s->c[k->s->n];
+        *c = (struct cf_candidate){.layout = layout, .stages = stages, .n_use = n_use, .n_hosts = n_hosts};
+        describe(c, equal);
+        struct cf_plan_wish wish = *k->wish;
+        wish.layout = (int)layout, wish.stages = stages, wish.use = k->use, wish.n_use = n_use, wish.equal = equal;
+        struct cf_error why = {0};
+        char note[512] = "";
+        bool fits = !cf_planner_make(&plans[equal], &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, &why);
+        const struct cf_plan *first = plans[0].rows ? &plans[0] : &k->best; /* weigh() may have taken it */
+        if (equal && (!fits || same_cuts(first, &plans[1]))) break;
+        k->s->n++;
+        if (!fits) {
+            snprintf(c->why, sizeof c->why, "%.190s", why.text);
+            if (!k->first.code) k->first = why;
+            break;
+        }
+        rc = weigh(k, c, &plans[equal], note, e);
     }
-    if (cf_planner_forecast(c, &plan, k->m, k->g, k->f, e)) {
-        cf_plan_free(&plan);
-        return -1;
-    }
-    c->fits = true;
-    if (k->best.rows && c->seconds >= k->s->c[k->s->best].seconds) {
-        cf_plan_free(&plan);
-        return 0;
-    }
-    cf_plan_free(&k->best);
-    k->best = plan, k->s->best = k->s->n - 1;
-    memcpy(k->note, note, sizeof note);
-    return 0;
+    cf_plan_free(&plans[0]);
+    cf_plan_free(&plans[1]);
+    return rc;
 }
 
 /* All ways on one set of ranks. */

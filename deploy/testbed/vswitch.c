@@ -34,7 +34,8 @@ enum {
     BURST = 16,
     TCP_HEADERS = 66,
     WIRE_GAPS = 24,
-    RETRY_NS = 20000000
+    RETRY_NS = 20000000,
+    MOST_LATE_NS = 60000
 };
 
 struct frame {
@@ -77,6 +78,10 @@ static int64_t now(void) {
 
 static int64_t later(int64_t a, int64_t b) {
     return a > b ? a : b;
+}
+
+static int64_t sooner(int64_t a, int64_t b) { /* a: -1 is never */
+    return a < 0 || b < a ? b : a;
 }
 
 /* The figures of all ports; when read again, only those of ports that are there. False and a message if a line is
@@ -175,9 +180,19 @@ static bool send_on(const struct frame *f, struct port *to) {
     return true;
 }
 
-/* Switches what has left this port's link by time t. False without memory. */
-static bool pass_on(struct port *p, int64_t t) {
-    while (p->leaving.first && p->leaving.first->due <= t) {
+/* The port whose link a frame leaves next, or NULL. */
+static struct port *first_to_leave(void) {
+    struct port *first = NULL;
+    for (int i = 0; i < n_ports; i++)
+        if (ports[i].leaving.first && (!first || ports[i].leaving.first->due < first->leaving.first->due))
+            first = &ports[i];
+    return first;
+}
+
+/* Switches what has left its sender's link by time t, in that order. False without memory. */
+static bool pass_on(int64_t t) {
+    struct port *p;
+    while ((p = first_to_leave()) && p->leaving.first->due <= t) {
         struct frame *f = dequeue(&p->leaving);
         const uint8_t *destination = f->bytes + sizeof(struct virtio_net_hdr);
         bool ok = true;
@@ -211,22 +226,37 @@ static bool take(int from) {
     return true;
 }
 
-/* Moves what is due at time t; *next is when more will be, or -1. False without memory. */
+/* Moves what is due at time t; *next is when more will be, or -1. A frame that leaves its sender's link needs no look
+ * before the least of all delays has passed: nobody gets it sooner. False without memory. */
 static bool move_frames(int64_t t, int64_t *next) {
     *next = -1;
+    int64_t least = INT64_MAX;
+    if (!pass_on(t)) return false;
     for (int i = 0; i < n_ports; i++)
-        if (!pass_on(&ports[i], t)) return false;
+        if (ports[i].delay < least) least = ports[i].delay;
     for (int i = 0; i < n_ports; i++) {
-        deliver(&ports[i], t);
-        const struct frame *waiting[] = {ports[i].leaving.first, ports[i].next.first};
-        for (int k = 0; k < 2; k++)
-            if (waiting[k] && (*next < 0 || waiting[k]->due < *next)) *next = waiting[k]->due;
+        struct port *p = &ports[i];
+        deliver(p, t);
+        if (p->leaving.first) *next = sooner(*next, p->leaving.first->due + (p->delay + least) / 2);
+        if (p->next.first) *next = sooner(*next, p->next.first->due);
     }
     return true;
 }
 
 static int out_of_memory(void) {
     return fprintf(stderr, "vswitch: out of memory\n"), 1;
+}
+
+/* Sleeps until there is something to take, or until `next` (-1: for ever). Timers fire late, in a virtual machine by
+ * 30 us and more: so it sleeps as much shorter as that was lately, and the caller looks again until it is time. */
+static int wait_for(struct pollfd *waits, int64_t next, const sigset_t *while_waiting) {
+    static int64_t late;
+    int64_t start = now(), wait = next < 0 ? 0 : later(next - late - start, 0);
+    struct timespec time = {.tv_sec = wait / 1000000000, .tv_nsec = wait % 1000000000};
+    int n = ppoll(waits, (nfds_t)n_ports, next < 0 ? NULL : &time, while_waiting);
+    if (n == 0 && wait > 0)
+        late += ((now() - start - wait < MOST_LATE_NS ? now() - start - wait : MOST_LATE_NS) - late) / 16;
+    return n;
 }
 
 static int serve(const char *path, const sigset_t *while_waiting) {
@@ -236,13 +266,10 @@ static int serve(const char *path, const sigset_t *while_waiting) {
         if (!move_frames(t, &next)) return out_of_memory();
         for (int i = 0; i < n_ports; i++) {
             struct port *p = &ports[i];
-            if (p->fd < 0 && !make_device(p)) next = next < 0 || next > t + RETRY_NS ? t + RETRY_NS : next;
+            if (p->fd < 0 && !make_device(p)) next = sooner(next, t + RETRY_NS);
             waits[i] = (struct pollfd){.fd = p->fd, .events = p->backlog < BACKLOG ? POLLIN : 0};
         }
-        int64_t wait = next < 0 ? 0 : later(next - now(), 0);
-        struct timespec time = {.tv_sec = wait / 1000000000, .tv_nsec = wait % 1000000000};
-        if (ppoll(waits, (nfds_t)n_ports, next < 0 ? NULL : &time, while_waiting) < 0 && errno != EINTR)
-            return perror("ppoll"), 1;
+        if (wait_for(waits, next, while_waiting) < 0 && errno != EINTR) return perror("ppoll"), 1;
         if (read_again) {
             read_again = 0;
             read_figures(path, false);

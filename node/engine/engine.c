@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "node/engine/state.h"
+#include "transport/clock.h"
 
 struct cf_context *cf__context_of(const struct cf_engine *g, uint32_t id) {
     for (uint32_t i = 0; i < g->plan.n_flight; i++)
@@ -115,10 +116,26 @@ static struct cf_context *oldest_runnable(const struct cf_engine *g) {
     return best;
 }
 
+/* Members of a group come to a sum at about the same time. A rank that took another batch's step meanwhile would do so
+ * at every sum: both batches would go through this stage together, and the other stages would have nothing to do. So it
+ * holds on to the batch for a moment. 1: the batch can go on. */
+static int hold(struct cf_engine *g, const struct cf_context *c, struct cf_error *e) {
+    if (g->plan.n_flight == 1 || !cf_program_holds(&g->program, c->pc)) return 0;
+    double begin = cf_now(), now = begin;
+    int rc = 0;
+    for (; rc >= 0 && !runnable(g, c) && now - begin < CF_PROGRAM_HOLD; now = cf_now())
+        rc = cf_progress(g->o.transport, e);
+    g->own.wait += now - begin;
+    return rc < 0 ? -1 : runnable(g, c);
+}
+
 /* Runs a batch until it must wait. */
 static int run_context(struct cf_engine *g, struct cf_context *c, struct cf_error *e) {
     while (c->pc < g->program.n_instrs) {
-        if (!runnable(g, c)) return 0;
+        if (!runnable(g, c)) {
+            int on = hold(g, c, e);
+            if (on <= 0) return on;
+        }
         const struct cf_instr *i = &g->program.instrs[c->pc];
         if (cf__step_run(g, c, i, e) || cf__polled(g, e)) return -1;
         c->pc++;

@@ -6,8 +6,8 @@
 #include "node/memory/team.h"
 
 /* Multiplications with addition per second of the table's product with a type, by all threads, each on a few tiles and
- * a chunk of activations that stay in its cache; the best of about ten passes, `seconds` in all. 0 where there is no
- * memory or no product. Called from the team's body. */
+ * a chunk of activations that stay in its cache; the best of about ten passes, `seconds` in all. The seconds are those
+ * in which the threads had a core. 0 where there is no memory or no product. Called from the team's body. */
 double cf_team_product_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds);
 

@@ -85,6 +85,11 @@ struct cf_program {
     size_t unpacked_floats;               /* most that comes as another type than f32 in one exchange */
 };
 
+/* Does an instruction wait for a sum to which this rank has given a part, or for its finished shares? The others of the
+ * group will soon be there: so many seconds it is worth holding on to the batch, before another one is taken up. */
+#define CF_PROGRAM_HOLD 2e-4
+bool cf_program_holds(const struct cf_program *p, uint32_t pc);
+
 /* The largest vector that goes whole, bytes: `receivers` of a sum of `vectors` vectors; apart: on several hosts. */
 size_t cf_route_share_limit(uint32_t receivers, uint32_t vectors, bool apart);
 /* Do sums of this batch go by shares (reduce-scatter, then all-gather)? */

@@ -24,6 +24,13 @@ static bool is_share(enum cf_step step) {
     return step == CF_STEP_ATTN_SHARE || step == CF_STEP_FFN_SHARE;
 }
 
+bool cf_program_holds(const struct cf_program *p, uint32_t pc) {
+    const struct cf_instr *i = pc < p->n_instrs ? &p->instrs[pc] : NULL;
+    return i && i->route >= 0 && p->routes[i->route].x.n_in &&
+           (i->op == CF_OP_ADD ? p->routes[i->route].n_own > 0
+                               : i->op == CF_OP_SHARE && p->routes[i->route].my_share >= 0);
+}
+
 bool cf_route_by_shares(const struct cf_route *r, uint32_t rows, uint32_t n_embd) {
     return r->n_shares && cf_payload_bytes(r->share_dtype, rows, n_embd) > r->share_bytes;
 }

@@ -49,6 +49,7 @@ class Bed:
     """The hosts, and what runs on them. All of our processes carry MARK in their environment."""
     def __init__(self, o):
         self.o = o
+        self.rank = os.path.basename(o.coffer)[:15]  # its processes are called so
         self.dir = tempfile.mkdtemp(prefix="coffer-faults-")
         self.mark = f"COFFER_TEST_MARK=faults-{os.getpid()}"
         clean = {k: v for k, v in os.environ.items() if not k.startswith(("OMPI_", "PMIX_", "PMI_", "SLURM_", "COFFER_"))}
@@ -79,7 +80,7 @@ class Bed:
     def tidy(self):
         """After a run that was not as it must be: the next one begins clean."""
         for pid, _, _ in list(self.processes()):
-            if pid != os.getpid() and b"COFFER_TEST_MARK" in read(f"/proc/{pid}/environ") and read(f"/proc/{pid}/comm").strip() in (b"coffer", b"orted", b"mpirun"):
+            if pid != os.getpid() and b"COFFER_TEST_MARK" in read(f"/proc/{pid}/environ") and read(f"/proc/{pid}/comm").strip() in (self.rank.encode(), b"orted", b"mpirun"):
                 try: os.kill(pid, signal.SIGKILL)
                 except ProcessLookupError: pass
         for folder in ("/sessions", "/coffer"):
@@ -89,7 +90,7 @@ class Bed:
     def left(self):
         """What a run has left behind, once everything has had the time to end."""
         end = time.time() + 20
-        while (alive := self.pids("coffer", True) + self.pids("orted") + self.pids("mpirun")) and time.time() < end:
+        while (alive := self.pids(self.rank, True) + self.pids("orted") + self.pids("mpirun")) and time.time() < end:
             time.sleep(0.1)
         left = [f"process {pid}" for pid in alive]
         for host in self.names:
@@ -135,7 +136,7 @@ class Run:
             host = random.choice(bed.names)
             bed.call(fault, host)
             return host
-        while self.p.poll() is None and not (pids := bed.pids("coffer", True) if fault == "rank" else bed.pids(fault)):
+        while self.p.poll() is None and not (pids := bed.pids(bed.rank, True) if fault == "rank" else bed.pids(fault)):
             self.pump(time.time() + 0.05)
         self.at = time.time()
         if pids: os.kill(random.choice(pids), signal.SIGKILL)

@@ -274,6 +274,43 @@ static void programs_agree(void **state) {
     }
 }
 
+/* Instructions of rank r at which a batch is held, in a plan of so many ranks of one host. */
+static uint32_t held(const struct small_model *s, int layout, uint32_t ranks, uint32_t r) {
+    struct cf_rank_info info[4];
+    struct cf_plan_wish wish = small_wish(layout);
+    struct cf_plan plan;
+    struct cf_program p;
+    struct cf_error e = {0};
+    char note[512];
+    small_ranks(info, ranks, 1);
+    wish.stages = layout == CF_LAYOUT_HYBRID ? 2 : 0;
+    if (cf_planner_make(&plan, &wish, &s->model, s->gguf, info, ranks, note, &e) ||
+        cf_program_compile(&p, &plan, &s->model, (int)r, &e))
+        fail_msg("%s", e.text);
+    uint32_t n = 0;
+    for (uint32_t i = 0; i <= p.n_instrs; i++)
+        n += cf_program_holds(&p, i);
+    cf_program_free(&p);
+    cf_plan_free(&plan);
+    return n;
+}
+
+/* Members of a group hold on to a batch at the two sums of each of their layers. Who waits for what others do while it
+ * does nothing does not. */
+static void groups_hold_on_to_a_batch(void **state) {
+    (void)state;
+    struct small_model s;
+    struct cf_error e = {0};
+    if (small_model_open(&s, &small_shapes[0], &e)) fail_msg("%s", e.text);
+    uint32_t layers = s.model.n_layers;
+    assert_int_equal(held(&s, CF_LAYOUT_TENSOR, 2, 0), 2 * layers);
+    assert_int_equal(held(&s, CF_LAYOUT_HYBRID, 4, 0) + held(&s, CF_LAYOUT_HYBRID, 4, 2), 2 * layers);
+    for (uint32_t r = 0; r < 2; r++)
+        assert_int_equal(held(&s, CF_LAYOUT_LAYERS, 2, r), 0);
+    assert_int_equal(held(&s, CF_LAYOUT_DOMAIN, 3, 0), 0); /* embedding and head alone */
+    small_model_close(&s);
+}
+
 /* 1,000 columns over three ranks: shares of 320, 336 and 344. */
 static void sizes_of_parts(void **state) {
     (void)state;
@@ -316,7 +353,7 @@ static void sums_go_by_shares_when_large(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(programs_agree), cmocka_unit_test(sizes_of_parts),
-        cmocka_unit_test(sums_go_by_shares_when_large)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(programs_agree), cmocka_unit_test(groups_hold_on_to_a_batch),
+        cmocka_unit_test(sizes_of_parts), cmocka_unit_test(sums_go_by_shares_when_large)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A batch or a message comes to a rank, or a rank has finished an instruction. */
+/* A batch or a message comes to a rank, a rank has finished an instruction, or has held on to a batch long enough. */
 struct cf_event {
     double at;
     uint64_t number; /* of those at the same time the older one first; given by cf_events_push */
-    enum { CF_EVENT_BATCH, CF_EVENT_MESSAGE, CF_EVENT_FINISHED } what;
-    uint32_t rank, batch, instr;
+    enum { CF_EVENT_BATCH, CF_EVENT_MESSAGE, CF_EVENT_FINISHED, CF_EVENT_HELD } what;
+    uint32_t rank, batch, instr; /* instr: of a message; of an end a stamp that tells whether it still holds */
 };
 
 struct cf_events {

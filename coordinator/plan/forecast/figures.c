@@ -49,3 +49,18 @@ void cf_figures_assume_links(struct cf_figures *f) {
             *l = a == b ? cf_link_of(CF_HOP_LOCAL, CF_BANDWIDTH_LOCAL) : cf_link_of(CF_HOP_REMOTE, CF_BANDWIDTH_REMOTE);
         }
 }
+
+void cf_figures_crowd(struct cf_figures *f) {
+    for (uint32_t r = 0; r < f->n_ranks; r++) {
+        struct cf_rank_info *info = &f->ranks[r];
+        uint32_t all = 0, fair = info->threads > info->seat_cores ? info->threads : info->seat_cores;
+        for (uint32_t k = 0; k < f->n_ranks; k++)
+            if (f->ranks[k].host_index == info->host_index && f->ranks[k].seat == info->seat)
+                all += f->ranks[k].threads;
+        if (!info->seat_cores || all <= fair) continue;
+        for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
+            info->rates[t] *= (double)fair / all;
+        info->attention *= (double)fair / all;
+        memset(info->noise, 0, sizeof info->noise);
+    }
+}

@@ -19,9 +19,10 @@ struct cf_rank_info {
     int host_index; /* 0.. in order of first rank */
     int node;       /* NUMA node, os index */
     uint32_t threads;
-    uint32_t node_cores;         /* that the ranks of the node share; 0: enough for all */
-    uint64_t memory_free;        /* bytes that this rank may use */
-    double bandwidth;            /* bytes/s read by its threads while all ranks read, 0 unknown */
+    uint32_t seat, seat_cores; /* its first core, and how many it has, perhaps together with others; 0: no others */
+    uint64_t memory_free;      /* bytes that this rank may use */
+    /* Of ranks that share cores these are what each does while all of them work. */
+    double bandwidth;            /* bytes/s read by its threads, 0 unknown */
     double rates[CF_TYPE_LIMIT]; /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
     double attention;            /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
@@ -55,6 +56,11 @@ struct cf_link cf_link_of(double latency, double bandwidth);
 /* Seconds of a message of so many bytes: straight lines between the sizes, and on with the last one's slope. seconds:
  * one of a link's two. */
 double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
+
+/* Rates of kernels were measured by the time that threads had a core, and noise by what the clock said: for ranks that
+ * share cores turns the first into what they do while all of these work, and forgets the second, which is these ranks
+ * themselves. */
+void cf_figures_crowd(struct cf_figures *f);
 
 /* What is assumed of links that nobody has measured or described: rough allowances for the message and for ranks that
  * arrive unevenly. */

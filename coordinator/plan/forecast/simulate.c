@@ -19,8 +19,12 @@ struct rank {
     uint32_t came, opened; /* batches that have come, that were begun: they come and begin in order */
     uint32_t n_open, open[CF_SIM_FLIGHT], pc[CF_SIM_FLIGHT]; /* ascending by batch */
     uint32_t running;                                        /* index into open, while busy */
+    uint32_t last;                                           /* the batch that it has worked on */
+    double free;                                             /* when it was through with that one's last step */
     bool busy;
-    uint16_t *counts; /* [ring][n_instrs] parts that have arrived */
+    double began, left, since, pace; /* of the instruction at hand: seconds that were left since then, at pace 1 */
+    uint32_t stamp;                  /* of the event that ends it */
+    uint16_t *counts;                /* [ring][n_instrs] parts that have arrived */
 };
 
 /* What rank 0 gives them to do. */
@@ -35,8 +39,8 @@ struct cf_simulation {
     const struct cf_figures *figures;
     const struct cf_plan *plan;
     struct rank *ranks;
-    uint32_t *node;           /* [n_ranks] first rank of the same node */
-    uint32_t *threads, *busy; /* [n_ranks] of a node's first rank: threads of all its ranks, and of those at work */
+    uint32_t *seat;           /* [n_ranks] first rank of those that share its cores */
+    uint32_t *threads, *busy; /* [n_ranks] of a seat's first rank: threads of its ranks, and of those at work */
     uint32_t ring;            /* batches that may be about at once */
     struct batch *batches;
     struct cf_events events;
@@ -106,12 +110,13 @@ static double noise(struct cf_simulation *s, const struct cf_rank_info *info) {
     return info->noise[(s->random >> 40) % CF_NOISE];
 }
 
-/* Figures were taken while all ranks of a node worked. Where these have more threads than there are cores, a rank whose
- * neighbours wait for something is faster: by as much as it has more of a core now. */
+/* Figures of ranks that sit at the same cores are those of all at work. One whose neighbours wait is faster: by as much
+ * as it has more of a core now. What more threads than cores of its own cost is in the figures. */
 static double crowd(const struct cf_simulation *s, uint32_t rank) {
-    uint32_t cores = s->figures->ranks[rank].node_cores, all = s->threads[s->node[rank]], now = s->busy[s->node[rank]];
-    if (!cores || all <= cores) return 1;
-    return (double)(now > cores ? now : cores) / all;
+    const struct cf_rank_info *info = &s->figures->ranks[rank];
+    uint32_t fair = info->threads > info->seat_cores ? info->threads : info->seat_cores;
+    uint32_t all = s->threads[s->seat[rank]], now = s->busy[s->seat[rank]];
+    return all > fair ? (double)(now > fair ? now : fair) / all : 1;
 }
 
 static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
@@ -122,7 +127,28 @@ static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, co
     double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
     double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info);
     if (info->bandwidth > 0) t += bytes / info->bandwidth;
-    return t > 0 ? t * noise(s, info) * crowd(s, rank) : 0;
+    return t > 0 ? t * noise(s, info) : 0;
+}
+
+/* When a rank's instruction will be over, as things are now. An event that was foreseen before counts no more. */
+static void foresee(struct cf_simulation *s, uint32_t rank) {
+    struct rank *r = &s->ranks[rank];
+    r->since = s->now, r->pace = crowd(s, rank);
+    cf_events_push(&s->events,
+        (struct cf_event){s->now + r->left * r->pace, 0, CF_EVENT_FINISHED, rank, r->open[r->running], ++r->stamp});
+}
+
+/* So many threads more or less are at work on the rank's cores: the others there go on at another pace. */
+static void change_seat(struct cf_simulation *s, uint32_t rank, bool begins) {
+    uint32_t seat = s->seat[rank], threads = s->figures->ranks[rank].threads;
+    s->busy[seat] += begins ? threads : -threads;
+    if (s->threads[seat] == threads) return; /* there are no others */
+    for (uint32_t k = seat; k < s->programs.n_ranks; k++) {
+        struct rank *r = &s->ranks[k];
+        if (s->seat[k] != seat || k == rank || !r->busy) continue;
+        r->left -= (s->now - r->since) / r->pace;
+        foresee(s, k);
+    }
 }
 
 /* ---- rank 0 gives batches ---- */
@@ -167,7 +193,40 @@ static void close_context(struct cf_simulation *s, uint32_t rank, uint32_t at) {
     if (rank == 0) s->finished++;
 }
 
-/* The oldest batch that can go on takes its next step. A batch never passes an older one. */
+/* Can the k-th open batch take its next step? It never passes an older one. */
+static bool can_go_on(struct cf_simulation *s, uint32_t rank, uint32_t k) {
+    const struct rank *r = &s->ranks[rank];
+    if (k && r->pc[k - 1] <= r->pc[k]) return false;
+    return r->pc[k] < s->programs.ranks[rank].n && ready(s, rank, r->open[k], r->pc[k]);
+}
+
+/* Does the rank hold on to the k-th open batch, which must wait? Then it looks again when that has lasted long enough.
+ */
+static bool holds(struct cf_simulation *s, uint32_t rank, uint32_t k) {
+    const struct rank *r = &s->ranks[rank];
+    const struct cf_timed_rank *program = &s->programs.ranks[rank];
+    if (s->plan->n_flight == 1 || r->pc[k] == program->n || !program->instrs[r->pc[k]].holds) return false;
+    if (s->now >= r->free + CF_PROGRAM_HOLD) return false;
+    if (s->now == r->free)
+        cf_events_push(&s->events, (struct cf_event){r->free + CF_PROGRAM_HOLD, 0, CF_EVENT_HELD, rank, r->last, 0});
+    return true;
+}
+
+/* The batch whose turn it is, or n_open: as the engine does it, the one at hand as long as it can go on or is held on
+ * to, then the oldest one that can. */
+static uint32_t choose(struct cf_simulation *s, uint32_t rank) {
+    const struct rank *r = &s->ranks[rank];
+    for (uint32_t k = 0; k < r->n_open; k++) {
+        if (r->open[k] != r->last) continue;
+        if (can_go_on(s, rank, k)) return k;
+        if (holds(s, rank, k)) return r->n_open;
+    }
+    uint32_t k = 0;
+    while (k < r->n_open && !can_go_on(s, rank, k))
+        k++;
+    return k;
+}
+
 static void go_on(struct cf_simulation *s, uint32_t rank) {
     struct rank *r = &s->ranks[rank];
     const struct cf_timed_rank *program = &s->programs.ranks[rank];
@@ -175,28 +234,22 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
     if (!program->n) return; /* a rank that holds nothing */
     while (r->n_open < s->plan->n_flight && r->opened < r->came)
         r->open[r->n_open] = r->opened++, r->pc[r->n_open++] = 0;
-    for (uint32_t k = 0; k < r->n_open; k++) {
-        if (k && r->pc[k - 1] <= r->pc[k]) continue;
-        if (r->pc[k] == program->n || !ready(s, rank, r->open[k], r->pc[k])) continue;
-        const struct cf_timed_instr *i = &program->instrs[r->pc[k]];
-        s->busy[s->node[rank]] += s->figures->ranks[rank].threads;
-        double t = seconds_of(s, rank, r->open[k], i);
-        if (i->computes)
-            s->out->ranks[rank].compute += t;
-        else
-            s->out->ranks[rank].exchange += t;
-        r->busy = true, r->running = k;
-        cf_events_push(&s->events, (struct cf_event){s->now + t, 0, CF_EVENT_FINISHED, rank, r->open[k], r->pc[k]});
-        return;
-    }
+    uint32_t k = choose(s, rank);
+    if (k == r->n_open) return;
+    double t = seconds_of(s, rank, r->open[k], &program->instrs[r->pc[k]]);
+    change_seat(s, rank, true);
+    r->busy = true, r->running = k, r->last = r->open[k], r->began = s->now, r->left = t;
+    foresee(s, rank);
 }
 
 static void finish(struct cf_simulation *s, uint32_t rank) {
     struct rank *r = &s->ranks[rank];
     uint32_t k = r->running;
-    send_all(s, rank, r->open[k], &s->programs.ranks[rank].instrs[r->pc[k]]);
-    r->busy = false;
-    s->busy[s->node[rank]] -= s->figures->ranks[rank].threads;
+    const struct cf_timed_instr *i = &s->programs.ranks[rank].instrs[r->pc[k]];
+    *(i->computes ? &s->out->ranks[rank].compute : &s->out->ranks[rank].exchange) += s->now - r->began;
+    send_all(s, rank, r->open[k], i);
+    r->busy = false, r->free = s->now;
+    change_seat(s, rank, false);
     if (++r->pc[k] == s->programs.ranks[rank].n) {
         close_context(s, rank, k);
         if (rank == 0) submit_more(s);
@@ -205,11 +258,15 @@ static void finish(struct cf_simulation *s, uint32_t rank) {
 }
 
 static void on_event(struct cf_simulation *s, const struct cf_event *v) {
+    const struct rank *r = &s->ranks[v->rank];
+    if (v->what == CF_EVENT_FINISHED && v->instr != r->stamp) return; /* it was foreseen anew */
+    if (v->what == CF_EVENT_HELD && (r->busy || r->last != v->batch || v->at < r->free + CF_PROGRAM_HOLD)) return;
     s->now = v->at;
     switch (v->what) {
     case CF_EVENT_BATCH: s->ranks[v->rank].came++; break;
     case CF_EVENT_MESSAGE: ++*count_of(s, v->rank, v->batch, v->instr); break;
     case CF_EVENT_FINISHED: finish(s, v->rank); return;
+    case CF_EVENT_HELD: break;
     }
     go_on(s, v->rank);
 }
@@ -233,17 +290,18 @@ void cf_forecast_free(struct cf_forecast *f) {
     memset(f, 0, sizeof *f);
 }
 
-static int find_nodes(struct cf_simulation *s) {
+static int find_seats(struct cf_simulation *s) {
     uint32_t n = s->figures->n_ranks;
     const struct cf_rank_info *ranks = s->figures->ranks;
-    s->node = calloc(n, sizeof *s->node), s->busy = calloc(n, sizeof *s->busy),
+    s->seat = calloc(n, sizeof *s->seat), s->busy = calloc(n, sizeof *s->busy);
     s->threads = calloc(n, sizeof *s->threads);
-    if (!s->node || !s->busy || !s->threads) return -1;
+    if (!s->seat || !s->busy || !s->threads) return -1;
     for (uint32_t r = 0; r < n; r++) {
         uint32_t first = 0;
-        while (ranks[first].host_index != ranks[r].host_index || ranks[first].node != ranks[r].node)
+        while (first < r && (ranks[first].host_index != ranks[r].host_index || ranks[first].seat != ranks[r].seat ||
+                                !ranks[r].seat_cores))
             first++;
-        s->node[r] = first, s->threads[first] += ranks[r].threads;
+        s->seat[r] = first, s->threads[first] += ranks[r].threads;
     }
     return 0;
 }
@@ -259,7 +317,7 @@ int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const
     else if (!cf_timed_new(&s->programs, p, m, g, f, e)) {
         s->ranks = calloc(f->n_ranks, sizeof *s->ranks), s->batches = calloc(s->ring, sizeof *s->batches);
         s->leaves = calloc(f->n_hosts, sizeof *s->leaves), s->enters = calloc(f->n_hosts, sizeof *s->enters);
-        bool ok = s->ranks && s->batches && s->leaves && s->enters && !find_nodes(s);
+        bool ok = s->ranks && s->batches && s->leaves && s->enters && !find_seats(s);
         for (uint32_t r = 0; ok && r < f->n_ranks; r++)
             ok =
                 (s->ranks[r].counts = calloc((size_t)s->ring * (s->programs.ranks[r].n + 1), sizeof(uint16_t))) != NULL;
@@ -279,9 +337,9 @@ void cf_simulation_free(struct cf_simulation *s) {
     free(s->batches);
     free(s->leaves);
     free(s->enters);
-    free(s->node);
-    free(s->busy);
+    free(s->seat);
     free(s->threads);
+    free(s->busy);
     cf_events_free(&s->events);
     cf_timed_free(&s->programs);
     free(s);
@@ -296,7 +354,7 @@ static void rewind_all(struct cf_simulation *s) {
     for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
         struct rank *k = &s->ranks[r];
         memset(k->counts, 0, (size_t)s->ring * (s->programs.ranks[r].n + 1) * sizeof *k->counts);
-        k->came = k->opened = k->n_open = 0, k->busy = false;
+        k->came = k->opened = k->n_open = 0, k->last = UINT32_MAX, k->busy = false;
         s->busy[r] = 0;
     }
 }

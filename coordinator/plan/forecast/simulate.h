@@ -2,7 +2,7 @@
  * costs of cost.h, event by event, for any number of ranks and without any of them. It is what every prediction is made
  * of: the planner's choice, the line at the end of a run, and `coffer simulate`.
  *
- * What is simulated: each rank runs the oldest batch whose inputs have arrived, one instruction at a time; messages
+ * What is simulated: each rank runs a batch until it must wait, then the oldest whose inputs have arrived; messages
  * take the time of their link, and those that leave or enter a host do so one after the other. What is not: memory that
  * ranks of one node share counts with what each was measured to have while all worked; several cables of a host count
  * as one.

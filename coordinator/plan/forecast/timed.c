@@ -98,7 +98,7 @@ static int price(struct pricing *c, uint32_t at, struct cf_error *e) {
     cf_cost_of(&t->cost, c->plan, c->m, c->g, &c->kv, i, c->rank, c->info);
     t->send0 = c->to->n_sends, t->share_rows = UINT32_MAX, t->computes = computes(i->op);
     t->wanted = i->op == CF_OP_HEAD || i->op == CF_OP_TAKE_LOGITS || (r && r->wanted_only);
-    t->only_shares = i->op == CF_OP_SHARE;
+    t->only_shares = i->op == CF_OP_SHARE, t->holds = cf_program_holds(&c->program, at);
     if (r && r->n_shares) t->share_rows = share_rows(c, r);
     if (r && waits(i->op)) t->n_in = r->x.n_in, c->to->takes[i->route] = (int32_t)at, price_reads(c, t, r);
     if (i->op == CF_OP_ADD) { /* its columns go to the others in the route behind it */

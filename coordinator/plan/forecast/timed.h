@@ -27,6 +27,7 @@ struct cf_timed_instr {
     bool wanted;             /* its rows are those whose logits are wanted */
     bool only_shares;        /* it has something to do only then */
     bool computes;           /* a step of a domain, not of an exchange */
+    bool holds;              /* its batch is waited for, for a moment (cf_program_holds) */
 };
 
 struct cf_timed_rank {
