@@ -3,7 +3,8 @@
 MACHINES: name -> options of deploy/testbed/numa-vm, and runs. A run: the command ($run is `coffer run` with the model and
 --json, $coffer the program), and what must come of it: nodes of the ranks, and hosts; `says`: texts on stderr; `refused`:
 the exit status of a run that must end before it has loaded anything. `before`: shell commands for the guest.
-Layouts are named, because the planner would leave out ranks that such small models do not need."""
+Layouts are named, because the planner would leave out ranks that such small models do not need. MPI's shared window has no
+huge pages: runs that must have nothing else do without it."""
 
 MODELS = {
     "tiny": {"synth": "--arch llama --layers 2 --dim 256 --heads 4 --kv-heads 4 --vocab 1000", "run": "-n 6"},
@@ -30,7 +31,7 @@ MACHINES = {
         "four": {"run": "mpirun -n 4 $run --layout tensor", "nodes": [0, 1, 0, 1]},
         "one": {"run": "mpirun -n 1 --bind-to none $run --layout tensor", "nodes": [0]},
         "layers": {"run": "$run --layout layers", "nodes": [0, 1]},
-        "strict": {"before": pools(2), "run": "mpirun -n 2 --bind-to numa --map-by numa $run --layout tensor --numa strict --huge",
+        "strict": {"before": pools(2), "run": "mpirun -n 2 --bind-to numa --map-by numa $run --layout tensor --numa strict --huge --exchange messages",
                    "nodes": [0, 1], "says": ["100 % huge"]},
     }},
     "four": {"options": "--nodes 4 --cpus 1 --mem 4G --dist 12,32", "runs": {
@@ -47,7 +48,7 @@ MACHINES = {
         "absent": {"run": "$run --map left=1,right=0,temporal=2,prefrontal=7", "refused": 2, "says": ["no NUMA node 7 here"]},
         "strict": {"run": "$run --layout tensor --numa strict", "nodes": [0, 1, 2, 3]},
         "bound": {"run": "numactl --cpunodebind=2 --membind=2 $run --layout tensor", "nodes": [2]},
-        "huge": {"before": pools(4), "run": "$run --layout tensor --huge", "nodes": [0, 1, 2, 3], "says": ["100 % huge"]},
+        "huge": {"before": pools(4), "run": "$run --layout tensor --huge --exchange messages", "nodes": [0, 1, 2, 3], "says": ["100 % huge"]},
     }},
     "eight": {"options": "--nodes 8 --cpus 1 --mem 4G --dist 12,32", "runs": {
         "tensor": {"run": "$run --layout tensor", "model": "wide", "nodes": list(range(8))},

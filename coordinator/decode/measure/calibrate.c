@@ -3,12 +3,14 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "coordinator/decode/measure/rates_file.h"
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
+#include "transport/clock.h"
 
-enum { PASSES = 3, MOST_HOSTS = 16, PER_NOISE = 12 };
+enum { PASSES = 3, MOST_HOSTS = 16, PER_NOISE = 12, NAPS = 40 };
 static const double STEP_SECONDS = 2.5e-4;
 static const double LOOK = 0.03, GLANCE = 0.005; /* seconds for a rate that is not in the file, and for one that is */
 static const int link_rounds[CF_LINK_SIZES] = {40, 20, 3};
@@ -57,8 +59,26 @@ static void look_at_noise(struct cf_reader *r, struct cf_team *team, double band
     }
 }
 
-/* Bytes/s that a team reads from a node (os index), and how evenly. 0: could not be had. */
-static double look_at_memory(struct cf_team *team, int node, size_t bytes, double noise[CF_NOISE]) {
+/* How long after its time a rank wakes up whose neighbours at the same core compute: pieces of work as above, and a nap
+ * behind each, as between the steps of a layer. */
+static double look_at_waking(struct cf_reader *r, struct cf_team *team, double bandwidth) {
+    struct timespec nap = {.tv_nsec = 10000};
+    double late = 0;
+    size_t piece = (size_t)(bandwidth * STEP_SECONDS) >> 18 << 18;
+    if (piece < 1u << 18) piece = 1u << 18;
+    if (piece > r->bytes) piece = r->bytes;
+    for (int i = 0; i < NAPS; i++) {
+        cf_reader_part(r, team, 0, piece);
+        double start = cf_now();
+        nanosleep(&nap, NULL);
+        late += cf_now() - start - 1e-9 * (double)nap.tv_nsec;
+    }
+    return late / NAPS;
+}
+
+/* Bytes/s that a team reads from a node (os index), and how evenly; wake: of a rank that shares its core, else NULL. 0:
+ * could not be had. */
+static double look_at_memory(struct cf_team *team, int node, size_t bytes, double noise[CF_NOISE], double *wake) {
     struct cf_reader r;
     struct cf_error ignored;
     double best = 0;
@@ -67,7 +87,8 @@ static double look_at_memory(struct cf_team *team, int node, size_t bytes, doubl
             double rate = cf_reader_pass(&r, team);
             if (rate > best) best = rate;
         }
-    if (best > 0) look_at_noise(&r, team, best, noise);
+    if (best > 0 && wake) *wake = look_at_waking(&r, team, best);
+    if (best > 0 && !wake) look_at_noise(&r, team, best, noise);
     cf_reader_close(&r);
     return best;
 }
@@ -111,7 +132,7 @@ struct look {
 static int look_body(struct cf_team *team, void *ctx) {
     const struct look *l = ctx;
     const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
-    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 256u << 20, l->to->noise);
+    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 256u << 20, l->to->noise, NULL);
     if (kernels) look_at_kernels(team, kernels, l->m, l->g, l->to);
     l->to->threads = cf_team_size(team);
     return 0;
@@ -135,7 +156,8 @@ int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
     struct poll p = {.transport = j->transport};
     cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
     int node = (int)j->machine.nodes[j->seat.node].os_index;
-    double quick = look_at_memory(j->team, node, look_bytes(j), j->own.noise);
+    double *wake = j->seat.crowded ? &j->own.wake : NULL;
+    double quick = look_at_memory(j->team, node, look_bytes(j), j->own.noise, wake);
     if (j->own.bandwidth <= 0) j->own.bandwidth = quick; /* else it was measured in earnest */
     look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
     cf_team_poll(j->team, NULL, NULL, 1.0);
@@ -206,7 +228,7 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     size_t n = hosts <= MOST_HOSTS || cf_transport_rank(j->transport) == 0 ? hosts * FIGURES : 0;
     room->links = calloc(n + 1, sizeof *room->links);
     if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
-    h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step;
+    h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step, h->wake = j->own.wake;
     if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
     h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
@@ -225,7 +247,7 @@ static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_er
     if (h->n_rates != h->n_rate_types || (h->n_links && h->n_links != hosts * FIGURES))
         return cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with %zu rates of %zu types and %zu figures of links", rank,
             h->n_rates, h->n_rate_types, h->n_links);
-    info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step;
+    info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step, info->wake = h->wake;
     if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
     for (size_t i = 0; i < h->n_rates; i++)
         if (h->rate_types[i] < CF_TYPE_LIMIT) info->rates[h->rate_types[i]] = h->rates[i];

@@ -28,6 +28,7 @@ struct cf_rank_info {
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
      * ascending: who else is on the machine. 0: unknown, none. */
     double noise[CF_NOISE];
+    double wake; /* seconds that it wakes up late because the others at its core compute; 0: it has its own */
     double step; /* seconds that a job of its threads costs beside its work: they meet twice */
 };
 

@@ -236,7 +236,9 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
         r->open[r->n_open] = r->opened++, r->pc[r->n_open++] = 0;
     uint32_t k = choose(s, rank);
     if (k == r->n_open) return;
-    double t = seconds_of(s, rank, r->open[k], &program->instrs[r->pc[k]]);
+    const struct cf_timed_instr *i = &program->instrs[r->pc[k]];
+    double t = seconds_of(s, rank, r->open[k], i);
+    if (i->n_in && r->free < s->now && s->busy[s->seat[rank]]) t += s->figures->ranks[rank].wake;
     change_seat(s, rank, true);
     r->busy = true, r->running = k, r->last = r->open[k], r->began = s->now, r->left = t;
     foresee(s, rank);
