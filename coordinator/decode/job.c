@@ -245,7 +245,7 @@ static int run_wires(struct body *b, double start) {
         char name[8];
         size_t n = strcspn(names, ",");
         snprintf(name, sizeof name, "%.*s", (int)n, names);
-        j->wire = (enum cf_dtype)cf_dtype_by_name(name); /* known: cf__placement_check */
+        j->wire = cf_dtype_by_name(name); /* known: cf__placement_check; auto: -1 */
         j->no_exchange = false;
         if (run_layout(b, start)) return -1;
         j->no_exchange = true;

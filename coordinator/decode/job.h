@@ -34,8 +34,9 @@ struct cf_placement {
     const char *experts;     /* "sliced" (also NULL), "whole" */
     const char *numa;        /* "default", "strict", "off" */
     const char *exchange;    /* "auto" (also NULL), "window", "messages" */
-    const char *wire; /* "f32" (also NULL), "f16", "q8"; several, parted by commas: as with layouts, for each of them */
-    double timeout;   /* seconds; 0: default */
+    const char *
+        wire; /* "f32" (also NULL), "f16", "q8", "auto"; several, parted by commas: as with layouts, for each of them */
+    double timeout; /* seconds; 0: default */
     bool huge;
     bool direct; /* read the weights past the page cache */
     bool ship;   /* hosts without the model get what they need from rank 0 */
@@ -90,7 +91,7 @@ struct cf_job {
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
     bool alone;                          /* the plan in hand is for rank 0 alone, see sweep */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
-    enum cf_dtype wire;                  /* that of the plan in hand */
+    int wire;                            /* enum cf_dtype that the plan in hand is to have, -1: the search chooses */
     char layout[32];                     /* that of the plan in hand, as asked for; "": default */
     double product_rates[CF_TYPE_LIMIT]; /* of all ranks, by type, multiply-adds/s; 0: not measured */
     double load_seconds;                 /* from start to ready */

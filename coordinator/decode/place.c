@@ -17,7 +17,8 @@ static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_err
         .kv_size = j->o->kv_size,
         .kv_keep = j->o->kv_keep,
         .kv_type = p->kv_type ? (uint32_t)cf_kv_type_by_name(p->kv_type) : CF_KV_F16,
-        .wire = j->wire,
+        .wire = j->wire < 0 ? CF_DTYPE_F32 : (enum cf_dtype)j->wire,
+        .any_wire = j->wire < 0,
         .map = {-1, -1, -1, -1},
         .zero_rank = zero ? atoi(zero) : -1};
     static const uint32_t rank_0 = 0;
@@ -55,6 +56,16 @@ static void say_unused(const struct cf_job *j, const struct cf_search *s) {
         cf_terminal_note(j->o->terminal, "coffer: not used: rank %s; %s is all that fits", names, best->name);
 }
 
+/* What --wire auto has taken, and what f32 would have given. */
+static void say_wire(const struct cf_job *j, const struct cf_search *s) {
+    const struct cf_candidate *best = &s->c[0], *f32 = NULL;
+    for (uint32_t i = s->n; i-- > 0;)
+        if (s->c[i].fits && s->c[i].wire == CF_DTYPE_F32) f32 = &s->c[i]; /* the best of those */
+    if (best->wire != CF_DTYPE_F32 && f32)
+        cf_terminal_note(j->o->terminal, "coffer: --wire auto takes %s (predicted %.2f tokens/s, with f32 %.2f)",
+            cf_dtype_name(best->wire), best->all, f32->all);
+}
+
 static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error *e) {
     struct cf_plan_wish w;
     struct cf_search s = {0};
@@ -62,13 +73,13 @@ static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error 
     bool speaks = j->o->place.verbose && j->o->terminal->is_rank0;
     if (wish_of(j, &w, e)) return -1;
     w.cut_weights = cut_weights;
-    bool search = w.layout < 0 && j->n_ranks > 1 && w.zero_rank < 0 && cf_planner_knows(&j->figures);
+    bool search = (w.layout < 0 || w.any_wire) && j->n_ranks > 1 && w.zero_rank < 0 && cf_planner_knows(&j->figures);
     if (search && cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)) return -1;
     if (!search && cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
     for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         cf_terminal_note(j->o->terminal, "coffer: %s", line);
     int rc = speaks ? cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e) : 0;
-    if (search && !rc) say_unused(j, &s);
+    if (search && !rc) say_unused(j, &s), say_wire(j, &s);
     if (search && !rc && speaks) cf_search_print(stderr, &s, 0);
     cf_search_free(&s);
     return rc;

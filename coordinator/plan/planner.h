@@ -16,6 +16,7 @@ int cf_layout_wish(const char *name, int *layout, struct cf_error *e);
 
 struct cf_plan_wish {
     enum cf_dtype wire;     /* of activations between hosts */
+    bool any_wire;          /* a search may take any type for them */
     int layout;             /* enum cf_layout, or -1: tensor on one host, hybrid on several */
     uint32_t stages;        /* hybrid: 0 default */
     uint32_t micro_batches; /* most batches in flight: 0 one per stage, domain 2, tensor 1 */

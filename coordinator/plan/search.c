@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CANDIDATES = 128, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
+enum { MOST_CANDIDATES = 256, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
+static const double ROUNDED = 1.03; /* numbers are rounded only where that gains so much */
 
 struct searching {
     struct cf_search *s;
@@ -86,11 +87,12 @@ static void order_hosts(struct searching *k) {
     free(sum);
 }
 
-static void describe(struct cf_candidate *c, bool equal) {
-    char stages[32] = "";
-    if (c->layout == CF_LAYOUT_HYBRID) snprintf(stages, sizeof stages, " of %u stages", c->stages);
-    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s", cf_layout_name(c->layout), stages, c->n_use,
-        c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", equal ? ", equal" : "");
+static void describe(struct cf_candidate *c, bool equal, bool any_wire) {
+    char stages[32] = "", wire[16] = "";
+    if (c->stages) snprintf(stages, sizeof stages, " of %u stages", c->stages);
+    if (any_wire && c->n_hosts > 1) snprintf(wire, sizeof wire, ", wire %s", cf_dtype_name(c->wire));
+    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s%s", cf_layout_name(c->layout), stages, c->n_use,
+        c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", equal ? ", equal" : "", wire);
 }
 
 static bool same_cuts(const struct cf_plan *a, const struct cf_plan *b) {
@@ -102,6 +104,7 @@ static int weigh(
     struct searching *k, struct cf_candidate *c, struct cf_plan *plan, const char *note, struct cf_error *e) {
     if (cf_planner_forecast(c, plan, k->m, k->g, k->f, e)) return -1;
     c->fits = true;
+    if (c->wire != CF_DTYPE_F32) c->seconds *= ROUNDED;
     if (k->best.rows && c->seconds >= k->s->c[k->s->best].seconds) return 0;
     cf_plan_free(&k->best);
     k->best = *plan, k->s->best = (uint32_t)(c - k->s->c);
@@ -112,16 +115,16 @@ static int weigh(
 
 /* Plans and prices one way: with shares by bandwidth, and if those differ, with equal ones, whose sums may need fewer
  * vectors. A way that does not fit is no failure. */
-static int try(
-    struct searching *k, enum cf_layout layout, uint32_t stages, uint32_t n_use, uint32_t n_hosts, struct cf_error *e) {
+static int try_wire(struct searching *k, const struct cf_candidate *way, struct cf_error *e) {
     struct cf_plan plans[2] = {0};
     int rc = 0;
     for (int equal = 0; !rc && equal < 2 && k->s->n < MOST_CANDIDATES; equal++) {
         struct cf_candidate *c = &k->s->c[k->s->n];
-        *c = (struct cf_candidate){.layout = layout, .stages = stages, .n_use = n_use, .n_hosts = n_hosts};
-        describe(c, equal);
+        *c = *way;
+        describe(c, equal, k->wish->any_wire);
         struct cf_plan_wish wish = *k->wish;
-        wish.layout = (int)layout, wish.stages = stages, wish.use = k->use, wish.n_use = n_use, wish.equal = equal;
+        wish.layout = (int)c->layout, wish.stages = c->stages, wish.use = k->use, wish.n_use = c->n_use;
+        wish.wire = c->wire, wish.equal = equal;
         struct cf_error why = {0};
         char note[512] = "";
         bool fits = !cf_planner_make(&plans[equal], &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, &why);
@@ -138,6 +141,19 @@ static int try(
     cf_plan_free(&plans[0]);
     cf_plan_free(&plans[1]);
     return rc;
+}
+
+/* One way, and if any is welcome with each type of numbers between its hosts. */
+static int try(
+    struct searching *k, enum cf_layout layout, uint32_t stages, uint32_t n_use, uint32_t n_hosts, struct cf_error *e) {
+    struct cf_candidate way = {
+        .layout = layout, .wire = k->wish->wire, .stages = stages, .n_use = n_use, .n_hosts = n_hosts};
+    if (!k->wish->any_wire || n_hosts == 1) return try_wire(k, &way, e);
+    for (int wire = 0; wire < CF_DTYPES; wire++) {
+        way.wire = (enum cf_dtype)wire;
+        if (try_wire(k, &way, e)) return -1;
+    }
+    return 0;
 }
 
 /* All ways on one set of ranks. */
@@ -164,6 +180,8 @@ static int by_seconds(const void *a, const void *b) {
 static int try_all(struct searching *k, struct cf_error *e) {
     uint32_t before = 0;
     order_hosts(k);
+    if (k->wish->layout >= 0)
+        return try(k, (enum cf_layout)k->wish->layout, k->wish->stages, ranks_of(k, k->f->n_hosts), k->f->n_hosts, e);
     for (uint32_t n = 0; n <= k->f->n_hosts; n++) {
         /* With very many hosts not every number of them is worth the time. */
         if (n > 4 && n < k->f->n_hosts && (n & (n - 1))) continue;

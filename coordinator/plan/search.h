@@ -13,13 +13,14 @@
 enum { CF_SEARCH_PROMPT = 128, CF_SEARCH_ANSWER = 128 };
 
 struct cf_candidate {
-    char name[64]; /* "hybrid of 2 stages on 4 ranks of 2 hosts" */
+    char name[96]; /* "hybrid of 2 stages on 4 ranks of 2 hosts, equal, wire f16" */
     enum cf_layout layout;
+    enum cf_dtype wire;
     uint32_t stages, n_use, n_hosts;
     bool fits;
     char why[192];               /* why not, or what limits it (its bottleneck) */
     double prefill, decode, all; /* tokens/s: of a prompt, of one sequence, of all sequences together; 0: did not fit */
-    double seconds;              /* of a prompt and an answer for every sequence: what is compared */
+    double seconds;              /* of a prompt and an answer for every sequence: what is compared; not f32: 3 % more */
 };
 
 struct cf_search {
@@ -28,7 +29,8 @@ struct cf_search {
 };
 void cf_search_free(struct cf_search *s);
 
-/* Plans for the wish, whose layout, stages and ranks are the search's to choose. The plan is the best one's. At least
+/* Plans for the wish. Ranks, layout, stages and with any_wire the wire type are the search's to choose; a wish with a
+ * layout leaves it the wire type alone, for all ranks. The plan is the best one's. At least
  * one must fit, else *e is what spoke against the first that did not. note: as cf_planner_make(). */
 int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf_plan_wish *wish,
     const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f, char note[512], struct cf_error *e);

@@ -131,6 +131,21 @@ class Plan(Base):
         out = self.run_it("plan", "--synthetic", "llama-70b:q4_k_m", "--cluster", self.four)
         self.assertRegex(out, r"\n\* \w+ [^\n]* of [2-4] hosts ")
 
+    def test_wire_auto(self):
+        """A thin cable is worth rounding for, a thick one is not; a layout that is named stays; on one host there is no wire."""
+        words = ("plan", "--synthetic", "llama-8b:q8_0", "--wire", "auto")
+        two = json.loads(example())
+        two["hosts"][0]["count"] = 2
+        thin, thick = ({**two, "network": n} for n in ({"gbit": 1, "latency_us": 30}, {"gbit": 400, "latency_us": 2}))
+        for more in ((), ("--layout", "tensor")):
+            out = self.run_it(*words, *more, "--cluster", self.write("thin.json", json.dumps(thin)))
+            self.assertEqual(more == (), "layers on" in out)
+            if more: self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire q8 ")
+            out = self.run_it(*words, *more, "--cluster", self.write("thick.json", json.dumps(thick)))
+            self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire f32 ")
+        self.assertNotIn("wire", self.run_it(*words, "--cluster", self.cluster(1)))
+        self.assertIn("known: f32, f16, q8, auto", self.run_it(*words[:3], "--wire", "x", status=2))
+
     def test_671b_on_eight_hosts(self):
         top, texts = self.drawing("--synthetic", "deepseek-v3-671b:q4_k_m", "--cluster", self.eight, "--layout", "hybrid")
         self.assertEqual([t for t in texts if re.fullmatch(r"h-\d", t)], ["h-%d" % (i + 1) for i in range(8)])

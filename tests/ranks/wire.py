@@ -65,6 +65,17 @@ def same_bits(a):
     print(f"{n} runs agree")
 
 
+def auto(a):
+    """Whatever the planner takes: the same as when it is named."""
+    for layout in ("tensor", "layers"):
+        chosen = Runs(a, "m_q8_0", 100, 700, n=4)
+        got = chosen.run(3, "--layout", layout, "--wire", "auto", env=HOSTS)
+        plan, chosen.reference = got["plan"], (got["ids"], got["logits_xxh64"])
+        check(plan["layout"] == layout and plan["wire"] in ("f32", "f16", "q8"), f"{plan}")
+        chosen.check(3, "--layout", layout, "--wire", plan["wire"], env=HOSTS)
+    print(f"--wire auto: {plan['wire']}")
+
+
 def replicas(a):
     path = os.path.join(a.models, "m_q8_0.gguf")
     lines = []
@@ -151,14 +162,14 @@ def bench(a):
 
 def wrong(a):
     text = stderr_of(1, command(a, "m_q8_0", "--prompt-ids", "1", "--wire", "q4"), {}, fails=True)
-    check("--wire q4 is unknown; known: f32, f16, q8" in text, text)
+    check("--wire q4 is unknown; known: f32, f16, q8, auto" in text, text)
 
 
 def main():
     a = arguments()
     a.replicas = os.path.abspath(a.what)
     clock = Clock()
-    for part in (wrong, bench, bytes_on_links, same_bits, errors, replicas, perplexity):
+    for part in (wrong, bench, bytes_on_links, auto, same_bits, errors, replicas, perplexity):
         part(a)
         print(f"{part.__name__}: {clock}", flush=True)
 

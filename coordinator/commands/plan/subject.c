@@ -113,10 +113,11 @@ int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t seq
         .n_seqs = sequences,
         .n_want = sequences,
         .n_rows = (uint32_t)p->ubatch > sequences ? (uint32_t)p->ubatch : sequences,
-        .wire = (enum cf_dtype)cf_dtype_by_name(p->wire ? p->wire : "f32"),
+        .any_wire = p->wire && !strcmp(p->wire, "auto"),
         .kv_type = (uint32_t)cf_kv_type_by_name(p->kv_type),
         .map = {-1, -1, -1, -1},
         .zero_rank = -1};
+    if (p->wire && !w->any_wire) w->wire = (enum cf_dtype)cf_dtype_by_name(p->wire);
     if (cf_layout_wish(p->layout, &w->layout, e)) return -1;
     if (p->map && cf_domain_map_parse(p->map, w->map, e)) return -1;
     if (p->map && w->layout < 0) w->layout = CF_LAYOUT_DOMAIN;
@@ -128,7 +129,8 @@ int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search 
     const struct cf_figures *f = &s->figures;
     *found = (struct cf_search){0};
     s->note[0] = 0;
-    if (s->wish.layout < 0 && !s->wish.stages && cf_planner_knows(f))
+    bool open = s->wish.layout < 0 && !s->wish.stages;
+    if ((open || s->wish.any_wire) && cf_planner_knows(f))
         return cf_planner_search(found, p, &s->wish, &s->model, s->gguf, f, s->note, e);
     return cf_planner_make(p, &s->wish, &s->model, s->gguf, f->ranks, f->n_ranks, s->note, e);
 }

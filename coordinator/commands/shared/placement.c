@@ -31,7 +31,8 @@ const struct cf_option cf__split_options[] = {
     {"cache-type-v", 0, CF_OPT_STRING, AT(kv_v), "TYPE", "keys and values are of one type here", 0, 0, "ctv"},
     {"wire", 0, CF_OPT_STRING, AT(wire), "TYPE",
         "numbers that pass between hosts: f32 (the same bits as on one rank), f16 (half the bytes) or q8 (somewhat "
-        "more than a quarter), with the error that this makes printed; bench takes a list (default f32)",
+        "more than a quarter), with the error that this makes printed; auto: what is predicted to be fastest; bench "
+        "takes a list (default f32)",
         0, 0, NULL},
     {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
         "most batches in flight, which a prompt or the sequences of a decode step are split into (default one per "
@@ -87,8 +88,8 @@ static int check_wires(const char *names, bool several, struct cf_error *e) {
         size_t length = several ? strcspn(s, ",") : strlen(s);
         char name[32];
         snprintf(name, sizeof name, "%.*s", (int)length, s);
-        if (length >= sizeof name || cf_dtype_by_name(name) < 0)
-            return cf_fail(e, CF_ERR_USAGE, "--wire %s is unknown; known: f32, f16, q8", name);
+        if (length >= sizeof name || (cf_dtype_by_name(name) < 0 && strcmp(name, "auto") != 0))
+            return cf_fail(e, CF_ERR_USAGE, "--wire %s is unknown; known: f32, f16, q8, auto", name);
         if (!s[length]) break;
         s += length + 1;
     }
