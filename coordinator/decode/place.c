@@ -49,9 +49,9 @@ static void say_unused(const struct cf_job *j, const struct cf_search *s) {
     if (!n || best->n_use == j->n_ranks) return;
     if (all)
         cf_terminal_note(j->o->terminal,
-            "coffer: not used: rank %s; %s is faster (predicted %.2f tokens/s, with all ranks %.2f; --layout NAME uses "
+            "coffer: not used: rank %s; %s is %s (predicted %.2f tokens/s, with all ranks %.2f; --layout NAME uses "
             "them)",
-            names, best->name, best->all, all->all);
+            names, best->name, best->all > all->all ? "faster" : "hardly slower", best->all, all->all);
     else
         cf_terminal_note(j->o->terminal, "coffer: not used: rank %s; %s is all that fits", names, best->name);
 }

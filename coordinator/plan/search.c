@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum { MOST_CANDIDATES = 256, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
-static const double ROUNDED = 1.03; /* numbers are rounded only where that gains so much */
+static const double WORTH = 1.03; /* other hosts are used, and numbers rounded, only where that gains so much */
 
 struct searching {
     struct cf_search *s;
@@ -104,7 +104,8 @@ static int weigh(
     struct searching *k, struct cf_candidate *c, struct cf_plan *plan, const char *note, struct cf_error *e) {
     if (cf_planner_forecast(c, plan, k->m, k->g, k->f, e)) return -1;
     c->fits = true;
-    if (c->wire != CF_DTYPE_F32) c->seconds *= ROUNDED;
+    if (c->n_hosts > 1) c->seconds *= WORTH;
+    if (c->wire != CF_DTYPE_F32) c->seconds *= WORTH;
     if (k->best.rows && c->seconds >= k->s->c[k->s->best].seconds) return 0;
     cf_plan_free(&k->best);
     k->best = *plan, k->s->best = (uint32_t)(c - k->s->c);

@@ -20,7 +20,8 @@ struct cf_candidate {
     bool fits;
     char why[192];               /* why not, or what limits it (its bottleneck) */
     double prefill, decode, all; /* tokens/s: of a prompt, of one sequence, of all sequences together; 0: did not fit */
-    double seconds;              /* of a prompt and an answer for every sequence: what is compared; not f32: 3 % more */
+    double seconds; /* of a prompt and an answer for every sequence: what is compared (several hosts, or not f32: 3 %
+                       more) */
 };
 
 struct cf_search {

@@ -248,6 +248,30 @@ static void the_search_leaves_slow_hosts_out(void **state) {
     tear_down(&x);
 }
 
+/* Where a second host would gain less than 3 % it is left out; where it gains more it is not. */
+static void a_second_host_must_be_worth_it(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    int left_out = 0, used = 0;
+    for (double latency = 1e-4; latency < 2e-3; latency *= 1.02) {
+        for (int k = 0; k < 4; k++)
+            x.f.links[k] = cf_link_of(latency, 1e12);
+        struct cf_search s = search(&x);
+        double two = 0, one = 0;
+        for (uint32_t i = 0; i < s.n; i++) {
+            double rate = 1 / (1 / s.c[i].prefill + 1 / s.c[i].all);
+            double *best = s.c[i].n_hosts > 1 ? &two : &one;
+            if (rate > *best) *best = rate;
+        }
+        if (two > 1.031 * one) assert_int_equal(s.c[0].n_hosts, 2), used++;
+        if (two < 1.029 * one) assert_int_equal(s.c[0].n_hosts, 1), left_out += two > one;
+        cf_search_free(&s);
+    }
+    assert_true(left_out && used);
+    tear_down(&x);
+}
+
 /* Of three hosts the second is far away: the third is used and it is not. */
 static void the_search_names_ranks_as_they_are(void **state) {
     (void)state;
@@ -315,6 +339,7 @@ int main(void) {
         cmocka_unit_test(noise_costs_a_group_more),
         cmocka_unit_test(neighbours_share_a_core),
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
+        cmocka_unit_test(a_second_host_must_be_worth_it),
         cmocka_unit_test(the_search_names_ranks_as_they_are),
         cmocka_unit_test(the_search_tries_equal_shares),
         cmocka_unit_test(links_are_straight_lines),
