@@ -91,6 +91,9 @@ int cf_progress(struct cf_transport *t, struct cf_error *e);
 /* Progress until ready(ctx) is true: polls briefly, then yields, then sleeps in short naps (at once with
  * sleep_at_once). Adds the time spent to *waited (may be NULL). */
 int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e);
+/* The same, but `limit` seconds at most. 0 says nothing about ready(). */
+int cf_wait_for(
+    struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double limit, double *waited, struct cf_error *e);
 
 /* A hello round (there may be several, one behind the other). Every rank calls it with its own hello (protocol, program
  * and host are filled here). Rank 0 compares protocol, program, model size and hash, and refuses with a message that

@@ -10,6 +10,7 @@
  */
 #include "transport/internal.h"
 
+#include <math.h>
 #include <sched.h>
 #include <time.h>
 
@@ -33,19 +34,25 @@ void cf__rest(const struct cf_transport *t, struct nap *nap, double now) {
     if (nap->length > longest) nap->length = longest;
 }
 
-int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e) {
-    double begin = cf_now();
+int cf_wait_for(
+    struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double limit, double *waited, struct cf_error *e) {
+    double begin = cf_now(), now = begin;
     struct nap nap = {.since = begin};
     int rc = 0;
-    while (rc >= 0 && !ready(ctx)) {
+    while (rc >= 0 && !ready(ctx) && now - begin < limit) {
         rc = cf_progress(t, e);
+        now = cf_now();
         if (rc > 0)
-            nap = (struct nap){.since = cf_now()};
+            nap = (struct nap){.since = now};
         else if (rc == 0)
-            cf__rest(t, &nap, cf_now());
+            cf__rest(t, &nap, now);
     }
     if (waited) *waited += cf_now() - begin;
     return rc < 0 ? -1 : 0;
+}
+
+int cf_wait(struct cf_transport *t, bool (*ready)(void *ctx), void *ctx, double *waited, struct cf_error *e) {
+    return cf_wait_for(t, ready, ctx, INFINITY, waited, e);
 }
 
 void cf_transport_sleep_at_once(struct cf_transport *t, bool at_once) {

@@ -2,7 +2,6 @@
 #include <string.h>
 
 #include "node/engine/state.h"
-#include "transport/clock.h"
 
 struct cf_context *cf__context_of(const struct cf_engine *g, uint32_t id) {
     for (uint32_t i = 0; i < g->plan.n_flight; i++)
@@ -116,17 +115,24 @@ static struct cf_context *oldest_runnable(const struct cf_engine *g) {
     return best;
 }
 
+struct held_batch {
+    const struct cf_engine *g;
+    const struct cf_context *c;
+};
+static bool held_runnable(void *ctx) {
+    const struct held_batch *h = ctx;
+    cf_team_fetch(h->g->o.team);
+    return runnable(h->g, h->c);
+}
+
 /* Members of a group come to a sum at about the same time. A rank that took another batch's step meanwhile would do so
  * at every sum: both batches would go through this stage together, and the other stages would have nothing to do. So it
  * holds on to the batch for a moment. 1: the batch can go on. */
 static int hold(struct cf_engine *g, const struct cf_context *c, struct cf_error *e) {
     if (g->plan.n_flight == 1 || !cf_program_holds(&g->program, c->pc)) return 0;
-    double begin = cf_now(), now = begin;
-    int rc = 0;
-    for (; rc >= 0 && !runnable(g, c) && now - begin < CF_PROGRAM_HOLD; now = cf_now())
-        rc = cf_progress(g->o.transport, e);
-    g->own.wait += now - begin;
-    return rc < 0 ? -1 : runnable(g, c);
+    struct held_batch h = {g, c};
+    int rc = cf_wait_for(g->o.transport, held_runnable, &h, CF_PROGRAM_HOLD, &g->own.wait, e);
+    return rc ? -1 : runnable(g, c);
 }
 
 /* Runs a batch until it must wait. */
