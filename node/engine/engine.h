@@ -1,8 +1,8 @@
 /* The engine of one rank: its slices, its cache, and the message-driven loop that runs batches through the plan.
  *
  * Every rank opens an engine and starts it with the plan (rank 0 gives it, the others receive it). Then rank 0 submits
- * batches and waits for their logits while the others serve. Several batches may be in flight; each rank runs the
- * oldest one whose inputs have arrived. After start nothing is allocated.
+ * batches and waits for their logits while the others serve. Several batches may be in flight; each rank goes on with
+ * one until it must wait, then with the oldest whose inputs have arrived. After start nothing is allocated.
  *
  * All calls are made inside cf_team_run()'s body, by thread 0.
  */

@@ -210,6 +210,36 @@ static void neighbours_share_a_core(void **state) {
     tear_down(&x);
 }
 
+/* What ranks at one core are told of themselves: rates of half a core, no noise, which would be the other one. And one
+ * that has waited while the other worked wakes up late. */
+static void ranks_at_one_core(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 3);
+    for (int r = 0; r < 3; r++) {
+        struct cf_rank_info *i = &x.f.ranks[r];
+        i->host_index = i->node = 0, i->threads = i->seat_cores = 1, i->seat = (uint32_t)r % 2;
+        i->rates[8] = 1e12, i->attention = 1e11;
+        for (int k = 0; k < CF_NOISE; k++)
+            i->noise[k] = 1.5;
+    }
+    cf_figures_crowd(&x.f);
+    for (int r = 0; r < 3; r++) {
+        near(x.f.ranks[r].rates[8], r == 1 ? 1e12 : 5e11, 1e-9);
+        near(x.f.ranks[r].attention, r == 1 ? 1e11 : 5e10, 1e-9);
+        assert_true(r == 1 ? x.f.ranks[r].noise[0] == 1.5 : x.f.ranks[r].noise[0] == 0);
+    }
+    double rate[2];
+    for (int late = 0; late < 2; late++) {
+        x.f.ranks[0].wake = x.f.ranks[2].wake = late ? 1e-3 : 0;
+        struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 8, 1});
+        rate[late] = f.rate;
+        cf_forecast_free(&f);
+    }
+    assert_true(rate[1] < 0.9 * rate[0]);
+    tear_down(&x);
+}
+
 static struct cf_search search(struct fixture *x) {
     struct cf_plan_wish wish = small_wish(-1);
     struct cf_search s;
@@ -338,6 +368,7 @@ int main(void) {
         cmocka_unit_test(a_thin_cable_is_the_bottleneck),
         cmocka_unit_test(noise_costs_a_group_more),
         cmocka_unit_test(neighbours_share_a_core),
+        cmocka_unit_test(ranks_at_one_core),
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
         cmocka_unit_test(a_second_host_must_be_worth_it),
         cmocka_unit_test(the_search_names_ranks_as_they_are),
