@@ -24,6 +24,7 @@ static int send_control(struct cf_transport *t, int to, const Cf__Envelope *env,
     int rc = MPI_Isend(
         p->control_out, (int)bytes, MPI_BYTE, to, TAG_CONTROL, t->comm, &t->requests[to * LANES + LANE_OUT_CONTROL]);
     if (rc) return cf__mpi_failed(rc, "MPI_Isend", e);
+    cf__ring(t, to);
     p->traffic.bytes += bytes;
     p->control_busy = true;
     p->spoke = t->last_turn;

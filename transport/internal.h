@@ -16,6 +16,7 @@
 #define COFFER_TRANSPORT_INTERNAL_H
 
 #include <mpi.h>
+#include <stdatomic.h>
 
 #include "proto/wire.h"
 #include "transport/clock.h"
@@ -114,6 +115,10 @@ struct peer {
 struct cf__window_part {
     char *base; /* NULL: another host's, or no window */
     size_t bytes;
+};
+struct cf__bell {                       /* in front of each part's payloads, behind the counters */
+    _Alignas(64) _Atomic uint32_t rung; /* how often */
+    _Atomic uint32_t asleep;            /* its rank is at it: who rings owes a call */
 };
 struct cf__window_card { /* a rank's word in a round (message Window) */
     bool here, wanted;
@@ -214,12 +219,20 @@ int cf__hello_compare(Cf__Hello *const *hellos, int n, int *origin, struct cf_er
 int cf__window_card(struct cf_transport *t, int from, const Cf__Window *w);
 /* Frees the window if there is one; all ranks of the host together. */
 void cf__window_free(struct cf_transport *t);
+/* The bell of a rank of this host; NULL without a window. */
+struct cf__bell *cf__window_bell(const struct cf_transport *t, int rank);
 
 /* wait.c */
 struct nap {
     double since; /* when waiting began */
     double length;
+    bool listens;   /* naps at the bell ... */
+    uint32_t heard; /* ... that has rung so often when it was listened to */
 };
+/* Before a look at what is waited for: what comes later ends the nap. Without it naps last as long as they do. */
+void cf__listen(const struct cf_transport *t, struct nap *nap);
+/* Wakes a rank that something was sent to, or left for in the window. Nothing on other hosts. */
+void cf__ring(const struct cf_transport *t, int rank);
 void cf__rest(const struct cf_transport *t, struct nap *nap, double now);
 
 #endif

@@ -108,6 +108,7 @@ static int start_send(
     MPI_Request *request = &t->requests[to * LANES + lane];
     int rc = MPI_Isend(data, (int)bytes, MPI_BYTE, to, tag, t->comm, request);
     t->peers[to].traffic.bytes += bytes;
+    cf__ring(t, to);
     return rc ? cf__mpi_failed(rc, "MPI_Isend", e) : 0;
 }
 

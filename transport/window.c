@@ -19,7 +19,7 @@ enum {
     RESERVE = 4 << 20
 }; /* RESERVE: bytes of /dev/shm per rank that MPI's own segments may still grow by */
 static const uint64_t MOST = (uint64_t)1 << 48; /* bytes of a part that are counted: sums do not overflow */
-_Static_assert(CF_WINDOW_SLOTS *LINE <= CF_WINDOW_CONTROL, "the counters fit");
+_Static_assert(CF_WINDOW_SLOTS *LINE + sizeof(struct cf__bell) <= CF_WINDOW_CONTROL, "counters and bell fit");
 
 /* One counter, on a cache line of its own. */
 struct counter {
@@ -238,8 +238,14 @@ static struct counter *counter_of(const struct cf_transport *t, int rank, uint32
 
 void cf_window_release(const struct cf_transport *t, int rank, uint32_t slot) {
     atomic_fetch_add_explicit(&counter_of(t, rank, slot)->released, 1, memory_order_release);
+    cf__ring(t, rank); /* it may wait for that */
 }
 
 uint32_t cf_window_released(const struct cf_transport *t, uint32_t slot) {
     return atomic_load_explicit(&counter_of(t, t->rank, slot)->released, memory_order_acquire);
+}
+
+struct cf__bell *cf__window_bell(const struct cf_transport *t, int rank) {
+    char *base = t->window.here ? t->window.parts[rank].base : NULL;
+    return base ? (struct cf__bell *)(void *)(base + CF_WINDOW_SLOTS * LINE) : NULL;
 }

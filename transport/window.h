@@ -23,7 +23,7 @@ struct cf_transport;
 
 enum {
     CF_WINDOW_SLOTS = 1024,           /* most counters of a part */
-    CF_WINDOW_CONTROL = 64 * 1024,    /* bytes of a part in front of the payloads, where the counters lie */
+    CF_WINDOW_CONTROL = 68 * 1024,    /* bytes of a part in front of the payloads: the counters, and the bell */
     CF_WINDOW_UNIT = 2 * 1024 * 1024, /* MPI is asked for multiples of this */
 };
 

@@ -1,6 +1,7 @@
 /* Rank tests of the host's shared window: `mpirun -n N window_ranks SCENARIO`, in the manner of transport_ranks.c.
  *
  * works: rounds with and without a window, and parts passed through it until every slot was used many times.
+ * rings: who naps is woken by what it is sent, and by what it waits for in its own part.
  * hosts: the same where COFFER_TEST_HOSTS says that only some of the ranks share one.
  * The others must fail on every rank with the text that run_ranks.sh is told.
  */
@@ -222,6 +223,62 @@ static int hosts(struct cf_transport *t, struct cf_error *e) {
     return passes(t, e);
 }
 
+/* ---- bells ---- */
+
+enum { NAPS = 40 };
+
+static int on_word(
+    void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e) {
+    (void)from, (void)env, (void)data, (void)offset, (void)n, (void)e;
+    ++*(int *)ctx;
+    return 0;
+}
+
+/* Naps of 5 ms, as after a long wait, until there were so many words. *early: naps that ended well before their time,
+ * as no timer does. */
+static int nap_until(struct cf_transport *t, const int *words, int wanted, int *early, struct cf_error *e) {
+    while (*words < wanted) {
+        struct nap nap = {.since = cf_now() - 1000};
+        cf__listen(t, &nap);
+        EXPECT(nap.listens);
+        if (cf_progress(t, e) < 0) return -1;
+        if (*words >= wanted) break;
+        double start = cf_now();
+        cf__rest(t, &nap, start);
+        *early += cf_now() - start < 4e-3;
+    }
+    return 0;
+}
+
+static bool is_asleep(void *ctx) {
+    return atomic_load(&((struct cf__bell *)ctx)->asleep);
+}
+
+/* The last rank naps; rank 0 waits until it does, and posts a word. At last it releases a slot there. */
+static int rings(struct cf_transport *t, struct cf_error *e) {
+    int words = 0, early = 0, last = t->size - 1;
+    cf_transport_on_message(t, on_word, &words);
+    if (round_with(t, 1000, e)) return -1;
+    struct cf__bell *bell = cf__window_bell(t, last);
+    EXPECT(bell && cf__window_bell(t, t->rank) &&
+           cf__window_bell(t, t->rank) != cf__window_bell(t, (t->rank + 1) % t->size));
+    for (int i = 0; i < NAPS; i++) {
+        if (t->rank == last && nap_until(t, &words, i + 1, &early, e)) return -1;
+        if (t->rank) continue;
+        if (cf_wait(t, is_asleep, bell, NULL, e)) return -1;
+        Cf__Activation a = CF__ACTIVATION__INIT;
+        Cf__Envelope env = CF__ENVELOPE__INIT;
+        env.body_case = CF__ENVELOPE__BODY_ACTIVATION, env.activation = &a;
+        if (cf_post(t, last, &env, NULL, 0, NULL, e)) return -1;
+    }
+    uint32_t before = atomic_load(&bell->rung);
+    if (t->rank == 0) cf_window_release(t, last, 7);
+    EXPECT(t->rank || atomic_load(&bell->rung) != before);
+    EXPECT(t->rank != last || early >= NAPS / 4);
+    EXPECT(t->rank != last || words == NAPS);
+    return 0;
+}
+
 /* ---- failures ---- */
 
 static bool never(void *ctx) {
@@ -266,6 +323,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     int rc = !strcmp(scenario, "works")   ? works(t, &e)
+             : !strcmp(scenario, "rings") ? rings(t, &e)
              : !strcmp(scenario, "hosts") ? hosts(t, &e)
              : !strcmp(scenario, "lies")  ? lies(t, &e)
              : !strcmp(scenario, "stops") ? absent(t, true, &e)
