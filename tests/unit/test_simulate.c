@@ -210,8 +210,8 @@ static void neighbours_share_a_core(void **state) {
     tear_down(&x);
 }
 
-/* What ranks at one core are told of themselves: rates of half a core, no noise, which would be the other one. And one
- * that has waited while the other worked wakes up late. */
+/* What ranks at one core are told of themselves: half of what they do with a core. And one that
+ *  has waited while the other worked wakes up late. */
 static void ranks_at_one_core(void **state) {
     (void)state;
     struct fixture x;
@@ -219,15 +219,13 @@ static void ranks_at_one_core(void **state) {
     for (int r = 0; r < 3; r++) {
         struct cf_rank_info *i = &x.f.ranks[r];
         i->host_index = i->node = 0, i->threads = i->seat_cores = 1, i->seat = (uint32_t)r % 2;
-        i->rates[8] = 1e12, i->attention = 1e11;
-        for (int k = 0; k < CF_NOISE; k++)
-            i->noise[k] = 1.5;
+        i->rates[8] = 1e12, i->attention = 1e11, i->bandwidth = BANDWIDTH;
     }
     cf_figures_crowd(&x.f);
     for (int r = 0; r < 3; r++) {
         near(x.f.ranks[r].rates[8], r == 1 ? 1e12 : 5e11, 1e-9);
         near(x.f.ranks[r].attention, r == 1 ? 1e11 : 5e10, 1e-9);
-        assert_true(r == 1 ? x.f.ranks[r].noise[0] == 1.5 : x.f.ranks[r].noise[0] == 0);
+        near(x.f.ranks[r].bandwidth, r == 1 ? BANDWIDTH : 0.5 * BANDWIDTH, 1e-9);
     }
     double rate[2];
     for (int late = 0; late < 2; late++) {

@@ -38,15 +38,22 @@ static int compare(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+/* Seconds for a part of the buffer; where others have the core as well those in which thread 0 had it. */
+static double read_part(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes, bool crowded) {
+    double start = cf_thread_now(), seconds = cf_reader_part(r, team, at, bytes);
+    return crowded ? cf_thread_now() - start : seconds;
+}
+
 /* How unevenly the rank gets on: pieces of the buffer that take about as long as a step of a layer, against what they
  * would take at the best bandwidth. */
-static void look_at_noise(struct cf_reader *r, struct cf_team *team, double bandwidth, double noise[CF_NOISE]) {
+static void look_at_noise(
+    struct cf_reader *r, struct cf_team *team, double bandwidth, bool crowded, double noise[CF_NOISE]) {
     double times[CF_NOISE * PER_NOISE];
     size_t piece = (size_t)(bandwidth * STEP_SECONDS) >> 18 << 18, at = 0;
     if (piece < 1u << 18) piece = 1u << 18;
     if (piece > r->bytes) piece = r->bytes;
     for (int i = 0; i < CF_NOISE * PER_NOISE; i++) {
-        times[i] = cf_reader_part(r, team, at, piece);
+        times[i] = read_part(r, team, at, piece, crowded);
         at = at + 2 * piece <= r->bytes ? at + piece : 0;
     }
     qsort(times, CF_NOISE * PER_NOISE, sizeof *times, compare);
@@ -76,19 +83,19 @@ static double look_at_waking(struct cf_reader *r, struct cf_team *team, double b
     return late / NAPS;
 }
 
-/* Bytes/s that a team reads from a node (os index), and how evenly; wake: of a rank that shares its core, else NULL. 0:
- * could not be had. */
+/* Bytes/s that a team reads from a node (os index), and how evenly. wake: of a rank that shares its core, whose figures
+ * are then by processor time; else NULL. 0: could not be had. */
 static double look_at_memory(struct cf_team *team, int node, size_t bytes, double noise[CF_NOISE], double *wake) {
     struct cf_reader r;
     struct cf_error ignored;
     double best = 0;
     if (!cf_reader_open(&r, team, bytes, node, &ignored))
         for (int i = 0; i < PASSES; i++) {
-            double rate = cf_reader_pass(&r, team);
+            double rate = (double)r.bytes / read_part(&r, team, 0, r.bytes, wake != NULL);
             if (rate > best) best = rate;
         }
+    if (best > 0) look_at_noise(&r, team, best, wake != NULL, noise);
     if (best > 0 && wake) *wake = look_at_waking(&r, team, best);
-    if (best > 0 && !wake) look_at_noise(&r, team, best, noise);
     cf_reader_close(&r);
     return best;
 }
@@ -158,7 +165,8 @@ int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
     int node = (int)j->machine.nodes[j->seat.node].os_index;
     double *wake = j->seat.crowded ? &j->own.wake : NULL;
     double quick = look_at_memory(j->team, node, look_bytes(j), j->own.noise, wake);
-    if (j->own.bandwidth <= 0) j->own.bandwidth = quick; /* else it was measured in earnest */
+    /* Else it was measured in earnest, but by the clock. */
+    if (j->own.bandwidth <= 0 || j->seat.crowded) j->own.bandwidth = quick;
     look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
     cf_team_poll(j->team, NULL, NULL, 1.0);
     if (p.failed) *e = p.error;

@@ -61,6 +61,6 @@ void cf_figures_crowd(struct cf_figures *f) {
         for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
             info->rates[t] *= (double)fair / all;
         info->attention *= (double)fair / all;
-        memset(info->noise, 0, sizeof info->noise);
+        info->bandwidth *= (double)fair / all;
     }
 }

@@ -58,9 +58,8 @@ struct cf_link cf_link_of(double latency, double bandwidth);
  * one of a link's two. */
 double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
 
-/* Rates of kernels were measured by the time that threads had a core, and noise by what the clock said: for ranks that
- * share cores turns the first into what they do while all of these work, and forgets the second, which is these ranks
- * themselves. */
+/* Ranks that share cores measure themselves by the time that they had one: turns their rates and bandwidths into what
+ * they do while all of these work. */
 void cf_figures_crowd(struct cf_figures *f);
 
 /* What is assumed of links that nobody has measured or described: rough allowances for the message and for ranks that
