@@ -27,6 +27,7 @@ struct cf_plan_wish {
     int zero_rank;             /* test hook, -1 none */
     const uint32_t *use;       /* [n_use] these ranks alone, ascending, rank 0 among them; NULL: all */
     uint32_t n_use;
+    bool settled;                /* a search may choose the number of threads alone */
     bool equal;                  /* equal shares for all, whatever their bandwidths */
     const uint32_t *cut_weights; /* NULL, or [n_ranks] relative shares instead of measured bandwidth */
 };

@@ -4,8 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CANDIDATES = 256, ROUNDS = 8, MANY = 64 /* ranks: only the likely ways are tried beyond */ };
-static const double WORTH = 1.03; /* other hosts are used, and numbers rounded, only where that gains so much */
+enum {
+    MOST_CANDIDATES = 256,
+    MANY = 64, /* ranks: only the likely ways are tried beyond */
+    AGAIN = 3  /* ways that are weighed with fewer threads */
+};
+/* Other hosts are used, numbers rounded, and cores left idle only where that gains so much. */
+static const double WORTH = 1.03;
 
 struct searching {
     struct cf_search *s;
@@ -19,46 +24,6 @@ struct searching {
     struct cf_error first; /* what spoke against the first that did not fit */
     char note[512];
 };
-
-void cf_search_free(struct cf_search *s) {
-    free(s->c);
-    memset(s, 0, sizeof *s);
-}
-
-bool cf_planner_knows(const struct cf_figures *f) {
-    for (uint32_t r = 0; r < f->n_ranks; r++)
-        if (f->ranks[r].bandwidth <= 0) return false;
-    return true;
-}
-
-static int rate_of(
-    struct cf_simulation *sim, struct cf_workload w, double *rate, struct cf_forecast *keep, struct cf_error *e) {
-    struct cf_forecast f;
-    if (cf_simulation_run(sim, &w, &f, e)) return -1;
-    *rate = f.rate;
-    if (keep)
-        *keep = f;
-    else
-        cf_forecast_free(&f);
-    return 0;
-}
-
-int cf_planner_forecast(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_model *m,
-    const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e) {
-    struct cf_simulation *sim;
-    struct cf_forecast all = {0};
-    if (cf_simulation_new(&sim, plan, m, g, f, e)) return -1;
-    uint32_t prompt = plan->n_ctx < CF_SEARCH_PROMPT ? plan->n_ctx : CF_SEARCH_PROMPT, n = plan->n_seqs;
-    int rc = rate_of(sim, (struct cf_workload){.prompt = prompt}, &c->prefill, NULL, e);
-    if (!rc) rc = rate_of(sim, (struct cf_workload){prompt, 0, ROUNDS, 1}, &c->decode, NULL, e);
-    if (!rc) rc = rate_of(sim, (struct cf_workload){prompt, 0, ROUNDS, n}, &c->all, &all, e);
-    cf_simulation_free(sim);
-    if (rc) return -1;
-    c->seconds = n * (CF_SEARCH_PROMPT / c->prefill + CF_SEARCH_ANSWER / c->all);
-    snprintf(c->why, sizeof c->why, "%s", all.bottleneck);
-    cf_forecast_free(&all);
-    return 0;
-}
 
 /* Ranks of the first n hosts of the list; none: rank 0 alone. Returns how many. */
 static uint32_t ranks_of(struct searching *k, uint32_t n) {
@@ -87,14 +52,6 @@ static void order_hosts(struct searching *k) {
     free(sum);
 }
 
-static void describe(struct cf_candidate *c, bool equal, bool any_wire) {
-    char stages[32] = "", wire[16] = "";
-    if (c->stages) snprintf(stages, sizeof stages, " of %u stages", c->stages);
-    if (any_wire && c->n_hosts > 1) snprintf(wire, sizeof wire, ", wire %s", cf_dtype_name(c->wire));
-    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s%s", cf_layout_name(c->layout), stages, c->n_use,
-        c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", equal ? ", equal" : "", wire);
-}
-
 static bool same_cuts(const struct cf_plan *a, const struct cf_plan *b) {
     return a->n_plan_rows == b->n_plan_rows && !memcmp(a->rows, b->rows, a->n_plan_rows * sizeof *a->rows);
 }
@@ -106,6 +63,7 @@ static int weigh(
     c->fits = true;
     if (c->n_hosts > 1) c->seconds *= WORTH;
     if (c->wire != CF_DTYPE_F32) c->seconds *= WORTH;
+    if (c->halved) c->seconds *= WORTH;
     if (k->best.rows && c->seconds >= k->s->c[k->s->best].seconds) return 0;
     cf_plan_free(&k->best);
     k->best = *plan, k->s->best = (uint32_t)(c - k->s->c);
@@ -114,21 +72,31 @@ static int weigh(
     return 0;
 }
 
+/* The plan of one way, for the figures at hand. */
+static int make(
+    struct searching *k, struct cf_candidate *way, struct cf_plan *plan, char note[512], struct cf_error *e) {
+    struct cf_plan_wish wish = *k->wish;
+    if (!wish.settled) {
+        wish.layout = (int)way->layout, wish.stages = way->stages, wish.use = k->use, wish.n_use = way->n_use;
+        wish.wire = way->wire, wish.equal = way->equal;
+    }
+    int rc = cf_planner_make(plan, &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, e);
+    if (!rc) way->layout = plan->layout;
+    cf__candidate_describe(way, k->wish->any_wire, k->f);
+    return rc;
+}
+
 /* Plans and prices one way: with shares by bandwidth, and if those differ, with equal ones, whose sums may need fewer
  * vectors. A way that does not fit is no failure. */
 static int try_wire(struct searching *k, const struct cf_candidate *way, struct cf_error *e) {
     struct cf_plan plans[2] = {0};
     int rc = 0;
-    for (int equal = 0; !rc && equal < 2 && k->s->n < MOST_CANDIDATES; equal++) {
+    for (int equal = 0; !rc && equal < (k->wish->settled ? 1 : 2) && k->s->n < MOST_CANDIDATES; equal++) {
         struct cf_candidate *c = &k->s->c[k->s->n];
-        *c = *way;
-        describe(c, equal, k->wish->any_wire);
-        struct cf_plan_wish wish = *k->wish;
-        wish.layout = (int)c->layout, wish.stages = c->stages, wish.use = k->use, wish.n_use = c->n_use;
-        wish.wire = c->wire, wish.equal = equal;
         struct cf_error why = {0};
         char note[512] = "";
-        bool fits = !cf_planner_make(&plans[equal], &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, &why);
+        *c = *way, c->equal = equal;
+        bool fits = !make(k, c, &plans[equal], note, &why);
         const struct cf_plan *first = plans[0].rows ? &plans[0] : &k->best; /* weigh() may have taken it */
         if (equal && (!fits || same_cuts(first, &plans[1]))) break;
         k->s->n++;
@@ -179,8 +147,13 @@ static int by_seconds(const void *a, const void *b) {
 }
 
 static int try_all(struct searching *k, struct cf_error *e) {
-    uint32_t before = 0;
+    uint32_t before = 0, all = k->f->n_ranks;
     order_hosts(k);
+    if (k->wish->settled) {
+        struct cf_candidate way = {
+            .wire = k->wish->wire, .stages = k->wish->stages, .n_use = all, .n_hosts = k->f->n_hosts};
+        return try_wire(k, &way, e);
+    }
     if (k->wish->layout >= 0)
         return try(k, (enum cf_layout)k->wish->layout, k->wish->stages, ranks_of(k, k->f->n_hosts), k->f->n_hosts, e);
     for (uint32_t n = 0; n <= k->f->n_hosts; n++) {
@@ -195,6 +168,49 @@ static int try_all(struct searching *k, struct cf_error *e) {
     return 0;
 }
 
+/* One way with half of the threads, a quarter of them, ... as long as that makes it no slower. */
+static int halve_threads(struct searching *k, const struct cf_candidate *way, struct cf_figures *half,
+    const struct cf_figures *all, struct cf_error *e) {
+    double least = way->seconds;
+    int rc = 0;
+    if (!k->wish->settled) ranks_of(k, way->n_use == 1 ? 0 : way->n_hosts);
+    k->f = half;
+    for (uint32_t times = 1; !rc && times <= cf_figures_halvings(all) && k->s->n < MOST_CANDIDATES; times++) {
+        struct cf_candidate *c = &k->s->c[k->s->n];
+        struct cf_plan plan = {0};
+        struct cf_error why = {0};
+        char note[512] = "";
+        *c = *way, c->halved = times;
+        memcpy(half->ranks, all->ranks, all->n_ranks * sizeof *all->ranks);
+        cf_figures_halve(half, times);
+        if (make(k, c, &plan, note, &why)) break;
+        k->s->n++;
+        rc = weigh(k, c, &plan, note, e);
+        cf_plan_free(&plan);
+        if (c->seconds > WORTH * least) break;
+        if (c->seconds < least) least = c->seconds;
+    }
+    k->f = all;
+    return rc;
+}
+
+/* The quickest ways of all threads once more with fewer: of many ranks the quickest alone. */
+static int try_fewer(struct searching *k, struct cf_error *e) {
+    const struct cf_figures *all = k->f;
+    struct cf_figures half = *all;
+    uint32_t most = all->n_ranks > MANY ? 1 : AGAIN, ways = k->s->n < most ? k->s->n : most;
+    int rc = 0;
+    if (!cf_figures_halvings(all) || !k->best.rows) return 0;
+    half.ranks = calloc(all->n_ranks, sizeof *half.ranks);
+    if (!half.ranks) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    qsort(k->s->c, k->s->n, sizeof *k->s->c, by_seconds);
+    k->s->best = 0;
+    for (uint32_t i = 0; !rc && i < ways && k->s->c[i].fits; i++)
+        rc = halve_threads(k, &k->s->c[i], &half, all, e);
+    free(half.ranks);
+    return rc;
+}
+
 int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf_plan_wish *wish,
     const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f, char note[512], struct cf_error *e) {
     struct searching k = {.s = s, .wish = wish, .m = m, .g = g, .f = f};
@@ -203,6 +219,7 @@ int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf
     s->c = calloc(MOST_CANDIDATES, sizeof *s->c);
     k.use = calloc(f->n_ranks, sizeof *k.use), k.hosts = calloc(f->n_hosts, sizeof *k.hosts);
     int rc = s->c && k.use && k.hosts ? try_all(&k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc) rc = try_fewer(&k, e);
     free(k.use);
     free(k.hosts);
     if (!rc && !k.best.rows) {
@@ -218,17 +235,4 @@ int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf
     qsort(s->c, s->n, sizeof *s->c, by_seconds);
     s->best = 0;
     return 0;
-}
-
-void cf_search_print(FILE *to, const struct cf_search *s, uint32_t most) {
-    fprintf(to, "\n%-44s %10s %10s %10s  %s\n", "layout", "prefill", "decode", "all",
-        "what limits it, or spoke against it");
-    for (uint32_t i = 0; i < s->n && (!most || i < most); i++) {
-        const struct cf_candidate *c = &s->c[i];
-        char mark = i == s->best ? '*' : ' ';
-        if (c->fits)
-            fprintf(to, "%c %-42s %10.1f %10.2f %10.2f  %s\n", mark, c->name, c->prefill, c->decode, c->all, c->why);
-        else
-            fprintf(to, "%c %-42s %10s %10s %10s  %s\n", mark, c->name, "-", "-", "-", c->why);
-    }
 }

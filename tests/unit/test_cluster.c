@@ -53,8 +53,8 @@ static void equal_hosts(void **state) {
     }
     near(cf_figures_link(&f, 0, 1)->seconds[2], 3e-6 + 1048576 / 8e9);
     near(cf_figures_link(&f, 0, 7)->seconds[2], 30e-6 + 1048576 / (25 * 117e6));
-    assert_int_equal(
-        assumed, CF_ASSUMED_MEMORY | CF_ASSUMED_RATES | CF_ASSUMED_ATTENTION | CF_ASSUMED_STEP | CF_ASSUMED_QUIET);
+    assert_int_equal(assumed, CF_ASSUMED_MEMORY | CF_ASSUMED_RATES | CF_ASSUMED_ATTENTION | CF_ASSUMED_STEP |
+                                  CF_ASSUMED_QUIET | CF_ASSUMED_FEWER);
     cf_figures_free(&f);
     cf_cluster_free(&c);
 }
@@ -177,6 +177,37 @@ static void exports_of_hwloc(void **state) {
     cf_cluster_free(&c);
 }
 
+/* Half of the threads read 17 GB/s each until the node gives no more; where all together read more than that each, a
+ * half of them reads half. Each time that there are half as many they meet a microsecond sooner. */
+static void fewer_threads(void **state) {
+    (void)state;
+    struct cf_cluster c;
+    struct cf_figures f;
+    unsigned assumed;
+    figures_of(&f, &c,
+        "{\"hosts\": [{\"cores\": 12, \"memory_gib\": 8, \"bandwidth_gbs\": 80}, "
+        "{\"cores\": 2, \"memory_gib\": 8, \"bandwidth_gbs\": 60}, {\"cores\": 1, \"memory_gib\": 8}]}",
+        &assumed);
+    const struct cf_rank_info *r = f.ranks;
+    assert_int_equal(r[0].n_fewer, 3);
+    static const struct cf_fewer wanted[] = {{6, 80e9, 4e-6}, {3, 51e9, 3e-6}, {1, 17e9, 1e-6}};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(r[0].fewer[i].threads, wanted[i].threads);
+        near(r[0].fewer[i].bandwidth, wanted[i].bandwidth);
+        near(r[0].fewer[i].step, wanted[i].step);
+    }
+    assert_int_equal(r[1].n_fewer, 1);
+    near(r[1].fewer[0].bandwidth, 30e9);
+    assert_int_equal(r[2].n_fewer, 0);
+    assert_true(assumed & CF_ASSUMED_FEWER);
+    cf_figures_free(&f);
+    cf_cluster_free(&c);
+    figures_of(&f, &c, "{\"hosts\": [{\"cores\": 1, \"memory_gib\": 8}]}", &assumed);
+    assert_false(assumed & CF_ASSUMED_FEWER);
+    cf_figures_free(&f);
+    cf_cluster_free(&c);
+}
+
 /* A description that names an export beside it. */
 static void topology_in_a_description(void **state) {
     (void)state;
@@ -265,6 +296,7 @@ int main(void) {
         cmocka_unit_test(unequal_nodes_and_racks),
         cmocka_unit_test(what_was_assumed_is_said),
         cmocka_unit_test(wrong_descriptions),
+        cmocka_unit_test(fewer_threads),
         cmocka_unit_test(exports_of_hwloc),
         cmocka_unit_test(topology_in_a_description),
         cmocka_unit_test(exports_that_hwloc_dies_of),

@@ -76,6 +76,12 @@ static void imagine(struct cf_rank_info *r, const struct cf__machines *k, const 
         r->rates[id] = here->rates[id] * share;
     r->attention = here->attention * share, r->step = here->step;
     memcpy(r->noise, here->noise, sizeof r->noise);
+    /* Ranks that share a node halve their threads together, as all threads of the node were halved. */
+    double part = here->bandwidth > 0 ? r->bandwidth / here->bandwidth : 1;
+    for (uint32_t n = r->threads / 2; !k->threads && n && r->n_fewer < here->n_fewer; n /= 2) {
+        const struct cf_fewer *f = &here->fewer[r->n_fewer];
+        r->fewer[r->n_fewer++] = (struct cf_fewer){n, part * f->bandwidth, f->step};
+    }
 }
 
 static int imagined(struct cf__subject *s, const struct cf__machines *k, struct cf_error *e) {
@@ -130,9 +136,12 @@ int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search 
     *found = (struct cf_search){0};
     s->note[0] = 0;
     bool open = s->wish.layout < 0 && !s->wish.stages;
-    if ((open || s->wish.any_wire) && cf_planner_knows(f))
-        return cf_planner_search(found, p, &s->wish, &s->model, s->gguf, f, s->note, e);
-    return cf_planner_make(p, &s->wish, &s->model, s->gguf, f->ranks, f->n_ranks, s->note, e);
+    s->wish.settled = !open && !s->wish.any_wire;
+    if (!cf_planner_may_search(&s->wish, f))
+        return cf_planner_make(p, &s->wish, &s->model, s->gguf, f->ranks, f->n_ranks, s->note, e);
+    if (cf_planner_search(found, p, &s->wish, &s->model, s->gguf, f, s->note, e)) return -1;
+    cf_figures_halve(&s->figures, found->c[0].halved);
+    return 0;
 }
 
 void cf__subject_say_assumed(const struct cf__subject *s, FILE *to) {

@@ -42,8 +42,8 @@ int cf__subject_machines(struct cf__subject *s, const struct cf__machines *k, st
 /* What is wished: from the options, after the model. */
 int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t sequences, struct cf_error *e);
 
-/* The plan: the best one, unless a layout is wished for or nothing is known of the machines. *found may come out empty.
- */
+/* The plan: the best one, unless a layout is wished for or nothing is known of the machines; and with as many threads
+ * as make it quickest, which the figures are for afterwards. *found may come out empty. */
 int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search *found, struct cf_error *e);
 
 /* Lines about what was assumed. */

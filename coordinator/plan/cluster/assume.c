@@ -54,6 +54,14 @@ void cf_assume_bandwidth(struct cf_rank_info *r, unsigned *assumed) {
     if (r->bandwidth > node_bandwidth) r->bandwidth = node_bandwidth;
 }
 
+/* As in a tree. */
+static double meets(uint32_t threads) {
+    double step = meeting;
+    for (uint32_t met = 1; met < threads; met *= 2)
+        step += meeting;
+    return step;
+}
+
 int cf_assume_rates(struct cf_rank_info *r, const char *isa, unsigned *assumed, struct cf_error *e) {
     if (!*isa) *assumed |= CF_ASSUMED_ISA;
     if (!*isa) isa = "avx2";
@@ -69,10 +77,18 @@ int cf_assume_rates(struct cf_rank_info *r, const char *isa, unsigned *assumed, 
     if (r->attention <= 0) r->attention = r->rates[CF_TYPE_F16], *assumed |= CF_ASSUMED_ATTENTION;
     if (r->step > 0) return 0;
     *assumed |= CF_ASSUMED_STEP;
-    r->step = meeting;
-    for (uint32_t met = 1; met < r->threads; met *= 2) /* as in a tree */
-        r->step += meeting;
+    r->step = meets(r->threads);
     return 0;
+}
+
+void cf_assume_fewer(struct cf_rank_info *r, unsigned *assumed) {
+    double share = r->bandwidth / r->threads, core = share > core_bandwidth ? share : core_bandwidth;
+    r->n_fewer = 0;
+    for (uint32_t n = r->threads / 2; n && r->n_fewer < CF_FEWER; n /= 2) {
+        double most = core * n;
+        r->fewer[r->n_fewer++] = (struct cf_fewer){n, most < r->bandwidth ? most : r->bandwidth, meets(n)};
+        *assumed |= CF_ASSUMED_FEWER;
+    }
 }
 
 static const char *const words[] = {
@@ -87,6 +103,8 @@ static const char *const words[] = {
     "bandwidth between hosts, where it is not given: that of gigabit Ethernet, 117 MB/s",
     "between NUMA nodes of a host, where it is not given: 15 us and 4 GB/s",
     "nobody else works on the machines: no step takes longer than it must",
+    "fewer threads than cores read 17 GB/s each (or their share of what all read, where that is more), but not more "
+    "than all",
 };
 
 void cf_cluster_say_assumed(FILE *to, const char *prefix, unsigned assumed) {

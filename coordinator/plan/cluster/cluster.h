@@ -74,6 +74,7 @@ enum cf_assumed {
     CF_ASSUMED_NETWORK = 1 << 7,
     CF_ASSUMED_INSIDE = 1 << 8,
     CF_ASSUMED_QUIET = 1 << 9,
+    CF_ASSUMED_FEWER = 1 << 10,
 };
 
 /* One rank for every node with cores, hosts in the order of the file. */
@@ -84,6 +85,8 @@ void cf_cluster_say_assumed(FILE *to, const char *prefix, unsigned assumed);
 /* assume.c: fills in what of a rank's figures is 0 and does not depend on other ranks. */
 void cf_assume_bandwidth(struct cf_rank_info *r, unsigned *assumed);
 int cf_assume_rates(struct cf_rank_info *r, const char *isa, unsigned *assumed, struct cf_error *e);
+/* What it does with half of its threads, a quarter of them, ... one; bandwidth is known. */
+void cf_assume_fewer(struct cf_rank_info *r, unsigned *assumed);
 /* Is there a table of rates for this instruction set? */
 bool cf_assume_knows(const char *isa);
 /* Of memory that is built in, what a rank may use. */

@@ -37,6 +37,7 @@ static int fill_rank(struct cf_rank_info *r, const struct cf_cluster_host *h, co
     for (size_t i = 0; i < CF_TYPE_LIMIT; i++)
         r->rates[i] = h->rates[i] * n->cores;
     cf_assume_bandwidth(r, assumed);
+    cf_assume_fewer(r, assumed);
     return cf_assume_rates(r, h->isa, assumed, e);
 }
 

@@ -64,3 +64,25 @@ void cf_figures_crowd(struct cf_figures *f) {
         info->bandwidth *= (double)fair / all;
     }
 }
+
+uint32_t cf_figures_halvings(const struct cf_figures *f) {
+    uint32_t most = 0;
+    for (uint32_t r = 0; r < f->n_ranks; r++)
+        if (f->ranks[r].n_fewer > most) most = f->ranks[r].n_fewer;
+    return most;
+}
+
+static void halve(struct cf_rank_info *r, uint32_t times) {
+    if (!times || !r->n_fewer) return;
+    const struct cf_fewer *to = &r->fewer[(times < r->n_fewer ? times : r->n_fewer) - 1];
+    double share = (double)to->threads / r->threads;
+    for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
+        r->rates[t] *= share;
+    r->attention *= share;
+    r->threads = to->threads, r->bandwidth = to->bandwidth, r->step = to->step, r->n_fewer = 0;
+}
+
+void cf_figures_halve(struct cf_figures *f, uint32_t times) {
+    for (uint32_t r = 0; r < f->n_ranks; r++)
+        halve(&f->ranks[r], times);
+}

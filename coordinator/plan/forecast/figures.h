@@ -11,7 +11,13 @@
 #include "node/kernels/kernels.h"
 #include "proto/error.h"
 
-enum { CF_NOISE = 8 };
+enum { CF_NOISE = 8, CF_FEWER = 12 /* as often can CF_MAX_CORES be halved */ };
+
+/* What a rank does with fewer threads than it has cores. */
+struct cf_fewer {
+    uint32_t threads;
+    double bandwidth, step; /* as in cf_rank_info */
+};
 
 /* One rank as the planner sees it. */
 struct cf_rank_info {
@@ -30,6 +36,9 @@ struct cf_rank_info {
     double noise[CF_NOISE];
     double wake; /* seconds that it wakes up late because the others at its core compute; 0: it has its own */
     double step; /* seconds that a job of its threads costs beside its work: they meet twice */
+    /* With half of the threads, a quarter of them, ... one. 0: none, or how many it runs is not to be chosen. */
+    uint32_t n_fewer;
+    struct cf_fewer fewer[CF_FEWER];
 };
 
 /* Seconds, one way, of messages of these sizes between two ranks, alone on the link. 0: unknown. */
@@ -61,6 +70,12 @@ double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
 /* Ranks that share cores measure themselves by the time that they had one: turns their rates and bandwidths into what
  * they do while all of these work. */
 void cf_figures_crowd(struct cf_figures *f);
+
+/* How often the threads of all ranks may be halved: as often as those of the rank with most of them. 0: not at all. */
+uint32_t cf_figures_halvings(const struct cf_figures *f);
+/* The figures of all ranks with threads halved so often (a rank that has too few of them: one thread), and nothing left
+ * to choose. Kernels do as much less as there are fewer threads. times 0: they stay as they are. */
+void cf_figures_halve(struct cf_figures *f, uint32_t times);
 
 /* What is assumed of links that nobody has measured or described: rough allowances for the message and for ranks that
  * arrive unevenly. */

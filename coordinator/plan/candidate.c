@@ -1,0 +1,84 @@
+/* A candidate of the search (search.h): what it should reach, its name, and the table of all. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "coordinator/plan/search.h"
+
+enum { ROUNDS = 8 };
+
+void cf_search_free(struct cf_search *s) {
+    free(s->c);
+    memset(s, 0, sizeof *s);
+}
+
+bool cf_planner_knows(const struct cf_figures *f) {
+    for (uint32_t r = 0; r < f->n_ranks; r++)
+        if (f->ranks[r].bandwidth <= 0) return false;
+    return true;
+}
+
+bool cf_planner_may_search(const struct cf_plan_wish *wish, const struct cf_figures *f) {
+    return cf_planner_knows(f) && (!wish->settled || cf_figures_halvings(f));
+}
+
+static int rate_of(
+    struct cf_simulation *sim, struct cf_workload w, double *rate, struct cf_forecast *keep, struct cf_error *e) {
+    struct cf_forecast f;
+    if (cf_simulation_run(sim, &w, &f, e)) return -1;
+    *rate = f.rate;
+    if (keep)
+        *keep = f;
+    else
+        cf_forecast_free(&f);
+    return 0;
+}
+
+int cf_planner_forecast(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e) {
+    struct cf_simulation *sim;
+    struct cf_forecast all = {0};
+    if (cf_simulation_new(&sim, plan, m, g, f, e)) return -1;
+    uint32_t prompt = plan->n_ctx < CF_SEARCH_PROMPT ? plan->n_ctx : CF_SEARCH_PROMPT, n = plan->n_seqs;
+    int rc = rate_of(sim, (struct cf_workload){.prompt = prompt}, &c->prefill, NULL, e);
+    if (!rc) rc = rate_of(sim, (struct cf_workload){prompt, 0, ROUNDS, 1}, &c->decode, NULL, e);
+    if (!rc) rc = rate_of(sim, (struct cf_workload){prompt, 0, ROUNDS, n}, &c->all, &all, e);
+    cf_simulation_free(sim);
+    if (rc) return -1;
+    c->seconds = n * (CF_SEARCH_PROMPT / c->prefill + CF_SEARCH_ANSWER / c->all);
+    snprintf(c->why, sizeof c->why, "%s", all.bottleneck);
+    cf_forecast_free(&all);
+    return 0;
+}
+
+static bool same_threads(const struct cf_figures *f) {
+    for (uint32_t r = 1; r < f->n_ranks; r++)
+        if (f->ranks[r].threads != f->ranks[0].threads) return false;
+    return true;
+}
+
+void cf__candidate_describe(struct cf_candidate *c, bool any_wire, const struct cf_figures *f) {
+    char stages[32] = "", wire[16] = "", threads[48] = "";
+    uint32_t n = f->ranks[0].threads;
+    if (c->stages) snprintf(stages, sizeof stages, " of %u stages", c->stages);
+    if (any_wire && c->n_hosts > 1) snprintf(wire, sizeof wire, ", wire %s", cf_dtype_name(c->wire));
+    if (c->halved && same_threads(f))
+        snprintf(threads, sizeof threads, ", %u thread%s%s", n, n == 1 ? "" : "s", c->n_use == 1 ? "" : " each");
+    else if (c->halved)
+        snprintf(threads, sizeof threads, ", 1/%u of the threads", 1u << c->halved);
+    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s%s%s", cf_layout_name(c->layout), stages,
+        c->n_use, c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", c->equal ? ", equal" : "", wire,
+        threads);
+}
+
+void cf_search_print(FILE *to, const struct cf_search *s, uint32_t most) {
+    fprintf(to, "\n%-44s %10s %10s %10s  %s\n", "layout", "prefill", "decode", "all",
+        "what limits it, or spoke against it");
+    for (uint32_t i = 0; i < s->n && (!most || i < most); i++) {
+        const struct cf_candidate *c = &s->c[i];
+        char mark = i == s->best ? '*' : ' ';
+        if (c->fits)
+            fprintf(to, "%c %-42s %10.1f %10.2f %10.2f  %s\n", mark, c->name, c->prefill, c->decode, c->all, c->why);
+        else
+            fprintf(to, "%c %-42s %10s %10s %10s  %s\n", mark, c->name, "-", "-", "-", c->why);
+    }
+}
