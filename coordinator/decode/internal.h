@@ -7,6 +7,10 @@
 /* Rank 0: from the figures of all ranks to j->plan, and what is to be said about it (place.c). */
 int cf__job_place(struct cf_job *j, struct cf_error *e);
 
+/* All ranks: how many threads they are to run, where there is a choice. Then j->figures is for these, and on rank 0 the
+ * plan is made (j->placed). */
+int cf__job_choose_threads(struct cf_job *j, struct cf_error *e);
+
 /* Bars for cf_engine_options.progress and cf_ship_options.progress; then what was sent, and where memory lies
  * (job_say.c). */
 void cf__job_show_loading(void *job, uint64_t done, uint64_t total);

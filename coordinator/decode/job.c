@@ -9,6 +9,7 @@
 
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/measure/calibrate.h"
+#include "coordinator/decode/measure/fewer.h"
 #include "coordinator/decode/internal.h"
 #include "coordinator/decode/measure/measure.h"
 #include "coordinator/decode/rounding.h"
@@ -185,6 +186,7 @@ struct body {
     void *ctx;
     struct cf_error *e;
     double start;
+    bool again; /* with fewer threads: all has been measured */
 };
 
 /* From the plan to the end of the work, with an engine of its own. */
@@ -208,7 +210,8 @@ static int run_layout(struct body *b, double start) {
     bool first = cf_transport_rank(j->transport) == 0;
     if (cf_engine_open(&j->engine, &o, e)) return -1;
     j->load_start = cf_now();
-    int rc = first ? cf__job_place(j, e) : 0;
+    int rc = first && !j->placed ? cf__job_place(j, e) : 0;
+    j->placed = false;
     if (!rc) cf_terminal_progress(j->o->terminal, 0, "loading"); /* also of a load that ends before it is looked at */
     if (!rc) rc = cf_engine_start(j->engine, first ? &j->plan : NULL, e);
     if (!rc && first) {
@@ -256,15 +259,25 @@ static int run_wires(struct body *b, double start) {
     }
 }
 
+/* Everybody's figures, and how many threads are best with them. */
+static int know(struct body *b) {
+    struct cf_job *j = b->j;
+    struct cf_error *e = b->e;
+    if (j->o->measure && (cf_measure_bandwidth(j, e) || cf_measure_products(j, e) || cf_measure_links(j, e))) return -1;
+    if (cf_calibrate_rank(j, e) || cf_calibrate_links(j, e) || report(j, e)) return -1;
+    return cf__job_choose_threads(j, e);
+}
+
 static int team_body(struct cf_team *team, void *ctx) {
     struct body *b = ctx;
     struct cf_job *j = b->j;
     j->team = team;
-    j->own = (struct cf_rank_info){0};
     if (j->o->instead) return j->o->instead(j, b->ctx, b->e);
-    if (j->o->measure && (cf_measure_bandwidth(j, b->e) || cf_measure_products(j, b->e) || cf_measure_links(j, b->e)))
-        return -1;
-    if (cf_calibrate_rank(j, b->e) || cf_calibrate_links(j, b->e) || report(j, b->e)) return -1;
+    if (!b->again && know(b)) return -1;
+    if (j->ranks[cf_transport_rank(j->transport)].threads != cf_team_size(team)) {
+        b->again = true;
+        return 0;
+    }
     if (j->o->sweep && run_alone(b)) return -1;
     if (j->o->sweep && j->n_ranks == 1) return 0; /* all layouts are that */
     double start = b->start;
@@ -288,9 +301,14 @@ static int run_team(struct cf_job *j, struct body *b, uint32_t asked, struct cf_
     if (j->machine.widened)
         cf_terminal_note(j->o->terminal,
             "coffer: the launcher bound each rank to one core; widened to the node's cores (use --bind-to to choose)");
-    bool crowded = j->seat.crowded || threads > share;
-    cf_transport_sleep_at_once(j->transport, crowded);
-    struct cf_team_options o = {threads, j->seat.cores, j->seat.n_cores, crowded};
+    uint32_t cores[CF_MAX_CORES];
+    struct cf_team_options o = cf_fewer_team(&j->seat, threads, cores);
+    cf_transport_sleep_at_once(j->transport, o.sleep_at_once);
+    j->own = (struct cf_rank_info){0}, b->again = false;
+    if (!asked && j->o->fewer_threads && cf_fewer_meet(&j->own, &j->seat, e)) return -1;
+    if (cf_team_run(&o, team_body, b, e)) return -1;
+    if (!b->again) return 0;
+    o = cf_fewer_team(&j->seat, j->ranks[cf_transport_rank(j->transport)].threads, cores);
     return cf_team_run(&o, team_body, b, e);
 }
 
@@ -314,6 +332,7 @@ static void close_job(struct cf_job *j) {
     cf_ship_close(j->ship);
     cf_machine_free(&j->machine);
     cf_figures_free(&j->figures);
+    cf_plan_free(&j->plan);
     free(j->links);
 }
 
@@ -357,7 +376,7 @@ static int meet(struct cf_job *j, void *ctx, struct cf_error *e) {
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
     void *ctx, struct cf_error *e) {
     struct cf_job j = {.o = o, .n_seqs = o->n_seqs, .n_want = o->n_want};
-    struct body b = {&j, work, ctx, e, cf_now()};
+    struct body b = {.j = &j, .work = work, .ctx = ctx, .e = e, .start = cf_now()};
     struct cf_transport_options to = {.timeout = o->place.timeout};
     if (!(to.timeout > 0) && cf_terminal_supervised()) to.timeout = CF_SILENCE_DEFAULT;
     if (cf_transport_open(&j.transport, &to, e)) {

@@ -60,6 +60,7 @@ struct cf_job_options {
     /* Per rank; 0: its share of physical cores. Several: measure, plan, load, work once for each, in order. */
     const uint32_t *threads;
     uint32_t n_threads;
+    bool fewer_threads;        /* where a rank's number is 0 the planner may take fewer, if answers come sooner so */
     uint32_t n_seqs, n_want;   /* see struct cf_job */
     uint32_t kv_size, kv_keep; /* the cache rotates, see struct cf_plan; 0: it does not */
     bool measure; /* before the plan: bandwidth, kernels and links in earnest (measure.h), instead of a quick look */
@@ -89,6 +90,8 @@ struct cf_job {
     uint32_t n_ctx;
     uint32_t n_seqs, n_want;             /* for the plan: those of the options, unless prepare() knows better */
     double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
+    bool placed;                         /* rank 0: the plan in hand was made when threads were chosen */
+    uint32_t halved;                     /* rank 0: with that plan all ranks halve their threads so often */
     bool alone;                          /* the plan in hand is for rank 0 alone, see sweep */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
     int wire;                            /* enum cf_dtype that the plan in hand is to have, -1: the search chooses */

@@ -66,6 +66,22 @@ static void say_wire(const struct cf_job *j, const struct cf_search *s) {
             cf_dtype_name(best->wire), best->all, f32->all);
 }
 
+/* That not all cores are used, and why. */
+static void say_threads(const struct cf_job *j, const struct cf_search *s, const struct cf_rank_info *before) {
+    const struct cf_candidate *best = &s->c[0], *all = NULL;
+    const struct cf_rank_info *now = &j->ranks[0];
+    for (uint32_t i = s->n; i-- > 0;)
+        if (s->c[i].fits && !s->c[i].halved) all = &s->c[i]; /* the best of those */
+    if (best->halved && all)
+        cf_terminal_note(j->o->terminal,
+            "coffer: not used: %u of the %u cores of %s; fewer threads meet in %.3g us, all in %.3g us, and read %.1f "
+            "of "
+            "%.1f GB/s (predicted %.2f tokens/s, with all %.2f; -t %u uses them)",
+            before->threads - now->threads, before->threads, j->n_ranks > 1 ? "rank 0, of others likewise" : "rank 0",
+            1e6 * now->step, 1e6 * before->step, 1e-9 * now->bandwidth, 1e-9 * before->bandwidth, best->all, all->all,
+            before->threads);
+}
+
 static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error *e) {
     struct cf_plan_wish w;
     struct cf_search s = {0};
@@ -73,13 +89,17 @@ static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error 
     bool speaks = j->o->place.verbose && j->o->terminal->is_rank0;
     if (wish_of(j, &w, e)) return -1;
     w.cut_weights = cut_weights;
-    bool search = (w.layout < 0 || w.any_wire) && j->n_ranks > 1 && w.zero_rank < 0 && cf_planner_knows(&j->figures);
+    w.settled = (w.layout >= 0 && !w.any_wire) || j->n_ranks == 1;
+    bool search = w.zero_rank < 0 && cf_planner_may_search(&w, &j->figures);
+    struct cf_rank_info before = j->ranks[0];
     if (search && cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)) return -1;
     if (!search && cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
+    j->halved = search ? s.c[0].halved : 0;
+    cf_figures_halve(&j->figures, j->halved);
     for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
         cf_terminal_note(j->o->terminal, "coffer: %s", line);
     int rc = speaks ? cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e) : 0;
-    if (search && !rc) say_unused(j, &s), say_wire(j, &s);
+    if (search && !rc) say_unused(j, &s), say_wire(j, &s), say_threads(j, &s, &before);
     if (search && !rc && speaks) cf_search_print(stderr, &s, 0);
     cf_search_free(&s);
     return rc;
@@ -92,6 +112,23 @@ int cf__job_place(struct cf_job *j, struct cf_error *e) {
     int rc = place(j, equal, e);
     free(equal);
     return rc;
+}
+
+int cf__job_choose_threads(struct cf_job *j, struct cf_error *e) {
+    Cf__Hello h = CF__HELLO__INIT;
+    Cf__Verdict *all = NULL;
+    if (!cf_figures_halvings(&j->figures)) return 0;
+    if (cf_transport_rank(j->transport) == 0) {
+        snprintf(j->layout, sizeof j->layout, "%s", j->o->place.layout ? j->o->place.layout : "");
+        j->wire = j->o->place.wire ? cf_dtype_by_name(j->o->place.wire) : CF_DTYPE_F32;
+        if (cf__job_place(j, e)) return -1;
+        j->placed = true, h.halved = j->halved;
+    }
+    cf_gguf_identity(j->gguf, &h.model_bytes, &h.model_hash);
+    if (cf_transport_hello(j->transport, &h, &all, e)) return -1;
+    if (!j->placed) cf_figures_halve(&j->figures, all->hellos[0]->halved);
+    cf__verdict__free_unpacked(all, NULL);
+    return 0;
 }
 
 bool cf__job_passes_over(const struct cf_job *j) {

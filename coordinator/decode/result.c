@@ -197,6 +197,7 @@ static json_t *plan_json(const struct cf_result *r) {
         json_object_set_new(row, "rank", json_integer(i));
         json_object_set_new(row, "host", text_json(k->host, strlen(k->host)));
         json_object_set_new(row, "node", json_integer(k->node));
+        json_object_set_new(row, "threads", json_integer(k->threads));
         json_object_set_new(row, "bytes", json_integer((json_int_t)k->bytes));
         json_object_set_new(row, "local_percent", real_json(k->local_percent));
         json_array_append_new(ranks, row);

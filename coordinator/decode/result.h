@@ -19,6 +19,7 @@ struct cf_result_rank {
     char host[256];
     int node;             /* NUMA node, OS number; -1 where there is none */
     uint64_t bytes;       /* weights and cache that it holds */
+    uint32_t threads;     /* that compute */
     double local_percent; /* of its pages on the intended node; NaN where nobody could look: null */
     double compute_s, exchange_s, wait_s;
 };

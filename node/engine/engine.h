@@ -55,6 +55,7 @@ struct cf_batch {
 /* What a rank reported when it was ready, and its counters. */
 struct cf_rank_ready {
     bool ready;
+    uint32_t threads; /* that compute */
     uint64_t bytes, pages, local, huge;
     uint64_t window; /* of the bytes: in the window of its host, 0: none */
     double load_seconds, read_seconds, pack_seconds, audit_seconds; /* the first is the sum of these and the rest */

@@ -74,7 +74,8 @@ int cf__take_kv(struct cf_engine *g, const Cf__KvOperation *k, struct cf_error *
 
 static void take_ready(struct cf_engine *g, int from, const Cf__Ready *r) {
     struct cf_rank_ready *k = &g->ready[from];
-    k->ready = true, k->bytes = r->bytes, k->pages = r->pages, k->local = r->pages_local, k->huge = r->pages_huge;
+    k->ready = true, k->threads = r->threads, k->bytes = r->bytes, k->pages = r->pages, k->local = r->pages_local,
+    k->huge = r->pages_huge;
     k->load_seconds = r->load_seconds, k->load_bytes = r->load_bytes;
     k->read_seconds = r->read_seconds, k->pack_seconds = r->pack_seconds, k->audit_seconds = r->audit_seconds;
     k->window = r->window_bytes;

@@ -157,7 +157,7 @@ static int post_ready(struct cf_engine *g, struct cf_error *e) {
     r.bytes = g->arena.used + g->window.used, r.window_bytes = g->window.used;
     r.pages = audit.pages, r.pages_local = audit.local, r.pages_huge = audit.huge;
     join_notes(g, note);
-    r.note = note, r.load_bytes = g->load_stats.bytes;
+    r.threads = cf_team_size(g->o.team), r.note = note, r.load_bytes = g->load_stats.bytes;
     r.read_seconds = g->load_stats.read, r.pack_seconds = g->load_stats.pack;
     r.audit_seconds = cf_now() - start, r.load_seconds = cf_now() - g->load_start;
     Cf__Envelope env = CF__ENVELOPE__INIT;

@@ -50,21 +50,28 @@ static sum_fn *widest(void) {
 struct stream {
     const char *buf;
     sum_fn *sum;
+    uint32_t threads;       /* so many read; 0: all */
     _Atomic uint64_t total; /* keeps the compiler from dropping the reads */
 };
+
+/* Is the thread one of those? If any of them it is the first that does not lie in front of it. */
+static bool is_spread(uint32_t thread, uint32_t some, uint32_t all) {
+    return cf_team_spread((uint32_t)(((uint64_t)thread * some + all - 1) / all), some, all) == thread;
+}
 
 static void read_pieces(struct cf_team *team, uint32_t thread, void *ctx) {
     struct stream *s = ctx;
     uint32_t first, last;
     uint64_t total = 0;
+    if (s->threads && !is_spread(thread, s->threads, cf_team_size(team))) return;
     while (cf_team_next(team, thread, 4, &first, &last))
         total += s->sum((const lanes *)(const void *)(s->buf + (size_t)first * PIECE),
             (size_t)(last - first) * (PIECE / sizeof(lanes)));
     s->total += total;
 }
 
-double cf_team_bandwidth(struct cf_team *team, const void *buf, size_t bytes, int passes) {
-    struct stream s = {.buf = buf, .sum = widest()};
+static double stream(struct cf_team *team, const void *buf, size_t bytes, int passes, uint32_t threads) {
+    struct stream s = {.buf = buf, .sum = widest(), .threads = threads};
     uint32_t pieces = bytes / PIECE > UINT32_MAX ? UINT32_MAX : (uint32_t)(bytes / PIECE);
     double best = 0;
     for (int i = 0; i < passes && pieces; i++) {
@@ -74,6 +81,10 @@ double cf_team_bandwidth(struct cf_team *team, const void *buf, size_t bytes, in
         if (rate > best) best = rate;
     }
     return best;
+}
+
+double cf_team_bandwidth(struct cf_team *team, const void *buf, size_t bytes, int passes) {
+    return stream(team, buf, bytes, passes, 0);
 }
 
 static void touch_pieces(struct cf_team *team, uint32_t thread, void *ctx) {
@@ -105,4 +116,8 @@ double cf_reader_part(struct cf_reader *r, struct cf_team *team, size_t at, size
     double start = cf_now();
     cf_team_bandwidth(team, r->buf + at, bytes, 1);
     return cf_now() - start;
+}
+
+double cf_reader_part_by(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes, uint32_t threads) {
+    return stream(team, r->buf + at, bytes, 1, threads);
 }

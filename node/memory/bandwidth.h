@@ -23,4 +23,7 @@ double cf_reader_pass(struct cf_reader *r, struct cf_team *team);
 /* Reads [at, at + bytes) of the buffer once (multiples of 256 KiB), likewise. Returns seconds. */
 double cf_reader_part(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes);
 
+/* Reads [at, at + bytes) once by `threads` of the team's threads, those of cf_team_spread(). Returns bytes/s. */
+double cf_reader_part_by(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes, uint32_t threads);
+
 #endif

@@ -44,6 +44,7 @@ coffer_rank_test(rotate rotate.py 300)
 coffer_rank_test(sampling sampling.py 600)
 coffer_rank_test(prompts prompts.py 600)
 coffer_rank_test(auto auto.py 300)
+coffer_rank_test(fewer fewer.py 300)
 coffer_rank_test(straggler straggler.py 300)
 set_tests_properties(ranks.matrix.q8_0 ranks.matrix.q4_0 ranks.matrix.q4_k ranks.matrix.more ranks.sequences.q8_0
   ranks.sequences.q4_0 ranks.sequences.q4_k ranks.sequences.q6_k ranks.sequences.f32 ranks.shares ranks.memory

@@ -14,6 +14,7 @@ CASES = [
     (2, "-t 2 --layout tensor --exchange messages --micro-batches 3 --ubatch-size 16"),
     (2, "-t 2 --layout layers --micro-batches 3 --ubatch-size 16"),
     (2, "-t 3 --layout domain --stats"),
+    (1, ""),  # several teams, one after the other: how many is the planner's choice
 ]
 
 

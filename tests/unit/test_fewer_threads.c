@@ -1,11 +1,13 @@
 /* How many threads the search lets the ranks run: all of them, unless a part reads the memory as fast and meets sooner,
  * and gains something by it. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "coordinator/decode/measure/fewer.h"
 #include "coordinator/plan/search.h"
 #include "small_model.h"
 
@@ -195,6 +197,64 @@ static void figures_of_fewer(void **state) {
     tear_down(&x);
 }
 
+struct look {
+    struct cf_rank_info *info;
+    struct cf_reader reader;
+    double all;
+};
+static int read_it(struct cf_team *team, void *ctx) {
+    struct look *l = ctx;
+    struct cf_error e = {0};
+    if (cf_reader_open(&l->reader, team, 5 << 20, 0, &e)) return -1;
+    for (int pass = 0; pass < 2; pass++)
+        cf_fewer_read(l->info, &l->reader, team, pass, &l->all);
+    cf_reader_close(&l->reader);
+    return 0;
+}
+
+/* What a rank of seven cores measures of itself: three threads and one. Its cores need not be there. */
+static void a_rank_looks_at_fewer(void **state) {
+    (void)state;
+    struct cf_seat seat = {.n_cores = 7, .cores = {10, 11, 12, 13, 14, 15, 16}};
+    struct cf_rank_info info = {0};
+    struct look l = {.info = &info};
+    struct cf_error e = {0};
+    uint32_t cores[CF_MAX_CORES];
+    if (cf_fewer_meet(&info, &seat, &e)) fail_msg("%s", e.text);
+    assert_int_equal(info.n_fewer, 2);
+    assert_true(info.fewer[0].threads == 3 && info.fewer[1].threads == 1);
+    assert_true(info.fewer[0].step > 0 && info.fewer[1].step > 0 && info.fewer[0].bandwidth == 0);
+    struct cf_team_options o = cf_fewer_team(&seat, 7, cores);
+    if (cf_team_run(&o, read_it, &l, &e)) fail_msg("%s", e.text);
+    assert_true(info.fewer[0].bandwidth > 0 && info.fewer[1].bandwidth > 0 && l.all > 0);
+    double three = info.fewer[0].bandwidth / l.all;
+    cf_fewer_scale(&info, l.all, 7e9);
+    assert_true(fabs(info.fewer[0].bandwidth / (7e9 * three) - 1) < 1e-9);
+    o = cf_fewer_team(&seat, 3, cores); /* evenly among its cores */
+    assert_true(o.n_threads == 3 && o.n_cores == 3 && !o.sleep_at_once);
+    assert_true(o.cores[0] == 10 && o.cores[1] == 12 && o.cores[2] == 14);
+    o = cf_fewer_team(&seat, 9, cores); /* more than cores: all of them, and no spinning */
+    assert_true(o.n_threads == 9 && o.n_cores == 7 && o.sleep_at_once && o.cores[6] == 16);
+    seat.crowded = true; /* others use the cores, too */
+    assert_int_equal(cf_fewer_meet(&info, &seat, &e), 0);
+    assert_int_equal(info.n_fewer, 0);
+    seat.crowded = false, seat.n_cores = 1;
+    assert_int_equal(cf_fewer_meet(&info, &seat, &e), 0);
+    assert_int_equal(info.n_fewer, 0);
+}
+
+/* The threads of a team that read where only so many are to: as many, and others than those never. */
+static void a_part_of_a_team(void **state) {
+    (void)state;
+    for (uint32_t all = 1; all <= 40; all++)
+        for (uint32_t some = 1; some <= all; some++) {
+            assert_int_equal(cf_team_spread(0, some, all), 0); /* thread 0 is always one: it waits for the others */
+            for (uint32_t i = 1; i < some; i++)
+                assert_true(cf_team_spread(i, some, all) > cf_team_spread(i - 1, some, all));
+            assert_true(cf_team_spread(some - 1, some, all) < all);
+        }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(half_of_them_win),
@@ -204,6 +264,8 @@ int main(void) {
         cmocka_unit_test(one_thread_each),
         cmocka_unit_test(a_settled_wish_keeps_its_layout),
         cmocka_unit_test(figures_of_fewer),
+        cmocka_unit_test(a_rank_looks_at_fewer),
+        cmocka_unit_test(a_part_of_a_team),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

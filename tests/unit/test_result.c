@@ -56,8 +56,8 @@ static void test_object(void **state) {
     cf_result_wire(r, &(struct cf_result_wire){"q8", 0.25, NAN});
     for (uint32_t i = 0; i < 2; i++) {
         struct cf_result_rank *k = cf_result_rank(r, i);
-        *k =
-            (struct cf_result_rank){.host = "h\xff", .node = (int)i, .bytes = 1u << 30, .local_percent = i ? NAN : 100};
+        *k = (struct cf_result_rank){
+            .host = "h\xff", .node = (int)i, .threads = i + 3, .bytes = 1u << 30, .local_percent = i ? NAN : 100};
         k->compute_s = 1.25;
     }
     assert_null(cf_result_rank(r, 2));

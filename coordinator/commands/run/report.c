@@ -20,6 +20,7 @@ void cf_report_result(struct cf_result *result, const struct cf_job *j, const st
         struct cf_result_rank *row = cf_result_rank(result, r);
         snprintf(row->host, sizeof row->host, "%s", j->ranks[r].host);
         row->node = j->ranks[r].node, row->bytes = k->bytes;
+        row->threads = k->threads;
         row->local_percent = k->pages ? 100.0 * (double)k->local / (double)k->pages : NAN;
         row->compute_s = counts[r].compute, row->exchange_s = counts[r].exchange, row->wait_s = counts[r].wait;
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "coordinator/decode/measure/fewer.h"
 #include "coordinator/decode/measure/rates_file.h"
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
@@ -83,18 +84,20 @@ static double look_at_waking(struct cf_reader *r, struct cf_team *team, double b
     return late / NAPS;
 }
 
-/* Bytes/s that a team reads from a node (os index), and how evenly. wake: of a rank that shares its core, whose figures
- * are then by processor time; else NULL. 0: could not be had. */
-static double look_at_memory(struct cf_team *team, int node, size_t bytes, double noise[CF_NOISE], double *wake) {
+/* Bytes/s that a team reads from a node (os index); how evenly, and how much a part of it reads, goes to *to. wake: of
+ * a rank that shares its core, whose figures are then by processor time; else NULL. 0: could not be had. */
+static double look_at_memory(struct cf_team *team, int node, size_t bytes, struct cf_rank_info *to, double *wake) {
     struct cf_reader r;
     struct cf_error ignored;
-    double best = 0;
+    double best = 0, part = 0;
     if (!cf_reader_open(&r, team, bytes, node, &ignored))
         for (int i = 0; i < PASSES; i++) {
             double rate = (double)r.bytes / read_part(&r, team, 0, r.bytes, wake != NULL);
             if (rate > best) best = rate;
+            cf_fewer_read(to, &r, team, i, &part);
         }
-    if (best > 0) look_at_noise(&r, team, best, wake != NULL, noise);
+    cf_fewer_scale(to, part, best);
+    if (best > 0) look_at_noise(&r, team, best, wake != NULL, to->noise);
     if (best > 0 && wake) *wake = look_at_waking(&r, team, best);
     cf_reader_close(&r);
     return best;
@@ -139,7 +142,7 @@ struct look {
 static int look_body(struct cf_team *team, void *ctx) {
     const struct look *l = ctx;
     const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
-    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 256u << 20, l->to->noise, NULL);
+    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 256u << 20, l->to, NULL);
     if (kernels) look_at_kernels(team, kernels, l->m, l->g, l->to);
     l->to->threads = cf_team_size(team);
     return 0;
@@ -153,7 +156,8 @@ int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const s
     if (!rc) {
         struct cf_team_options o = {seat.n_cores, seat.cores, seat.n_cores, false};
         struct look l = {m, g, (int)machine.nodes[seat.node].os_index, to};
-        rc = cf_team_run(&o, look_body, &l, e);
+        if (to->bandwidth <= 0) rc = cf_fewer_meet(to, &seat, e);
+        if (!rc) rc = cf_team_run(&o, look_body, &l, e);
     }
     cf_machine_free(&machine);
     return rc;
@@ -164,7 +168,7 @@ int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
     cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
     int node = (int)j->machine.nodes[j->seat.node].os_index;
     double *wake = j->seat.crowded ? &j->own.wake : NULL;
-    double quick = look_at_memory(j->team, node, look_bytes(j), j->own.noise, wake);
+    double quick = look_at_memory(j->team, node, look_bytes(j), &j->own, wake);
     /* Else it was measured in earnest, but by the clock. */
     if (j->own.bandwidth <= 0 || j->seat.crowded) j->own.bandwidth = quick;
     look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
@@ -230,6 +234,14 @@ static double *figure(struct cf_link *l, size_t number) {
     return i < CF_LINK_SIZES ? &l->seconds[i] : &l->both[i - CF_LINK_SIZES];
 }
 
+static void tell_fewer(const struct cf_rank_info *own, Cf__Hello *h, struct cf_calibrate_room *room) {
+    uint32_t n = 0;
+    for (const struct cf_fewer *f = own->fewer; n < own->n_fewer && f->bandwidth > 0; f++, n++)
+        room->fewer[n] = f->threads, room->fewer_bandwidth[n] = f->bandwidth, room->fewer_step[n] = f->step;
+    h->fewer = room->fewer, h->fewer_bandwidth = room->fewer_bandwidth, h->fewer_step = room->fewer_step;
+    h->n_fewer = h->n_fewer_bandwidth = h->n_fewer_step = n;
+}
+
 int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_room *room, struct cf_error *e) {
     size_t here = (size_t)cf_transport_host_of(j->transport, cf_transport_rank(j->transport)),
            hosts = j->figures.n_hosts;
@@ -237,6 +249,7 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     room->links = calloc(n + 1, sizeof *room->links);
     if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step, h->wake = j->own.wake;
+    tell_fewer(&j->own, h, room);
     if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
     h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
@@ -249,6 +262,19 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     return 0;
 }
 
+/* Numbers of threads that fall to one, each with its figures. */
+static int hear_fewer(struct cf_rank_info *info, int rank, const Cf__Hello *h, struct cf_error *e) {
+    uint32_t before = h->threads;
+    bool good = h->n_fewer <= CF_FEWER && h->n_fewer_bandwidth == h->n_fewer && h->n_fewer_step == h->n_fewer;
+    for (size_t i = 0; good && i < h->n_fewer; i++) {
+        good = h->fewer[i] && h->fewer[i] < before && h->fewer_bandwidth[i] > 0 && h->fewer_step[i] >= 0;
+        before = h->fewer[i];
+        info->fewer[i] = (struct cf_fewer){before, h->fewer_bandwidth[i], h->fewer_step[i]};
+    }
+    info->n_fewer = good ? (uint32_t)h->n_fewer : 0;
+    return good ? 0 : cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with wrong figures of fewer threads", rank);
+}
+
 static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_error *e) {
     struct cf_rank_info *info = &j->figures.ranks[rank];
     size_t here = (size_t)cf_transport_host_of(j->transport, rank), hosts = j->figures.n_hosts;
@@ -257,6 +283,7 @@ static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_er
             h->n_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step, info->wake = h->wake;
     if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
+    if (hear_fewer(info, rank, h, e)) return -1;
     for (size_t i = 0; i < h->n_rates; i++)
         if (h->rate_types[i] < CF_TYPE_LIMIT) info->rates[h->rate_types[i]] = h->rates[i];
     for (size_t k = 0; k < h->n_links; k++) {

@@ -10,11 +10,12 @@
 
 #include "coordinator/decode/job.h"
 
-/* Without ranks: what the node of this process can do with all its cores, for a model. A bandwidth that is there stays.
- */
+/* Without ranks: what the node of this process can do with all its cores, and with fewer, for a model. A bandwidth that
+ * is there stays, and then nothing is known of fewer. */
 int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
 
-/* This rank: sets bandwidth (unless it is there), noise, rates, attention and step of j->own. Called by all ranks
+/* This rank: sets bandwidth (unless it is there), noise, rates, attention and step of j->own, and the bandwidths of its
+ * `fewer`. Called by all ranks
  * inside the team's body. */
 int cf_calibrate_rank(struct cf_job *j, struct cf_error *e);
 
@@ -27,6 +28,8 @@ int cf_calibrate_links(struct cf_job *j, struct cf_error *e);
 struct cf_calibrate_room {
     uint32_t types[CF_TYPE_LIMIT];
     double rates[CF_TYPE_LIMIT], noise[CF_NOISE];
+    uint32_t fewer[CF_FEWER];
+    double fewer_bandwidth[CF_FEWER], fewer_step[CF_FEWER];
     double *links; /* owned: free() */
 };
 int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_room *room, struct cf_error *e);
