@@ -168,9 +168,20 @@ static int try_all(struct searching *k, struct cf_error *e) {
     return 0;
 }
 
-/* One way with half of the threads, a quarter of them, ... as long as that makes it no slower. */
+/* Of the candidates from `first` on only the quickest stays. */
+static void keep_quickest(struct cf_search *s, uint32_t first) {
+    uint32_t best = first;
+    for (uint32_t i = first; i < s->n; i++)
+        if (s->c[i].seconds < s->c[best].seconds) best = i;
+    if (s->best == best) s->best = first; /* if it is the best of all it is the quickest here */
+    if (s->n > first) s->c[first] = s->c[best], s->n = first + 1;
+}
+
+/* One way with half of the threads, a quarter of them, ... one. Many ranks take long: a number that makes them slower
+ * is the last. */
 static int halve_threads(struct searching *k, const struct cf_candidate *way, struct cf_figures *half,
     const struct cf_figures *all, struct cf_error *e) {
+    uint32_t first = k->s->n;
     double least = way->seconds;
     int rc = 0;
     if (!k->wish->settled) ranks_of(k, way->n_use == 1 ? 0 : way->n_hosts);
@@ -187,10 +198,11 @@ static int halve_threads(struct searching *k, const struct cf_candidate *way, st
         k->s->n++;
         rc = weigh(k, c, &plan, note, e);
         cf_plan_free(&plan);
-        if (c->seconds > WORTH * least) break;
+        if (all->n_ranks > MANY && c->seconds > WORTH * least) break;
         if (c->seconds < least) least = c->seconds;
     }
     k->f = all;
+    keep_quickest(k->s, first);
     return rc;
 }
 
