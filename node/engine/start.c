@@ -7,6 +7,18 @@
 #include "node/engine/state.h"
 #include "transport/clock.h"
 
+/* Bytes of weights that a thread fetches while it waits: a part of its second-level cache, for rows and partial sums
+ * live there too, or a part of its share of the last level. A message between hosts leaves time for some megabytes. */
+static size_t ahead_bytes(void) {
+    enum { LEAST = 64 << 10, MOST = 4 << 20 };
+    long second = sysconf(_SC_LEVEL2_CACHE_SIZE), last = sysconf(_SC_LEVEL3_CACHE_SIZE),
+         cores = sysconf(_SC_NPROCESSORS_CONF);
+    size_t near = second > 0 ? (size_t)second / 4 : LEAST;
+    size_t far = last > 0 && cores > 0 ? (size_t)last / 4 / (size_t)cores : 0;
+    if (far > MOST) far = MOST;
+    return far > near ? far : near;
+}
+
 int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, struct cf_error *e) {
     struct cf_engine *g = calloc(1, sizeof *g);
     if (!g) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
@@ -26,8 +38,7 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
     }
     cf_transport_on_message(o->transport, cf__on_message, g);
     cf_team_poll(o->team, cf__poll, g, 0.0005);
-    long cache = sysconf(_SC_LEVEL2_CACHE_SIZE); /* a part of it, for rows and partial sums live there too */
-    g->ahead = cache > 0 ? (size_t)cache / 4 : 64 << 10;
+    g->ahead = ahead_bytes();
     *out = g;
     return 0;
 }

@@ -17,7 +17,7 @@
 #include "node/memory/barrier.h"
 #include "transport/clock.h"
 
-enum { LINE = 64, CF_MAX_THREADS = 4096, LINES_PER_FETCH = 64 };
+enum { LINE = 64, CF_MAX_THREADS = 4096, LINES_PER_FETCH = 256 /* about a microsecond */ };
 static const double spin_seconds = 100e-6; /* longer than an exchange on one host, shorter than a scheduler's slice */
 static const double shortest_nap = 2e-6;
 

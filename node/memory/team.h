@@ -65,7 +65,7 @@ void cf_team_again(struct cf_team *team, uint32_t thread, uint32_t n_items);
  * that into its second-level cache, so that waiting time is not lost to a team that is bound by memory. Changes no
  * result. From the thread itself; bytes 0: nothing. */
 void cf_team_ahead(struct cf_team *team, uint32_t thread, const void *at, size_t bytes);
-/* The next 4 KiB of what was said for thread 0. From thread 0, between looks for a message. */
+/* The next 16 KiB of what was said for thread 0. From thread 0, between looks for a message. */
 void cf_team_fetch(struct cf_team *team);
 
 /* Streaming read bandwidth of buf[bytes] by all threads, best of `passes`, bytes/s. Called from body; buf is 64-byte
