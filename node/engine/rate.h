@@ -16,7 +16,8 @@ double cf_team_product_rate(
 double cf_team_attention_rate(
     struct cf_team *team, const struct cf_kernels *kernels, uint32_t d_k, uint32_t d_v, uint32_t heads, double seconds);
 
-/* Seconds that the threads of the team need to meet once, with nothing to do between: the median of many. */
+/* Seconds that the threads of the team need to meet once, with nothing to do between: the median of many, or of
+ * those that 20 ms have room for. */
 double cf_team_round_seconds(struct cf_team *team);
 
 #endif
