@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/plan/forecast/events.h"
+#include "coordinator/plan/forecast/seats.h"
 #include "coordinator/plan/forecast/timed.h"
 #include "coordinator/plan/split.h"
 
@@ -39,9 +40,8 @@ struct cf_simulation {
     const struct cf_figures *figures;
     const struct cf_plan *plan;
     struct rank *ranks;
-    uint32_t *seat;           /* [n_ranks] first rank of those that share its cores */
-    uint32_t *threads, *busy; /* [n_ranks] of a seat's first rank: threads of its ranks, and of those at work */
-    uint32_t ring;            /* batches that may be about at once */
+    struct cf_seats seats;
+    uint32_t ring; /* batches that may be about at once */
     struct batch *batches;
     struct cf_events events;
     uint64_t random;
@@ -110,15 +110,6 @@ static double noise(struct cf_simulation *s, const struct cf_rank_info *info) {
     return info->noise[(s->random >> 40) % CF_NOISE];
 }
 
-/* Figures of ranks that sit at the same cores are those of all at work. One whose neighbours wait is faster: by as much
- * as it has more of a core now. What more threads than cores of its own cost is in the figures. */
-static double crowd(const struct cf_simulation *s, uint32_t rank) {
-    const struct cf_rank_info *info = &s->figures->ranks[rank];
-    uint32_t fair = info->threads > info->seat_cores ? info->threads : info->seat_cores;
-    uint32_t all = s->threads[s->seat[rank]], now = s->busy[s->seat[rank]];
-    return all > fair ? (double)(now > fair ? now : fair) / all : 1;
-}
-
 static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
     const struct batch *b = batch_of(s, id);
     const struct cf_rank_info *info = &s->figures->ranks[rank];
@@ -133,19 +124,17 @@ static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, co
 /* When a rank's instruction will be over, as things are now. An event that was foreseen before counts no more. */
 static void foresee(struct cf_simulation *s, uint32_t rank) {
     struct rank *r = &s->ranks[rank];
-    r->since = s->now, r->pace = crowd(s, rank);
+    r->since = s->now, r->pace = cf_seats_pace(&s->seats, rank);
     cf_events_push(&s->events,
         (struct cf_event){s->now + r->left * r->pace, 0, CF_EVENT_FINISHED, rank, r->open[r->running], ++r->stamp});
 }
 
 /* So many threads more or less are at work on the rank's cores: the others there go on at another pace. */
 static void change_seat(struct cf_simulation *s, uint32_t rank, bool begins) {
-    uint32_t seat = s->seat[rank], threads = s->figures->ranks[rank].threads;
-    s->busy[seat] += begins ? threads : -threads;
-    if (s->threads[seat] == threads) return; /* there are no others */
-    for (uint32_t k = seat; k < s->programs.n_ranks; k++) {
+    cf_seats_change(&s->seats, rank, begins);
+    for (uint32_t k = 0; (k = cf_seats_next(&s->seats, rank, k)) < s->programs.n_ranks; k++) {
         struct rank *r = &s->ranks[k];
-        if (s->seat[k] != seat || k == rank || !r->busy) continue;
+        if (!r->busy) continue;
         r->left -= (s->now - r->since) / r->pace;
         foresee(s, k);
     }
@@ -238,7 +227,7 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
     if (k == r->n_open) return;
     const struct cf_timed_instr *i = &program->instrs[r->pc[k]];
     double t = seconds_of(s, rank, r->open[k], i);
-    if (i->n_in && r->free < s->now && s->busy[s->seat[rank]]) t += s->figures->ranks[rank].wake;
+    if (i->n_in && r->free < s->now && cf_seats_busy(&s->seats, rank)) t += s->figures->ranks[rank].wake;
     change_seat(s, rank, true);
     r->busy = true, r->running = k, r->last = r->open[k], r->began = s->now, r->left = t;
     foresee(s, rank);
@@ -292,22 +281,6 @@ void cf_forecast_free(struct cf_forecast *f) {
     memset(f, 0, sizeof *f);
 }
 
-static int find_seats(struct cf_simulation *s) {
-    uint32_t n = s->figures->n_ranks;
-    const struct cf_rank_info *ranks = s->figures->ranks;
-    s->seat = calloc(n, sizeof *s->seat), s->busy = calloc(n, sizeof *s->busy);
-    s->threads = calloc(n, sizeof *s->threads);
-    if (!s->seat || !s->busy || !s->threads) return -1;
-    for (uint32_t r = 0; r < n; r++) {
-        uint32_t first = 0;
-        while (first < r && (ranks[first].host_index != ranks[r].host_index || ranks[first].seat != ranks[r].seat ||
-                                !ranks[r].seat_cores))
-            first++;
-        s->seat[r] = first, s->threads[first] += ranks[r].threads;
-    }
-    return 0;
-}
-
 int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e) {
     struct cf_simulation *s = calloc(1, sizeof *s);
@@ -319,7 +292,7 @@ int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const
     else if (!cf_timed_new(&s->programs, p, m, g, f, e)) {
         s->ranks = calloc(f->n_ranks, sizeof *s->ranks), s->batches = calloc(s->ring, sizeof *s->batches);
         s->leaves = calloc(f->n_hosts, sizeof *s->leaves), s->enters = calloc(f->n_hosts, sizeof *s->enters);
-        bool ok = s->ranks && s->batches && s->leaves && s->enters && !find_seats(s);
+        bool ok = s->ranks && s->batches && s->leaves && s->enters && !cf_seats_new(&s->seats, f);
         for (uint32_t r = 0; ok && r < f->n_ranks; r++)
             ok =
                 (s->ranks[r].counts = calloc((size_t)s->ring * (s->programs.ranks[r].n + 1), sizeof(uint16_t))) != NULL;
@@ -339,9 +312,7 @@ void cf_simulation_free(struct cf_simulation *s) {
     free(s->batches);
     free(s->leaves);
     free(s->enters);
-    free(s->seat);
-    free(s->threads);
-    free(s->busy);
+    cf_seats_free(&s->seats);
     cf_events_free(&s->events);
     cf_timed_free(&s->programs);
     free(s);
@@ -357,7 +328,6 @@ static void rewind_all(struct cf_simulation *s) {
         struct rank *k = &s->ranks[r];
         memset(k->counts, 0, (size_t)s->ring * (s->programs.ranks[r].n + 1) * sizeof *k->counts);
         k->came = k->opened = k->n_open = 0, k->last = UINT32_MAX, k->busy = false;
-        s->busy[r] = 0;
     }
 }
 
@@ -398,6 +368,7 @@ int cf_simulation_run(
         d.at_once = cf_split_sequences(s->plan, w->sequences), d.all = w->generate * d.at_once;
     }
     rewind_all(s);
+    cf_seats_clear(&s->seats);
     s->drive = &d, s->out = out;
     submit_more(s);
     while (s->events.n && !s->events.failed) {
