@@ -44,6 +44,9 @@ foreach(ranks 3 4)
   set_tests_properties(rank.transport.window.hosts.${ranks} PROPERTIES
     ENVIRONMENT "ASAN_OPTIONS=detect_leaks=0;COFFER_TEST_HOSTS=2")
 endforeach()
+# A tool for a person: how late a rank wakes up.
+add_executable(late_ranks ${CMAKE_CURRENT_LIST_DIR}/late_ranks.c)
+target_link_libraries(late_ranks PRIVATE coffer_transport MPI::MPI_C)
 coffer_window_test(lies.3 3 3 lies "named a place outside of its window")
 coffer_window_test(stops.3 3 2 stops "gave no sign of life for 2 s")
 coffer_window_test(fails.3 3 3 fails "no room for the weights")
