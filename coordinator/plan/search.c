@@ -240,6 +240,7 @@ int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf
     }
     if (rc) {
         cf_plan_free(&k.best);
+        cf_search_free(s);
         return -1;
     }
     *plan = k.best;
