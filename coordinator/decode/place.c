@@ -74,9 +74,8 @@ static void say_threads(const struct cf_job *j, const struct cf_search *s, const
         if (s->c[i].fits && !s->c[i].halved) all = &s->c[i]; /* the best of those */
     if (best->halved && all)
         cf_terminal_note(j->o->terminal,
-            "coffer: not used: %u of the %u cores of %s; fewer threads meet in %.3g us, all in %.3g us, and read %.1f "
-            "of "
-            "%.1f GB/s (predicted %.2f tokens/s, with all %.2f; -t %u uses them)",
+            "coffer: not used: %u of the %u cores of %s; fewer threads meet in %.3g us, all in %.3g us, "
+            "and read %.1f of %.1f GB/s (predicted %.2f tokens/s, with all %.2f; -t %u uses them)",
             before->threads - now->threads, before->threads, j->n_ranks > 1 ? "rank 0, of others likewise" : "rank 0",
             1e6 * now->step, 1e6 * before->step, 1e-9 * now->bandwidth, 1e-9 * before->bandwidth, best->all, all->all,
             before->threads);
