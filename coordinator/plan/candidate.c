@@ -18,7 +18,8 @@ bool cf_planner_knows(const struct cf_figures *f) {
 }
 
 bool cf_planner_may_search(const struct cf_plan_wish *wish, const struct cf_figures *f) {
-    return cf_planner_knows(f) && (!wish->settled || cf_figures_halvings(f));
+    bool head = wish->layout == CF_LAYOUT_TENSOR && f->n_hosts > 1;
+    return cf_planner_knows(f) && (!wish->settled || cf_figures_halvings(f) || head);
 }
 
 static int rate_of(
@@ -57,28 +58,29 @@ static bool same_threads(const struct cf_figures *f) {
 }
 
 void cf__candidate_describe(struct cf_candidate *c, bool any_wire, const struct cf_figures *f) {
-    char stages[32] = "", wire[16] = "", threads[48] = "";
+    char stages[32] = "", wire[16] = "", head[32] = "", threads[48] = "";
     uint32_t n = f->ranks[0].threads;
     if (c->stages) snprintf(stages, sizeof stages, " of %u stages", c->stages);
     if (any_wire && c->n_hosts > 1) snprintf(wire, sizeof wire, ", wire %s", cf_dtype_name(c->wire));
+    if (c->head_home) snprintf(head, sizeof head, ", %u %% of head away", 100 - 25 * c->head_home);
     if (c->halved && same_threads(f))
         snprintf(threads, sizeof threads, ", %u thread%s%s", n, n == 1 ? "" : "s", c->n_use == 1 ? "" : " each");
     else if (c->halved)
         snprintf(threads, sizeof threads, ", 1/%u of the threads", 1u << c->halved);
-    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s%s%s", cf_layout_name(c->layout), stages,
+    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s%s%s%s", cf_layout_name(c->layout), stages,
         c->n_use, c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", c->equal ? ", equal" : "", wire,
-        threads);
+        head, threads);
 }
 
 void cf_search_print(FILE *to, const struct cf_search *s, uint32_t most) {
-    fprintf(to, "\n%-44s %10s %10s %10s  %s\n", "layout", "prefill", "decode", "all",
+    fprintf(to, "\n%-56s %10s %10s %10s  %s\n", "layout", "prefill", "decode", "all",
         "what limits it, or spoke against it");
     for (uint32_t i = 0; i < s->n && (!most || i < most); i++) {
         const struct cf_candidate *c = &s->c[i];
         char mark = i == s->best ? '*' : ' ';
         if (c->fits)
-            fprintf(to, "%c %-42s %10.1f %10.2f %10.2f  %s\n", mark, c->name, c->prefill, c->decode, c->all, c->why);
+            fprintf(to, "%c %-54s %10.1f %10.2f %10.2f  %s\n", mark, c->name, c->prefill, c->decode, c->all, c->why);
         else
-            fprintf(to, "%c %-42s %10s %10s %10s  %s\n", mark, c->name, "-", "-", "-", c->why);
+            fprintf(to, "%c %-54s %10s %10s %10s  %s\n", mark, c->name, "-", "-", "-", c->why);
     }
 }

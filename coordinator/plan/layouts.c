@@ -39,6 +39,12 @@ static void deal(uint32_t *cuts, uint32_t total, const double *weight, uint32_t 
     }
 }
 
+/* Some of the head goes from other hosts' ranks to those of rank 0's host. */
+static void keep_home(const struct cf_draft *d, const int *ranks, double *weight, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (d->ranks[ranks[i]].host_index != d->ranks[0].host_index) weight[i] *= 1 - d->wish->head_home / 4.0;
+}
+
 int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uint32_t layer1, const int *ranks,
     uint32_t n, struct cf_error *e) {
     struct cf_plan *p = d->plan;
@@ -64,6 +70,7 @@ int cf__plan_row(struct cf_draft *d, enum cf_domain domain, uint32_t layer0, uin
     double weight[CF_MAX_MEMBERS];
     for (uint32_t i = 0; i < n; i++)
         r->ranks[i] = ranks[i], weight[i] = d->weight[ranks[i]];
+    if (domain == CF_PREFRONTAL) keep_home(d, ranks, weight, n);
     deal(r->cuts, chunks, weight, n);
     return 0;
 }

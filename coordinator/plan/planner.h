@@ -27,8 +27,11 @@ struct cf_plan_wish {
     int zero_rank;             /* test hook, -1 none */
     const uint32_t *use;       /* [n_use] these ranks alone, ascending, rank 0 among them; NULL: all */
     uint32_t n_use;
-    bool settled;                /* a search may choose the number of threads alone */
-    bool equal;                  /* equal shares for all, whatever their bandwidths */
+    bool settled; /* a search may choose threads and head_home alone */
+    bool equal;   /* equal shares for all, whatever their bandwidths */
+    /* tensor: quarters of their share of the head that ranks of other hosts leave to those of rank 0's, which must
+     * wait for all logits. */
+    uint32_t head_home;
     const uint32_t *cut_weights; /* NULL, or [n_ranks] relative shares instead of measured bandwidth */
 };
 

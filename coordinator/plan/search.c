@@ -3,11 +3,13 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum {
     MOST_CANDIDATES = 256,
     MANY = 64, /* ranks: only the likely ways are tried beyond */
-    AGAIN = 3  /* ways that are weighed with fewer threads */
+    AGAIN = 3, /* ways that are weighed with fewer threads */
+    HOME = 4   /* quarters of the head's shares */
 };
 /* Other hosts are used, numbers rounded, and cores left idle only where that gains so much. */
 static const double WORTH = 1.03;
@@ -52,10 +54,6 @@ static void order_hosts(struct searching *k) {
     free(sum);
 }
 
-static bool same_cuts(const struct cf_plan *a, const struct cf_plan *b) {
-    return a->n_plan_rows == b->n_plan_rows && !memcmp(a->rows, b->rows, a->n_plan_rows * sizeof *a->rows);
-}
-
 /* Prices a plan, and keeps it (else NULL stands in *plan) if it is the quickest so far. */
 static int weigh(
     struct searching *k, struct cf_candidate *c, struct cf_plan *plan, const char *note, struct cf_error *e) {
@@ -80,36 +78,74 @@ static int make(
         wish.layout = (int)way->layout, wish.stages = way->stages, wish.use = k->use, wish.n_use = way->n_use;
         wish.wire = way->wire, wish.equal = way->equal;
     }
+    wish.head_home = way->head_home;
     int rc = cf_planner_make(plan, &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, e);
     if (!rc) way->layout = plan->layout;
     cf__candidate_describe(way, k->wish->any_wire, k->f);
     return rc;
 }
 
-/* Plans and prices one way: with shares by bandwidth, and if those differ, with equal ones, whose sums may need fewer
- * vectors. A way that does not fit is no failure. */
-static int try_wire(struct searching *k, const struct cf_candidate *way, struct cf_error *e) {
-    struct cf_plan plans[2] = {0};
+/* The cuts of one way that have been tried, by their hashes. */
+struct tried {
+    uint64_t cuts[2 + HOME];
+    uint32_t n;
+};
+static bool is_new(struct tried *t, const struct cf_plan *p) {
+    uint64_t hash = XXH64(p->rows, p->n_plan_rows * sizeof *p->rows, 0);
+    for (uint32_t i = 0; i < t->n; i++)
+        if (t->cuts[i] == hash) return false;
+    t->cuts[t->n++] = hash;
+    return true;
+}
+
+/* Plans and prices one way with its cuts: *c is where it stands then, NULL if it does not fit (of a way's first cuts
+ * the reason stays among the candidates) or if these cuts have been tried. */
+static int try_cuts(struct searching *k, const struct cf_candidate *way, struct tried *t, struct cf_candidate **at,
+    struct cf_error *e) {
+    struct cf_candidate *c = &k->s->c[k->s->n];
+    struct cf_plan plan = {0};
+    struct cf_error why = {0};
+    char note[512] = "";
+    *at = NULL;
+    if (k->s->n == MOST_CANDIDATES) return 0;
+    *c = *way;
+    bool fits = !make(k, c, &plan, note, &why);
     int rc = 0;
-    for (int equal = 0; !rc && equal < (k->wish->settled ? 1 : 2) && k->s->n < MOST_CANDIDATES; equal++) {
-        struct cf_candidate *c = &k->s->c[k->s->n];
-        struct cf_error why = {0};
-        char note[512] = "";
-        *c = *way, c->equal = equal;
-        bool fits = !make(k, c, &plans[equal], note, &why);
-        const struct cf_plan *first = plans[0].rows ? &plans[0] : &k->best; /* weigh() may have taken it */
-        if (equal && (!fits || same_cuts(first, &plans[1]))) break;
+    if (!fits && !t->n) {
+        snprintf(c->why, sizeof c->why, "%.190s", why.text);
+        if (!k->first.code) k->first = why;
         k->s->n++;
-        if (!fits) {
-            snprintf(c->why, sizeof c->why, "%.190s", why.text);
-            if (!k->first.code) k->first = why;
-            break;
-        }
-        rc = weigh(k, c, &plans[equal], note, e);
+    } else if (fits && is_new(t, &plan)) {
+        k->s->n++, *at = c;
+        rc = weigh(k, c, &plan, note, e);
     }
-    cf_plan_free(&plans[0]);
-    cf_plan_free(&plans[1]);
+    cf_plan_free(&plan);
     return rc;
+}
+
+/* Less and less of the head on other hosts than rank 0's, as long as that is quicker. */
+static int try_home(struct searching *k, const struct cf_candidate *best, struct tried *t, struct cf_error *e) {
+    if (best->layout != CF_LAYOUT_TENSOR || best->n_hosts == 1 || k->wish->cut_weights) return 0;
+    for (uint32_t quarters = 1; quarters <= HOME; quarters++) {
+        struct cf_candidate way = *best, *c;
+        way.head_home = quarters;
+        if (try_cuts(k, &way, t, &c, e)) return -1;
+        if (!c || c->seconds >= best->seconds) break;
+        best = c;
+    }
+    return 0;
+}
+
+/* Plans and prices one way: with shares by bandwidth, and if those differ, with equal ones, whose sums may need fewer
+ * vectors; the better of them with less of the head on other hosts. A way that does not fit is no failure. */
+static int try_wire(struct searching *k, const struct cf_candidate *way, struct cf_error *e) {
+    struct cf_candidate *best, *equal = NULL, even = *way;
+    struct tried t = {.n = 0};
+    even.equal = true;
+    if (try_cuts(k, way, &t, &best, e)) return -1;
+    if (!best) return 0;
+    if (!k->wish->settled && try_cuts(k, &even, &t, &equal, e)) return -1;
+    return try_home(k, equal && equal->seconds < best->seconds ? equal : best, &t, e);
 }
 
 /* One way, and if any is welcome with each type of numbers between its hosts. */

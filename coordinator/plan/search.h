@@ -14,12 +14,13 @@
 enum { CF_SEARCH_PROMPT = 128, CF_SEARCH_ANSWER = 128 };
 
 struct cf_candidate {
-    char name[128]; /* "hybrid of 2 stages on 4 ranks of 2 hosts, equal, wire f16, 4 threads each" */
+    char name[128]; /* "tensor on 4 ranks of 2 hosts, equal, wire f16, 75 % of head away, 4 threads each" */
     enum cf_layout layout;
     enum cf_dtype wire;
     uint32_t stages, n_use, n_hosts;
-    uint32_t halved; /* how often the threads of all ranks are halved; 0: all threads */
-    bool equal;      /* shares, whatever the bandwidths */
+    uint32_t halved;    /* how often the threads of all ranks are halved; 0: all threads */
+    bool equal;         /* shares, whatever the bandwidths */
+    uint32_t head_home; /* as in struct cf_plan_wish */
     bool fits;
     char why[192];               /* why not, or what limits it (its bottleneck) */
     double prefill, decode, all; /* tokens/s: of a prompt, of one sequence, of all sequences together; 0: did not fit */
@@ -35,13 +36,14 @@ void cf_search_free(struct cf_search *s);
 
 /* Plans for the wish. Ranks, layout, stages and with any_wire the wire type are the search's to choose, and how many of
  * the ranks' threads run; a wish with a layout leaves it the wire type and threads, for all ranks, one that is
- * `settled` threads alone. The plan is the best one's, for figures whose threads are halved as often as the best
- * candidate says (cf_figures_halve). At least one must fit, else *e is what spoke against the first that did not. note:
- * as cf_planner_make(). */
+ * `settled` threads and the head's cuts alone. The plan is the best one's, for figures whose threads are halved as
+ * often as the best candidate says (cf_figures_halve). At least one must fit, else *e is what spoke against the first
+ * that did not. note: as cf_planner_make(). */
 int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf_plan_wish *wish,
     const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f, char note[512], struct cf_error *e);
 
-/* Is there anything for a search to choose? Of a wish that is settled only threads. */
+/* Is there anything for a search to choose? Of a wish that is settled only threads, and in layout tensor on
+ * several hosts how the head is cut. */
 bool cf_planner_may_search(const struct cf_plan_wish *wish, const struct cf_figures *f);
 
 /* Can anything be predicted: is every rank's bandwidth known? */

@@ -322,6 +322,38 @@ static double seconds_of(const struct cf_search *s, const char *name) {
     return 0;
 }
 
+/* On a thin cable it takes long until rank 0 has all logits: it makes more of them itself. With a thick one all make
+ * the same number. So does a user's own layout. */
+static void the_head_stays_at_home(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    struct cf_search s = search(&x);
+    assert_int_equal(s.c[0].layout, CF_LAYOUT_TENSOR);
+    assert_int_equal(s.c[0].head_home, 0);
+    cf_search_free(&s);
+    for (int k = 0; k < 4; k++)
+        x.f.links[k] = cf_link_of(1e-5, 3e7); /* 0.07 ms for half of the logits, which take 0.14 ms to make */
+    for (int settled = 0; settled < 2; settled++) {
+        struct cf_plan_wish wish = small_wish(CF_LAYOUT_TENSOR);
+        struct cf_error e = {0};
+        char note[512];
+        cf_plan_free(&x.plan);
+        wish.n_seqs = 1, wish.settled = settled;
+        assert_true(cf_planner_may_search(&wish, &x.f));
+        if (cf_planner_search(&s, &x.plan, &wish, &x.s.model, x.s.gguf, &x.f, note, &e)) fail_msg("%s", e.text);
+        const struct cf_candidate *best = &s.c[0];
+        const struct cf_plan_row *head = cf_plan_find(&x.plan, CF_PREFRONTAL, 0);
+        assert_in_range(best->head_home, 1, 3);
+        double away = 1 - best->head_home / 4.0;
+        near(head->cuts[1], 64 / (1 + away), 0.02); /* of 64 tiles */
+        assert_int_equal(cf_plan_find(&x.plan, CF_LEFT_HEMI, 0)->cuts[1], 4);
+        assert_true(best->seconds < seconds_of(&s, "tensor on 2 ranks of 2 hosts"));
+        cf_search_free(&s);
+    }
+    tear_down(&x);
+}
+
 /* Shares by bandwidth cost more vectors than equal ones: on a thin cable that is more than they save. */
 static void the_search_tries_equal_shares(void **state) {
     (void)state;
@@ -370,6 +402,7 @@ int main(void) {
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
         cmocka_unit_test(a_second_host_must_be_worth_it),
         cmocka_unit_test(the_search_names_ranks_as_they_are),
+        cmocka_unit_test(the_head_stays_at_home),
         cmocka_unit_test(the_search_tries_equal_shares),
         cmocka_unit_test(links_are_straight_lines),
     };
