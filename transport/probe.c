@@ -1,7 +1,7 @@
 /* The link to one peer, measured with the messages and queues that activations use: half the median round trip, or
- * how long it takes when both send at once. Every message also says what time it is at the sender's: so the difference
- * between two clocks comes out of the fastest round (Cristian's algorithm: the answer's clock was read between sending
- * and receiving). */
+ * how long it takes when both send at once, or when both also work in between. Every message also says what time it is
+ * at the sender's: so the difference between two clocks comes out of the fastest round (Cristian's algorithm: the
+ * answer's clock was read between sending and receiving). */
 #include "transport/internal.h"
 
 #include <stdlib.h>
@@ -10,8 +10,10 @@ enum { WARM_UP = 3, CLOCK_ROUNDS = 20 };
 
 struct probing {
     int peer, arrived, awaited, pending;
-    int expected;           /* messages of this probe: one more belongs to the next one, and waits */
-    bool both;              /* both serve */
+    int expected;         /* messages of this probe: one more belongs to the next one, and waits */
+    bool both;            /* both serve ... */
+    void (*work)(void *); /* ... when they have done this; or NULL */
+    void *work_ctx;
     uint64_t clock;         /* of the peer, in its last message */
     double fastest, offset; /* of the rounds so far: the shortest time, and what the clocks differed in it */
 };
@@ -44,6 +46,13 @@ static bool has_left(void *ctx) {
     return ((const struct probing *)ctx)->pending == 0;
 }
 
+static double mean(const double *times, int n) {
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += times[i];
+    return sum / n;
+}
+
 static int compare(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -73,6 +82,7 @@ static int play(struct cf_transport *t, struct probing *probing, const void *pay
                 env.body_case = CF__ENVELOPE__BODY_PROBE;
                 env.probe = &probe;
                 sent = cf_now();
+                if (probing->work) probing->work(probing->work_ctx);
                 if (cf_post(t, probing->peer, &env, payload, bytes, &probing->pending, e)) return -1;
             } else {
                 probing->awaited++;
@@ -107,7 +117,7 @@ static int probe(struct cf_transport *t, int peer, size_t bytes, int rounds, dou
     }
     if (rc == 0) {
         qsort(times, (size_t)rounds, sizeof *times, compare);
-        *seconds = times[rounds / 2] / (probing->both ? 1 : 2);
+        *seconds = probing->work ? mean(times, rounds) : times[rounds / 2] / (probing->both ? 1 : 2);
     }
     free(times);
     if (probing->pending == 0) free(payload); // after a failure MPI may still be reading it
@@ -123,6 +133,12 @@ int cf_transport_probe(
 int cf_transport_probe_both(
     struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e) {
     struct probing probing = {.both = true};
+    return probe(t, peer, bytes, rounds, seconds, &probing, e);
+}
+
+int cf_transport_rehearse(struct cf_transport *t, int peer, size_t bytes, int rounds, void (*work)(void *ctx),
+    void *ctx, double *seconds, struct cf_error *e) {
+    struct probing probing = {.both = true, .work = work, .work_ctx = ctx};
     return probe(t, peer, bytes, rounds, seconds, &probing, e);
 }
 

@@ -377,9 +377,46 @@ static void the_search_tries_equal_shares(void **state) {
     tear_down(&x);
 }
 
+/* What was rehearsed: message, the slower of two uneven ranks, and a rest, which then stands behind every sum. */
+static void a_rehearsed_sum_leaves_a_rest(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 3);
+    double plain[2], rest[2];
+    const int layouts[2] = {CF_LAYOUT_TENSOR, CF_LAYOUT_LAYERS};
+    for (int i = 0; i < 2; i++) {
+        struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){0, 0, 1, 1});
+        plain[i] = f.seconds;
+        cf_forecast_free(&f);
+    }
+    for (int i = 0; i < CF_NOISE;
+         i++) /* the slower of two takes 1.5 times an eighth of a piece longer than one of them */
+        x.f.ranks[1].noise[i] = 1, x.f.ranks[0].noise[i] = i < CF_NOISE / 2 ? 1 : 2;
+    x.f.links[1].apart = 5e-4, x.f.links[3].apart = 7e-4;                            /* 0 - 1, as either saw it */
+    x.f.links[2].apart = 1e-5, x.f.links[6].apart = 3e-5, x.f.links[5].apart = 4e-4; /* 0 - 2; 1 - 2, one alone */
+    cf_figures_settle(&x.f, 1024, 1e-3);
+    near(x.f.links[1].apart, 6e-4 - LATENCY - 0.25e-3, 1e-4);
+    near(x.f.links[3].apart, x.f.links[1].apart, 1e-9);
+    assert_true(x.f.links[2].apart == 0 && x.f.links[6].apart == 0); /* less than the message alone: nothing is over */
+    near(x.f.links[5].apart, 4e-4 - LATENCY, 1e-4);
+    near(x.f.links[7].apart, x.f.links[5].apart, 1e-9);
+    for (int k = 0; k < 9; k++)
+        x.f.links[k].apart = k % 4 ? 3e-4 : 0;
+    memset(x.f.ranks[0].noise, 0, sizeof x.f.ranks[0].noise);
+    memset(x.f.ranks[1].noise, 0, sizeof x.f.ranks[1].noise);
+    for (int i = 0; i < 2; i++) {
+        struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){0, 0, 1, 1});
+        rest[i] = f.seconds - plain[i];
+        cf_forecast_free(&f);
+    }
+    near(rest[0], (2 * 8 + 1) * 3e-4, 1e-4); /* of sums, and of embedding rows; logits and hops go one way */
+    assert_true(rest[1] < 1e-12);
+    tear_down(&x);
+}
+
 static void links_are_straight_lines(void **state) {
     (void)state;
-    struct cf_link l = {{1e-6, 9e-6, 1e-3}, {0}};
+    struct cf_link l = {.seconds = {1e-6, 9e-6, 1e-3}};
     near(cf_link_seconds(l.seconds, 0), 1e-6, 1e-12);
     near(cf_link_seconds(l.seconds, 8), 1e-6, 1e-12);
     near(cf_link_seconds(l.seconds, 8 + (16384 - 8) / 2.0), 5e-6, 1e-9);
@@ -404,6 +441,7 @@ int main(void) {
         cmocka_unit_test(the_search_names_ranks_as_they_are),
         cmocka_unit_test(the_head_stays_at_home),
         cmocka_unit_test(the_search_tries_equal_shares),
+        cmocka_unit_test(a_rehearsed_sum_leaves_a_rest),
         cmocka_unit_test(links_are_straight_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

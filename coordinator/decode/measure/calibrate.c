@@ -7,12 +7,12 @@
 
 #include "coordinator/decode/measure/fewer.h"
 #include "coordinator/decode/measure/rates_file.h"
+#include "coordinator/decode/measure/rehearse.h"
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
 #include "transport/clock.h"
 
 enum { PASSES = 3, MOST_HOSTS = 16, PER_NOISE = 12, NAPS = 40 };
-static const double STEP_SECONDS = 2.5e-4;
 static const double LOOK = 0.03, GLANCE = 0.005; /* seconds for a rate that is not in the file, and for one that is */
 static const int link_rounds[CF_LINK_SIZES] = {40, 20, 3};
 
@@ -50,9 +50,7 @@ static double read_part(struct cf_reader *r, struct cf_team *team, size_t at, si
 static void look_at_noise(
     struct cf_reader *r, struct cf_team *team, double bandwidth, bool crowded, double noise[CF_NOISE]) {
     double times[CF_NOISE * PER_NOISE];
-    size_t piece = (size_t)(bandwidth * STEP_SECONDS) >> 18 << 18, at = 0;
-    if (piece < 1u << 18) piece = 1u << 18;
-    if (piece > r->bytes) piece = r->bytes;
+    size_t piece = cf_piece_bytes(r, CF_PIECE_SECONDS, bandwidth), at = 0;
     for (int i = 0; i < CF_NOISE * PER_NOISE; i++) {
         times[i] = read_part(r, team, at, piece, crowded);
         at = at + 2 * piece <= r->bytes ? at + piece : 0;
@@ -72,9 +70,7 @@ static void look_at_noise(
 static double look_at_waking(struct cf_reader *r, struct cf_team *team, double bandwidth) {
     struct timespec nap = {.tv_nsec = 10000};
     double late = 0;
-    size_t piece = (size_t)(bandwidth * STEP_SECONDS) >> 18 << 18;
-    if (piece < 1u << 18) piece = 1u << 18;
-    if (piece > r->bytes) piece = r->bytes;
+    size_t piece = cf_piece_bytes(r, CF_PIECE_SECONDS, bandwidth);
     for (int i = 0; i < NAPS; i++) {
         cf_reader_part(r, team, 0, piece);
         double start = cf_now();
@@ -191,6 +187,7 @@ static int probe(struct cf_job *j, int a, int b, struct cf_error *e) {
     int me = cf_transport_rank(j->transport), hosts = (int)j->figures.n_hosts;
     if (a < 0 || b < 0 || a == b || (me != a && me != b)) return 0;
     int here = cf_transport_host_of(j->transport, a), there = cf_transport_host_of(j->transport, b);
+    int own = me == a ? here : there, other_host = me == a ? there : here;
     for (int i = 0; i < CF_LINK_SIZES; i++) {
         struct cf_link *one = &j->figures.links[here * hosts + there], *other = &j->figures.links[there * hosts + here];
         int peer = me == a ? b : a;
@@ -200,7 +197,8 @@ static int probe(struct cf_job *j, int a, int b, struct cf_error *e) {
         if (one->both[i] < one->seconds[i]) one->both[i] = one->seconds[i]; /* that was noise */
         *other = *one;
     }
-    return 0;
+    if (here == there) return 0;
+    return cf_rehearse(j, me == a ? b : a, &j->figures.links[own * hosts + other_host].apart, e);
 }
 
 /* Everybody meets everybody once, all tables playing at the same time (the circle method): host 0 stays, the others
@@ -227,10 +225,11 @@ int cf_calibrate_links(struct cf_job *j, struct cf_error *e) {
 
 /* ---- telling each other ---- */
 
-enum { FIGURES = 2 * CF_LINK_SIZES }; /* of a link */
+enum { FIGURES = 2 * CF_LINK_SIZES + 1 }; /* of a link */
 
 static double *figure(struct cf_link *l, size_t number) {
     size_t i = number % FIGURES;
+    if (i == 2 * CF_LINK_SIZES) return &l->apart;
     return i < CF_LINK_SIZES ? &l->seconds[i] : &l->both[i - CF_LINK_SIZES];
 }
 
@@ -299,13 +298,14 @@ static void fill_links(struct cf_figures *f) {
     for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
         bool within = k / f->n_hosts == k % f->n_hosts;
         if (f->links[k].seconds[0] <= 0) continue;
-        n[within]++;
+        n[within]++, mean[within].apart += f->links[k].apart;
         for (int i = 0; i < CF_LINK_SIZES; i++)
             mean[within].seconds[i] += f->links[k].seconds[i], mean[within].both[i] += f->links[k].both[i];
     }
     for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
         bool within = k / f->n_hosts == k % f->n_hosts;
         if (f->links[k].seconds[0] > 0 || !n[within]) continue;
+        f->links[k].apart = mean[within].apart / n[within];
         for (int i = 0; i < CF_LINK_SIZES; i++)
             f->links[k].seconds[i] = mean[within].seconds[i] / n[within],
             f->links[k].both[i] = mean[within].both[i] / n[within];
@@ -316,6 +316,12 @@ static void fill_links(struct cf_figures *f) {
 int cf_calibrate_hear(struct cf_job *j, const Cf__Verdict *all, struct cf_error *e) {
     for (int r = 0; r < (int)j->n_ranks; r++)
         if (hear_one(j, r, all->hellos[r], e)) return -1;
+    uint64_t model = 0, hash;
+    double sum = 0;
+    cf_gguf_identity(j->gguf, &model, &hash);
+    for (uint32_t r = 0; r < j->figures.n_ranks; r++)
+        sum += j->figures.ranks[r].bandwidth;
+    cf_figures_settle(&j->figures, 4.0 * j->model.n_embd, cf_rehearse_piece((double)model, j->model.n_layers, sum));
     fill_links(&j->figures);
     return 0;
 }

@@ -26,7 +26,7 @@ struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint3
 }
 
 struct cf_link cf_link_of(double latency, double bandwidth) {
-    struct cf_link l;
+    struct cf_link l = {.apart = 0};
     for (int i = 0; i < CF_LINK_SIZES; i++)
         l.seconds[i] = l.both[i] = latency + (double)cf_link_sizes[i] / bandwidth;
     return l;
@@ -47,6 +47,36 @@ void cf_figures_assume_links(struct cf_figures *f) {
             struct cf_link *l = &f->links[(size_t)a * f->n_hosts + b];
             if (l->seconds[0] > 0) continue;
             *l = a == b ? cf_link_of(CF_HOP_LOCAL, CF_BANDWIDTH_LOCAL) : cf_link_of(CF_HOP_REMOTE, CF_BANDWIDTH_REMOTE);
+        }
+}
+
+static const double *noise_of(const struct cf_figures *f, uint32_t host) {
+    for (uint32_t r = 0; r < f->n_ranks; r++)
+        if ((uint32_t)f->ranks[r].host_index == host) return f->ranks[r].noise;
+    return NULL;
+}
+
+/* How much longer than one of two ranks takes the slower of them is on average, in pieces of work. */
+static double slower(const double *a, const double *b) {
+    double most = 0, mean = 0;
+    if (!a || !b || a[0] <= 0 || b[0] <= 0) return 0;
+    for (int i = 0; i < CF_NOISE; i++) {
+        mean += (a[i] + b[i]) / 2 / CF_NOISE;
+        for (int k = 0; k < CF_NOISE; k++)
+            most += (a[i] > b[k] ? a[i] : b[k]) / (CF_NOISE * CF_NOISE);
+    }
+    return most - mean;
+}
+
+void cf_figures_settle(struct cf_figures *f, double bytes, double piece) {
+    for (uint32_t a = 0; a < f->n_hosts; a++)
+        for (uint32_t b = a + 1; b < f->n_hosts; b++) {
+            struct cf_link *one = &f->links[a * f->n_hosts + b], *other = &f->links[b * f->n_hosts + a];
+            double told = (one->apart > 0) + (other->apart > 0);
+            if (told == 0) continue;
+            double more = (one->apart + other->apart) / told - cf_link_seconds(one->both, bytes) -
+                          piece * slower(noise_of(f, a), noise_of(f, b));
+            one->apart = other->apart = more > 0 ? more : 0;
         }
 }
 

@@ -47,6 +47,8 @@ extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes: 8, 16 KiB, 1 MiB */
 struct cf_link {
     double seconds[CF_LINK_SIZES];
     double both[CF_LINK_SIZES]; /* when a message comes the other way at the same time */
+    /* What a sum of ranks of both hosts takes beyond their work and its messages: what these take from each other. */
+    double apart;
 };
 
 struct cf_figures {
@@ -66,6 +68,11 @@ struct cf_link cf_link_of(double latency, double bandwidth);
 /* Seconds of a message of so many bytes: straight lines between the sizes, and on with the last one's slope. seconds:
  * one of a link's two. */
 double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
+
+/* From what rehearsed sums took beyond their work (`apart` of the links, 0: not rehearsed; of a pair of hosts one may
+ * be enough) to what is left of it without the message of so many bytes, and without the wait for the slower of two
+ * ranks as their `noise` foretells it for pieces of so many seconds. */
+void cf_figures_settle(struct cf_figures *f, double bytes, double piece);
 
 /* Ranks that share cores measure themselves by the time that they had one: turns their rates and bandwidths into what
  * they do while all of these work. */

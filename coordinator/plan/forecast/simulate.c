@@ -74,7 +74,7 @@ static double arrival(struct cf_simulation *s, uint32_t from, const struct cf_ti
     s->enters[b] = end;
     s->out->link_busy[a] += wire;
     s->out->traffic[(size_t)a * s->figures->n_hosts + b] += (uint64_t)bytes;
-    return end + latency;
+    return end + latency + (m->mutual ? l->apart : 0);
 }
 
 static void send_all(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {

@@ -1,0 +1,51 @@
+/* See rehearse.h. */
+#include "coordinator/decode/measure/rehearse.h"
+
+#include "transport/clock.h"
+
+enum { ROUNDS = 40, BUFFER = 64 << 20 };
+static const double MOST_SECONDS = 1e-3;
+
+size_t cf_piece_bytes(const struct cf_reader *r, double seconds, double bandwidth) {
+    size_t piece = (size_t)(bandwidth * seconds) >> 18 << 18;
+    if (piece < 1u << 18) piece = 1u << 18;
+    return piece < r->bytes ? piece : r->bytes;
+}
+
+struct work {
+    struct cf_reader reader;
+    struct cf_team *team;
+    size_t piece, at;
+};
+
+static void work(void *ctx) {
+    struct work *w = ctx;
+    if (!w->piece) return; /* there was no memory for it */
+    cf_reader_part(&w->reader, w->team, w->at, w->piece);
+    w->at = w->at + 2 * w->piece <= w->reader.bytes ? w->at + w->piece : 0;
+}
+
+double cf_rehearse_piece(double model_bytes, uint32_t layers, double bandwidth) {
+    double seconds = bandwidth > 0 && layers ? model_bytes / (2.0 * layers) / bandwidth : 0;
+    return seconds < CF_PIECE_SECONDS ? CF_PIECE_SECONDS : seconds < MOST_SECONDS ? seconds : MOST_SECONDS;
+}
+
+int cf_rehearse(struct cf_job *j, int peer, double *more, struct cf_error *e) {
+    struct work w = {.team = j->team};
+    double round;
+    uint64_t model = 0, hash;
+    struct cf_error ignored;
+    int node = (int)j->machine.nodes[j->seat.node].os_index;
+    bool works = !cf_reader_open(&w.reader, j->team, BUFFER, node, &ignored);
+    cf_gguf_identity(j->gguf, &model, &hash);
+    double seconds = cf_rehearse_piece((double)model, j->model.n_layers, j->n_ranks * j->own.bandwidth);
+    w.piece = works ? cf_piece_bytes(&w.reader, seconds, j->own.bandwidth) : 0;
+    double start = cf_now();
+    for (int i = 0; i < ROUNDS; i++)
+        work(&w);
+    double alone = (cf_now() - start) / ROUNDS;
+    int rc = cf_transport_rehearse(j->transport, peer, 4 * j->model.n_embd, ROUNDS, work, &w, &round, e);
+    if (!rc && works) *more = round - alone;
+    cf_reader_close(&w.reader);
+    return rc;
+}
