@@ -1,7 +1,8 @@
 /* vswitch: an Ethernet switch in user space over TAP devices, whose links have a delay, a rate and a loss. The script
  * `hosts` uses it where a network between hosts has to be slow and the kernel has no sch_netem.
  *
- *   vswitch FILE        one line per port: NAME NUMBER DELAY_US RATE_MBIT LOSS_PERCENT   (rate 0: none)
+ *   vswitch FILE        one line per port: NAME NUMBER DELAY_US RATE_MBIT LOSS_PERCENT CPU   (rate 0: none; CPU -1:
+ * any)
  *
  * It makes TAP device NAME in its own network namespace (the script then moves it to a host's) and prints "ready".
  * Frames whose destination MAC ends with byte NUMBER go there, multicast goes everywhere. On SIGHUP the figures are
@@ -9,13 +10,18 @@
  *
  * The model: a host has a full-duplex link of RATE. A frame is serialised on the sender's link and, cut-through, on the
  * receiver's, where it may have to wait for others; then half of each one's DELAY passes. A sender with more than
- * BACKLOG bytes under way is not read, so that its kernel's queue fills as a real one would. */
+ * BACKLOG bytes under way is not read, so that its kernel's queue fills as a real one would.
+ *
+ * A thread for each port takes its frames all the way, on its host's CPU if that has one of its own: so a host pays for
+ * what it sends, as for a network card's work, and not one host for all of them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <poll.h>
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -41,7 +47,7 @@ enum {
 struct frame {
     struct frame *next;
     int64_t due; /* ns: when its last byte has left the sender, later when it reaches the receiver */
-    int from;
+    int to;
     uint32_t length;
     uint8_t bytes[]; /* virtio header, then Ethernet */
 };
@@ -54,21 +60,22 @@ struct port {
     char name[IFNAMSIZ];
     int fd; /* -1: its device could not be made anew yet */
     unsigned number;
+    int cpu;
     int64_t delay;              /* ns */
     double ns_per_byte, loss;   /* 0: no limit; share of the frames */
     int64_t out_free, in_free;  /* when the two directions of its link are free again */
-    struct queue leaving, next; /* on its link to the switch; on the way from the switch to it */
-    size_t backlog;             /* bytes under way from this port */
+    struct queue leaving, next; /* what came from it: on its link to the switch; on the way to others */
+    size_t backlog;             /* bytes of both */
+    int64_t late;               /* ns: how late its timers fire */
+    unsigned short chance[3];
 };
 
-static struct port ports[PORTS]; /* one process, one switch */
+/* One process, one switch. A port is its thread's, but for what others read of it (fd, figures), which changes under
+ * the lock alone, and in_free, which belongs to all. */
+static struct port ports[PORTS];
 static int n_ports;
-static volatile sig_atomic_t read_again;
-
-static void on_hangup(int signal) {
-    (void)signal;
-    read_again = 1;
-}
+static pthread_rwlock_t figures = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_mutex_t cables = PTHREAD_MUTEX_INITIALIZER;
 
 static int64_t now(void) {
     struct timespec t;
@@ -91,10 +98,10 @@ static bool read_figures(const char *path, bool first) {
     FILE *f = fopen(path, "r");
     if (!f) return perror(path), false;
     while (fgets(line, sizeof line, f)) {
-        struct port p = {.fd = -1};
+        struct port p = {.fd = -1, .cpu = -1};
         double us, mbit, percent;
-        if (sscanf(line, "%15s %u %lf %lf %lf", p.name, &p.number, &us, &mbit, &percent) != 5 || us < 0 || mbit < 0 ||
-            percent < 0 || percent > 100) {
+        if (sscanf(line, "%15s %u %lf %lf %lf %d", p.name, &p.number, &us, &mbit, &percent, &p.cpu) != 6 || us < 0 ||
+            mbit < 0 || percent < 0 || percent > 100) {
             fprintf(stderr, "vswitch: %s: %s", path, line);
             fclose(f);
             return false;
@@ -153,149 +160,144 @@ static struct frame *dequeue(struct queue *q) {
     return f;
 }
 
-/* A frame enters its sender's link. False without memory. */
-static bool send_out(int from, const uint8_t *bytes, uint32_t length) {
-    struct port *p = &ports[from];
-    p->out_free = later(p->out_free, now()) + (int64_t)(wire_bytes(bytes, length) * p->ns_per_byte);
-    if (p->loss > 0 && drand48() < p->loss) return true;
+static void out_of_memory(void) {
+    fprintf(stderr, "vswitch: out of memory\n");
+    exit(1);
+}
+
+/* A copy of a frame joins a queue of the port's. */
+static void add(struct port *p, struct queue *q, const uint8_t *bytes, uint32_t length, int64_t due, int to) {
     struct frame *f = malloc(sizeof *f + length);
-    if (!f) return false;
-    *f = (struct frame){.due = p->out_free, .from = from, .length = length};
+    if (!f) out_of_memory();
+    *f = (struct frame){.due = due, .to = to, .length = length};
     memcpy(f->bytes, bytes, length);
     p->backlog += length;
-    enqueue(&p->leaving, f);
-    return true;
+    enqueue(q, f);
 }
 
-/* A copy of a frame that has left its sender's link goes to a receiver's. False without memory. */
-static bool send_on(const struct frame *f, struct port *to) {
-    struct frame *copy = malloc(sizeof *copy + f->length);
-    if (!copy) return false;
-    to->in_free = later(to->in_free + (int64_t)(wire_bytes(f->bytes, f->length) * to->ns_per_byte), f->due);
-    *copy = (struct frame){
-        .due = to->in_free + (ports[f->from].delay + to->delay) / 2, .from = f->from, .length = f->length};
-    memcpy(copy->bytes, f->bytes, f->length);
-    ports[f->from].backlog += f->length;
-    enqueue(&to->next, copy);
-    return true;
+/* A frame enters its sender's link. */
+static void send_out(struct port *p, const uint8_t *bytes, uint32_t length) {
+    p->out_free = later(p->out_free, now()) + (int64_t)(wire_bytes(bytes, length) * p->ns_per_byte);
+    if (p->loss > 0 && erand48(p->chance) < p->loss) return;
+    add(p, &p->leaving, bytes, length, p->out_free, -1);
 }
 
-/* The port whose link a frame leaves next, or NULL. */
-static struct port *first_to_leave(void) {
-    struct port *first = NULL;
-    for (int i = 0; i < n_ports; i++)
-        if (ports[i].leaving.first && (!first || ports[i].leaving.first->due < first->leaving.first->due))
-            first = &ports[i];
-    return first;
+/* A copy of a frame that has left its sender's link enters a receiver's. */
+static void send_on(struct port *p, const struct frame *f, int to) {
+    struct port *receiver = &ports[to];
+    int64_t wire = (int64_t)(wire_bytes(f->bytes, f->length) * receiver->ns_per_byte), end;
+    pthread_mutex_lock(&cables);
+    end = receiver->in_free = later(receiver->in_free + wire, f->due);
+    pthread_mutex_unlock(&cables);
+    add(p, &p->next, f->bytes, f->length, end + (p->delay + receiver->delay) / 2, to);
 }
 
-/* Switches what has left its sender's link by time t, in that order. False without memory. */
-static bool pass_on(int64_t t) {
-    struct port *p;
-    while ((p = first_to_leave()) && p->leaving.first->due <= t) {
+/* Switches what has left the port's link by time t. */
+static void pass_on(struct port *p, int64_t t) {
+    while (p->leaving.first && p->leaving.first->due <= t) {
         struct frame *f = dequeue(&p->leaving);
         const uint8_t *destination = f->bytes + sizeof(struct virtio_net_hdr);
-        bool ok = true;
-        for (int i = 0; ok && i < n_ports; i++)
-            if (i != f->from && ((destination[0] & 1) || destination[5] == ports[i].number)) ok = send_on(f, &ports[i]);
+        for (int i = 0; i < n_ports; i++)
+            if (&ports[i] != p && ((destination[0] & 1) || destination[5] == ports[i].number)) send_on(p, f, i);
         p->backlog -= f->length;
         free(f);
-        if (!ok) return false;
-    }
-    return true;
-}
-
-/* Hands over what has arrived by time t. */
-static void deliver(struct port *to, int64_t t) {
-    while (to->next.first && to->next.first->due <= t) {
-        struct frame *f = to->next.first;
-        if (to->fd >= 0 && write(to->fd, f->bytes, f->length) < 0 && errno == EAGAIN) break;
-        ports[f->from].backlog -= f->length; /* any other error loses the frame, as a cable without a host would */
-        free(dequeue(&to->next));
     }
 }
 
-/* Takes up to BURST frames. False without memory. */
-static bool take(int from) {
-    static uint8_t bytes[FRAME_MAX];
-    for (int i = 0; i < BURST && ports[from].backlog < BACKLOG; i++) {
-        ssize_t length = read(ports[from].fd, bytes, sizeof bytes);
+/* Hands over what of the port's frames has arrived by time t. */
+static void deliver(struct port *p, int64_t t) {
+    while (p->next.first && p->next.first->due <= t) {
+        struct frame *f = p->next.first;
+        if (ports[f->to].fd >= 0 && write(ports[f->to].fd, f->bytes, f->length) < 0 && errno == EAGAIN) break;
+        p->backlog -= f->length; /* any other error loses the frame, as a cable without a host would */
+        free(dequeue(&p->next));
+    }
+}
+
+/* Takes up to BURST frames. */
+static void take(struct port *p, uint8_t bytes[FRAME_MAX]) {
+    for (int i = 0; i < BURST && p->backlog < BACKLOG; i++) {
+        ssize_t length = read(p->fd, bytes, FRAME_MAX);
         if (length < (ssize_t)sizeof(struct virtio_net_hdr) + 14) break;
-        if (!send_out(from, bytes, (uint32_t)length)) return false;
+        send_out(p, bytes, (uint32_t)length);
     }
-    return true;
 }
 
-/* Moves what is due at time t; *next is when more will be, or -1. A frame that leaves its sender's link needs no look
- * before the least of all delays has passed: nobody gets it sooner. False without memory. */
-static bool move_frames(int64_t t, int64_t *next) {
-    *next = -1;
-    int64_t least = INT64_MAX;
-    if (!pass_on(t)) return false;
+/* Moves what is due; returns when more will be, or -1. A frame that leaves its sender's link needs no look before the
+ * least of all delays has passed: nobody gets it sooner. */
+static int64_t move_frames(struct port *p) {
+    int64_t t = now(), next = -1, least = INT64_MAX;
+    pass_on(p, t);
+    deliver(p, t);
     for (int i = 0; i < n_ports; i++)
         if (ports[i].delay < least) least = ports[i].delay;
-    for (int i = 0; i < n_ports; i++) {
-        struct port *p = &ports[i];
-        deliver(p, t);
-        if (p->leaving.first) *next = sooner(*next, p->leaving.first->due + (p->delay + least) / 2);
-        if (p->next.first) *next = sooner(*next, p->next.first->due);
-    }
-    return true;
-}
-
-static int out_of_memory(void) {
-    return fprintf(stderr, "vswitch: out of memory\n"), 1;
+    if (p->leaving.first) next = p->leaving.first->due + (p->delay + least) / 2;
+    if (p->next.first) next = sooner(next, p->next.first->due);
+    if (p->fd < 0) next = sooner(next, t + RETRY_NS);
+    return next;
 }
 
 /* Sleeps until there is something to take, or until `next` (-1: for ever). Timers fire late, in a virtual machine by
- * 30 us and more: so it sleeps as much shorter as that was lately, and the caller looks again until it is time. */
-static int wait_for(struct pollfd *waits, int64_t next, const sigset_t *while_waiting) {
-    static int64_t late;
-    int64_t start = now(), wait = next < 0 ? 0 : later(next - late - start, 0);
+ * 30 us and more: so it sleeps as much shorter as that was lately, and the caller looks again until it is time. Returns
+ * what the device has to say. */
+static short wait_for(struct port *p, int64_t next) {
+    struct pollfd it = {.fd = p->fd, .events = p->backlog < BACKLOG ? POLLIN : 0};
+    int64_t start = now(), wait = next < 0 ? 0 : later(next - p->late - start, 0);
     struct timespec time = {.tv_sec = wait / 1000000000, .tv_nsec = wait % 1000000000};
-    int n = ppoll(waits, (nfds_t)n_ports, next < 0 ? NULL : &time, while_waiting);
+    int n = ppoll(&it, 1, next < 0 ? NULL : &time, NULL);
     if (n == 0 && wait > 0)
-        late += ((now() - start - wait < MOST_LATE_NS ? now() - start - wait : MOST_LATE_NS) - late) / 16;
-    return n;
+        p->late += ((now() - start - wait < MOST_LATE_NS ? now() - start - wait : MOST_LATE_NS) - p->late) / 16;
+    return n > 0 ? it.revents : 0;
 }
 
-static int serve(const char *path, const sigset_t *while_waiting) {
-    struct pollfd waits[PORTS];
+static void *serve(void *ctx) {
+    struct port *p = ctx;
+    uint8_t *bytes = malloc(FRAME_MAX);
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    if (p->cpu >= 0 && p->cpu < CPU_SETSIZE) CPU_SET((size_t)p->cpu, &cpus);
+    if (!bytes) out_of_memory();
+    if (CPU_COUNT(&cpus)) pthread_setaffinity_np(pthread_self(), sizeof cpus, &cpus); /* else it runs anywhere */
+    prctl(PR_SET_TIMERSLACK, 1);
     for (;;) {
-        int64_t t = now(), next;
-        if (!move_frames(t, &next)) return out_of_memory();
-        for (int i = 0; i < n_ports; i++) {
-            struct port *p = &ports[i];
-            if (p->fd < 0 && !make_device(p)) next = sooner(next, t + RETRY_NS);
-            waits[i] = (struct pollfd){.fd = p->fd, .events = p->backlog < BACKLOG ? POLLIN : 0};
-        }
-        if (wait_for(waits, next, while_waiting) < 0 && errno != EINTR) return perror("ppoll"), 1;
-        if (read_again) {
-            read_again = 0;
-            read_figures(path, false);
-            continue;
-        }
-        for (int i = 0; i < n_ports; i++) {
-            if (waits[i].revents & (POLLERR | POLLHUP | POLLNVAL))
-                make_device(&ports[i]);
-            else if ((waits[i].revents & POLLIN) && !take(i))
-                return out_of_memory();
+        pthread_rwlock_rdlock(&figures);
+        int64_t next = move_frames(p);
+        pthread_rwlock_unlock(&figures);
+        short events = wait_for(p, next);
+        if (p->fd < 0 || (events & (POLLERR | POLLHUP | POLLNVAL))) {
+            pthread_rwlock_wrlock(&figures);
+            make_device(p);
+            pthread_rwlock_unlock(&figures);
+        } else if (events & POLLIN) {
+            pthread_rwlock_rdlock(&figures);
+            take(p, bytes);
+            pthread_rwlock_unlock(&figures);
         }
     }
+    return NULL;
 }
 
 int main(int argc, char **argv) {
-    sigset_t hangup, before;
+    sigset_t hangup;
+    int signal;
     if (argc != 2) return fprintf(stderr, "usage: vswitch FILE\n"), 2;
     if (!read_figures(argv[1], true)) return 1;
-    prctl(PR_SET_TIMERSLACK, 1);
     sigemptyset(&hangup);
     sigaddset(&hangup, SIGHUP);
-    sigprocmask(SIG_BLOCK, &hangup, &before);
-    sigaction(SIGHUP, &(struct sigaction){.sa_handler = on_hangup}, NULL);
+    pthread_sigmask(SIG_BLOCK, &hangup, NULL);
     for (int i = 0; i < n_ports; i++)
         if (!make_device(&ports[i])) return perror(ports[i].name), 1;
+    for (int i = 0; i < n_ports; i++) {
+        pthread_t thread;
+        ports[i].chance[0] = (unsigned short)i;
+        if (pthread_create(&thread, NULL, serve, &ports[i])) return fprintf(stderr, "vswitch: no thread\n"), 1;
+    }
     puts("ready");
     fflush(stdout);
-    return serve(argv[1], &before);
+    for (;;) {
+        if (sigwait(&hangup, &signal)) continue;
+        pthread_rwlock_wrlock(&figures);
+        read_figures(argv[1], false);
+        pthread_rwlock_unlock(&figures);
+    }
 }
