@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 coffer = os.path.abspath(sys.argv.pop(1))
@@ -170,6 +171,14 @@ class Bench(unittest.TestCase):
         whole = json.loads(self.bench(*words, "-o", "json"))
         self.assertEqual({*lines[0]} - {"test"}, {*whole} - {"tests"})
         self.assertEqual({*lines[0]["test"]}, {*whole["tests"][0]})
+
+    def test_delay(self):
+        """Every test waits, and no longer takes part in the time."""
+        words = ("-p", "4", "-n", "2", "-r", "1", "--ranks", "1")
+        begin = time.monotonic()
+        tests = json.loads(self.bench(*words, "--delay", "2", "-o", "json"))["tests"]
+        self.assertGreater(time.monotonic() - begin, 4)
+        self.assertTrue(len(tests) == 2 and all(s < 2 for t in tests for s in t["seconds"]))
 
     def test_lines_come_as_tests_end(self):
         """A reader of the first line stops the bench: what is printed by then is whole."""

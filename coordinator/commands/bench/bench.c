@@ -14,7 +14,7 @@
 
 struct config {
     const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *pairs, *threads, *ranks, *output;
-    int64_t repetitions;
+    int64_t repetitions, delay;
     const char *svg;
     bool warm_up, no_exchange, cluster;
     struct cf_placement place;
@@ -52,6 +52,11 @@ static const struct cf_option options[] = {
         NULL},
     {"repetitions", 'r', CF_OPT_INT, AT(repetitions), "N", "repetitions of each test (default 5)", 1,
         CF__BENCH_REPETITIONS, NULL},
+    {"delay", 0, CF_OPT_INT, AT(delay), "N",
+        "seconds to wait before each test (default 0); virtual machines that give freed memory back stand still now "
+        "and "
+        "then for some seconds after the bandwidth was measured",
+        0, 3600, NULL},
     {"no-warmup", 0, CF_OPT_NO_FLAG, AT(warm_up), NULL,
         "no unmeasured run before each test (a whole prompt, or 4 tokens)", 0, 0, NULL},
     {"output", 'o', CF_OPT_STRING, AT(output), "FORMAT", "md, csv, json or jsonl (default md)", 0, 0, NULL},
@@ -151,7 +156,7 @@ static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
             (long long)c->place.ctx_size, b->n_ctx);
     if (c->place.ctx_size) b->n_ctx = (uint32_t)c->place.ctx_size;
     b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
-    b->repetitions = (uint32_t)c->repetitions, b->warm_up = c->warm_up;
+    b->repetitions = (uint32_t)c->repetitions, b->delay = (uint32_t)c->delay, b->warm_up = c->warm_up;
     b->no_exchange = c->no_exchange, b->cluster = c->cluster, b->svg = c->svg;
     return c->synthetic ? cf__bench_shape_check(b, e) : 0;
 }

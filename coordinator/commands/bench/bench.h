@@ -63,6 +63,7 @@ struct cf__bench {
     bool cluster;     /* totals, latencies, links and efficiency of all ranks together */
     const char *svg;  /* where its plot shall be; NULL: none */
     uint32_t repetitions;
+    uint32_t delay; /* seconds before each test */
     bool warm_up;
     uint32_t n_layers, n_embd; /* of --synthetic: what the file must have; 0: anything */
     uint32_t n_ctx;
