@@ -182,8 +182,8 @@ static int rank_of(const struct cf_job *j, int host, int n) {
     return -1;
 }
 
-/* What a rank and its partner measure belongs to both of their hosts. */
-static int probe(struct cf_job *j, int a, int b, struct cf_error *e) {
+/* What a rank and its partner measure belongs to both of their hosts. rehearse: also a sum, if these are two. */
+static int probe(struct cf_job *j, int a, int b, bool rehearse, struct cf_error *e) {
     int me = cf_transport_rank(j->transport), hosts = (int)j->figures.n_hosts;
     if (a < 0 || b < 0 || a == b || (me != a && me != b)) return 0;
     int here = cf_transport_host_of(j->transport, a), there = cf_transport_host_of(j->transport, b);
@@ -197,29 +197,29 @@ static int probe(struct cf_job *j, int a, int b, struct cf_error *e) {
         if (one->both[i] < one->seconds[i]) one->both[i] = one->seconds[i]; /* that was noise */
         *other = *one;
     }
-    if (here == there) return 0;
+    if (here == there || !rehearse) return 0;
     return cf_rehearse(j, me == a ? b : a, &j->figures.links[own * hosts + other_host].apart, e);
 }
 
-/* Everybody meets everybody once, all tables playing at the same time (the circle method): host 0 stays, the others
- * move on by one seat; with an odd number one seat is empty. */
+/* Everybody meets everybody once, and rehearses a sum with the first one, all tables playing at the same time (the
+ * circle method): host 0 stays, the others move on by one seat; with an odd number one seat is empty. */
 static int tournament(struct cf_job *j, int hosts, struct cf_error *e) {
     int seats = hosts + (hosts & 1);
     for (int round = 0; round < seats - 1; round++)
         for (int table = 0; table < seats / 2; table++) {
             int a = table ? 1 + (round + table - 1) % (seats - 1) : 0;
             int b = 1 + (round + seats - 2 - table) % (seats - 1);
-            if (a < hosts && b < hosts && probe(j, rank_of(j, a, 0), rank_of(j, b, 0), e)) return -1;
+            if (a < hosts && b < hosts && probe(j, rank_of(j, a, 0), rank_of(j, b, 0), round == 0, e)) return -1;
         }
     return 0;
 }
 
 int cf_calibrate_links(struct cf_job *j, struct cf_error *e) {
     int hosts = (int)j->figures.n_hosts, here = cf_transport_host_of(j->transport, cf_transport_rank(j->transport));
-    if (probe(j, rank_of(j, here, 0), rank_of(j, here, 1), e)) return -1;
+    if (probe(j, rank_of(j, here, 0), rank_of(j, here, 1), false, e)) return -1;
     if (hosts <= MOST_HOSTS) return tournament(j, hosts, e);
     for (int h = 1; h < hosts; h++)
-        if (probe(j, rank_of(j, 0, 0), rank_of(j, h, 0), e)) return -1;
+        if (probe(j, rank_of(j, 0, 0), rank_of(j, h, 0), h == 1, e)) return -1;
     return 0;
 }
 
@@ -298,14 +298,13 @@ static void fill_links(struct cf_figures *f) {
     for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
         bool within = k / f->n_hosts == k % f->n_hosts;
         if (f->links[k].seconds[0] <= 0) continue;
-        n[within]++, mean[within].apart += f->links[k].apart;
+        n[within]++;
         for (int i = 0; i < CF_LINK_SIZES; i++)
             mean[within].seconds[i] += f->links[k].seconds[i], mean[within].both[i] += f->links[k].both[i];
     }
     for (size_t k = 0; k < (size_t)f->n_hosts * f->n_hosts; k++) {
         bool within = k / f->n_hosts == k % f->n_hosts;
         if (f->links[k].seconds[0] > 0 || !n[within]) continue;
-        f->links[k].apart = mean[within].apart / n[within];
         for (int i = 0; i < CF_LINK_SIZES; i++)
             f->links[k].seconds[i] = mean[within].seconds[i] / n[within],
             f->links[k].both[i] = mean[within].both[i] / n[within];

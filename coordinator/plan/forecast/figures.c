@@ -69,15 +69,18 @@ static double slower(const double *a, const double *b) {
 }
 
 void cf_figures_settle(struct cf_figures *f, double bytes, double piece) {
+    double sum = 0, n = 0;
     for (uint32_t a = 0; a < f->n_hosts; a++)
         for (uint32_t b = a + 1; b < f->n_hosts; b++) {
-            struct cf_link *one = &f->links[a * f->n_hosts + b], *other = &f->links[b * f->n_hosts + a];
+            const struct cf_link *one = &f->links[a * f->n_hosts + b], *other = &f->links[b * f->n_hosts + a];
             double told = (one->apart > 0) + (other->apart > 0);
             if (told == 0) continue;
             double more = (one->apart + other->apart) / told - cf_link_seconds(one->both, bytes) -
                           piece * slower(noise_of(f, a), noise_of(f, b));
-            one->apart = other->apart = more > 0 ? more : 0;
+            sum += more > 0 ? more : 0, n++;
         }
+    for (uint32_t k = 0; k < f->n_hosts * f->n_hosts; k++)
+        f->links[k].apart = n > 0 && k / f->n_hosts != k % f->n_hosts ? sum / n : 0;
 }
 
 void cf_figures_crowd(struct cf_figures *f) {
