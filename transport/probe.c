@@ -46,10 +46,12 @@ static bool has_left(void *ctx) {
     return ((const struct probing *)ctx)->pending == 0;
 }
 
-static double mean(const double *times, int n) {
+/* The slowest tenth left out: a machine that stands still for once. */
+static double mean(const double *ascending, int n) {
     double sum = 0;
+    n -= n / 10;
     for (int i = 0; i < n; i++)
-        sum += times[i];
+        sum += ascending[i];
     return sum / n;
 }
 

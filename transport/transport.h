@@ -108,7 +108,8 @@ int cf_transport_probe(struct cf_transport *t, int peer, size_t bytes, int round
  */
 int cf_transport_probe_both(
     struct cf_transport *t, int peer, size_t bytes, int rounds, double *seconds, struct cf_error *e);
-/* The same with work before each message, as in a sum: seconds of a round, work and message, the mean of them. */
+/* The same with work before each message, as in a sum: seconds of a round, work and message: the mean of
+ * all but the slowest tenth. */
 int cf_transport_rehearse(struct cf_transport *t, int peer, size_t bytes, int rounds, void (*work)(void *ctx),
     void *ctx, double *seconds, struct cf_error *e);
 

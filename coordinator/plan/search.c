@@ -6,7 +6,7 @@
 #include <xxhash.h>
 
 enum {
-    MOST_CANDIDATES = 256,
+    MOST_CANDIDATES = 512,
     MANY = 64, /* ranks: only the likely ways are tried beyond */
     AGAIN = 3, /* ways that are weighed with fewer threads */
     HOME = 4   /* quarters of the head's shares */
@@ -123,15 +123,13 @@ static int try_cuts(struct searching *k, const struct cf_candidate *way, struct 
     return rc;
 }
 
-/* Less and less of the head on other hosts than rank 0's, as long as that is quicker. */
+/* Less and less of the head on other hosts than rank 0's. */
 static int try_home(struct searching *k, const struct cf_candidate *best, struct tried *t, struct cf_error *e) {
     if (best->layout != CF_LAYOUT_TENSOR || best->n_hosts == 1 || k->wish->cut_weights) return 0;
     for (uint32_t quarters = 1; quarters <= HOME; quarters++) {
-        struct cf_candidate way = *best, *c;
+        struct cf_candidate way = *best, *ignored;
         way.head_home = quarters;
-        if (try_cuts(k, &way, t, &c, e)) return -1;
-        if (!c || c->seconds >= best->seconds) break;
-        best = c;
+        if (try_cuts(k, &way, t, &ignored, e)) return -1;
     }
     return 0;
 }
@@ -242,19 +240,32 @@ static int halve_threads(struct searching *k, const struct cf_candidate *way, st
     return rc;
 }
 
+/* Is there a quicker one that only cuts the head differently? */
+static bool is_variant(const struct cf_search *s, uint32_t i) {
+    const struct cf_candidate *c = &s->c[i];
+    for (const struct cf_candidate *k = s->c; k < c; k++)
+        if (k->layout == c->layout && k->wire == c->wire && k->stages == c->stages && k->n_use == c->n_use &&
+            k->equal == c->equal)
+            return true;
+    return false;
+}
+
 /* The quickest ways of all threads once more with fewer: of many ranks the quickest alone. */
 static int try_fewer(struct searching *k, struct cf_error *e) {
     const struct cf_figures *all = k->f;
     struct cf_figures half = *all;
-    uint32_t most = all->n_ranks > MANY ? 1 : AGAIN, ways = k->s->n < most ? k->s->n : most;
+    uint32_t most = all->n_ranks > MANY ? 1 : AGAIN, ways = k->s->n;
     int rc = 0;
     if (!cf_figures_halvings(all) || !k->best.rows) return 0;
     half.ranks = calloc(all->n_ranks, sizeof *half.ranks);
     if (!half.ranks) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     qsort(k->s->c, k->s->n, sizeof *k->s->c, by_seconds);
     k->s->best = 0;
-    for (uint32_t i = 0; !rc && i < ways && k->s->c[i].fits; i++)
+    for (uint32_t i = 0, n = 0; !rc && i < ways && n < most && k->s->c[i].fits; i++) {
+        if (is_variant(k->s, i)) continue;
         rc = halve_threads(k, &k->s->c[i], &half, all, e);
+        n++;
+    }
     free(half.ranks);
     return rc;
 }

@@ -74,7 +74,7 @@ struct port {
  * the lock alone, and in_free, which belongs to all. */
 static struct port ports[PORTS];
 static int n_ports;
-static pthread_rwlock_t figures = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t figures = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static pthread_mutex_t cables = PTHREAD_MUTEX_INITIALIZER;
 
 static int64_t now(void) {
@@ -289,7 +289,7 @@ int main(int argc, char **argv) {
         if (!make_device(&ports[i])) return perror(ports[i].name), 1;
     for (int i = 0; i < n_ports; i++) {
         pthread_t thread;
-        ports[i].chance[0] = (unsigned short)i;
+        ports[i].chance[2] = (unsigned short)(20011 * (i + 1));
         if (pthread_create(&thread, NULL, serve, &ports[i])) return fprintf(stderr, "vswitch: no thread\n"), 1;
     }
     puts("ready");

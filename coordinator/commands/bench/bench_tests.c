@@ -184,6 +184,7 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
     struct cf_wire_count rounding = {0};
     uint32_t warm = k->generate < WARM_UP_TOKENS ? k->generate : WARM_UP_TOKENS;
     if (t->b->delay && cf_wait_for(t->job->transport, is_interrupted, NULL, t->b->delay, NULL, e)) return -1;
+    if ((t->b->status = cf_interrupted())) return 1;
     if (rewind_all(t, k, 0, e)) return -1;
     for (uint32_t s = 0; s < k->sequences; s++)
         if (prefill(t, s, 0, k->depth, e)) return -1;

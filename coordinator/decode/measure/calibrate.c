@@ -313,6 +313,8 @@ static void fill_links(struct cf_figures *f) {
 }
 
 int cf_calibrate_hear(struct cf_job *j, const Cf__Verdict *all, struct cf_error *e) {
+    for (uint32_t k = 0; k < j->figures.n_hosts * j->figures.n_hosts; k++)
+        j->figures.links[k].apart = 0; /* the own one, too, counts as it was told */
     for (int r = 0; r < (int)j->n_ranks; r++)
         if (hear_one(j, r, all->hellos[r], e)) return -1;
     uint64_t model = 0, hash;

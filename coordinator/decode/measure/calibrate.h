@@ -20,7 +20,7 @@ int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const s
 int cf_calibrate_rank(struct cf_job *j, struct cf_error *e);
 
 /* The links: fills this rank's row of j->figures.links. Between up to 16 hosts all pairs, beyond that rank 0's host
- * with each. Called by all ranks; j->figures has its hosts. */
+ * with each; some pairs also rehearse a sum (rehearse.h). Called by all ranks; j->figures has its hosts. */
 int cf_calibrate_links(struct cf_job *j, struct cf_error *e);
 
 /* Into this rank's hello and out of everybody's: the figures of all ranks, the same on every rank. What nobody has

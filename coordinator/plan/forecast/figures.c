@@ -73,10 +73,10 @@ void cf_figures_settle(struct cf_figures *f, double bytes, double piece) {
     for (uint32_t a = 0; a < f->n_hosts; a++)
         for (uint32_t b = a + 1; b < f->n_hosts; b++) {
             const struct cf_link *one = &f->links[a * f->n_hosts + b], *other = &f->links[b * f->n_hosts + a];
-            double told = (one->apart > 0) + (other->apart > 0);
-            if (told == 0) continue;
-            double more = (one->apart + other->apart) / told - cf_link_seconds(one->both, bytes) -
-                          piece * slower(noise_of(f, a), noise_of(f, b));
+            double least =
+                one->apart > 0 && (other->apart <= 0 || one->apart < other->apart) ? one->apart : other->apart;
+            if (least <= 0) continue;
+            double more = least - cf_link_seconds(one->both, bytes) - piece * slower(noise_of(f, a), noise_of(f, b));
             sum += more > 0 ? more : 0, n++;
         }
     for (uint32_t k = 0; k < f->n_hosts * f->n_hosts; k++)

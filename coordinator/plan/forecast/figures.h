@@ -70,9 +70,9 @@ struct cf_link cf_link_of(double latency, double bandwidth);
 double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
 
 /* From what rehearsed sums took beyond their work (`apart` of the links, 0: not rehearsed; of a pair of hosts one may
- * be enough) to what is left of it without the message of so many bytes, and without the wait for the slower of two
- * ranks as their `noise` foretells it for pieces of so many seconds: the mean over all pairs that have rehearsed, for
- * all. */
+ * be enough; the less of two, for the quicker of unlike ranks also waits for the other) to what is left of it without
+ * the message of so many bytes, and without the wait for the slower of two ranks as their `noise` foretells it for
+ * pieces of so many seconds: the mean over all pairs that have rehearsed, for all. */
 void cf_figures_settle(struct cf_figures *f, double bytes, double piece);
 
 /* Ranks that share cores measure themselves by the time that they had one: turns their rates and bandwidths into what
