@@ -2,7 +2,7 @@
 """hosts_test.py COFFER [HOSTS]: two hosts made of namespaces by deploy/testbed/hosts (own network, names, processes and
 /dev/shm). The same ids and logits as on one rank in every layout, also over 1 Gbit/s with 0.1 ms, hosts told apart even when they have one name, and a cable
 pulled in the middle of generation. Status 77: skipped, and why."""
-import glob, json, os, shutil, signal, subprocess, sys, tempfile, time, unittest
+import glob, json, os, re, shutil, signal, subprocess, sys, tempfile, time, unittest
 
 here = os.path.dirname(os.path.abspath(__file__))
 coffer = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "build/coffer"
@@ -59,6 +59,17 @@ class SlowLink(Bed):
         for layout in ("tensor", "layers", "hybrid"):
             with self.subTest(layout=layout):
                 self.same(self.run_ranks(2, "--layout", layout), want)
+
+    def test_head_at_home(self):
+        """Over a thin cable rank 0 makes most logits or all of them itself: the same bits."""
+        try:
+            for h in ("h1", "h2"):
+                bed("shape", h, "--rate", "10mbit")
+            self.same(self.run_ranks(2, "--layout", "tensor", "--verbose"), self.reference())
+            self.assertGreater(int(re.search(r"PREFRONTAL +0-3 +0:\[0,(\d+)\)", self.said)[1]), 33, self.said)  # of 63 tiles
+        finally:
+            for h in ("h1", "h2"):
+                bed("shape", h, "--rate", "1gbit")
 
 class Hosts(Bed):
     link = ()
