@@ -20,6 +20,7 @@ static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_err
         .wire = j->wire < 0 ? CF_DTYPE_F32 : (enum cf_dtype)j->wire,
         .any_wire = j->wire < 0,
         .map = {-1, -1, -1, -1},
+        .even_head = getenv("COFFER_TEST_EVEN_HEAD") != NULL,
         .zero_rank = zero ? atoi(zero) : -1};
     static const uint32_t rank_0 = 0;
     if (j->alone) {

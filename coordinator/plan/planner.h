@@ -32,6 +32,7 @@ struct cf_plan_wish {
     /* tensor: quarters of their share of the head that ranks of other hosts leave to those of rank 0's, which must
      * wait for all logits. */
     uint32_t head_home;
+    bool even_head;              /* a search shall not choose that */
     const uint32_t *cut_weights; /* NULL, or [n_ranks] relative shares instead of measured bandwidth */
 };
 

@@ -125,7 +125,7 @@ static int try_cuts(struct searching *k, const struct cf_candidate *way, struct 
 
 /* Less and less of the head on other hosts than rank 0's. */
 static int try_home(struct searching *k, const struct cf_candidate *best, struct tried *t, struct cf_error *e) {
-    if (best->layout != CF_LAYOUT_TENSOR || best->n_hosts == 1 || k->wish->cut_weights) return 0;
+    if (best->layout != CF_LAYOUT_TENSOR || best->n_hosts == 1 || k->wish->cut_weights || k->wish->even_head) return 0;
     for (uint32_t quarters = 1; quarters <= HOME; quarters++) {
         struct cf_candidate way = *best, *ignored;
         way.head_home = quarters;

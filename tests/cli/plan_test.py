@@ -129,7 +129,7 @@ class Plan(Base):
         out = self.run_it("plan", "--synthetic", "llama-70b:q4_k_m", "--cluster", self.write("slow.json", json.dumps(slow)))
         self.assertRegex(out, r"\n\* tensor on 2 ranks of 1 host ")
         out = self.run_it("plan", "--synthetic", "llama-70b:q4_k_m", "--cluster", self.four)
-        self.assertRegex(out, r"\n\* \w+ [^\n]* of [2-4] hosts ")
+        self.assertRegex(out, r"\n\* \w+ [^\n]* of [2-4] hosts[ ,]")
 
     def test_wire_auto(self):
         """A thin cable is worth rounding for, a thick one is not; a layout that is named stays; on one host there is no wire."""
@@ -140,9 +140,9 @@ class Plan(Base):
         for more in ((), ("--layout", "tensor")):
             out = self.run_it(*words, *more, "--cluster", self.write("thin.json", json.dumps(thin)))
             self.assertEqual(more == (), "layers on" in out)
-            if more: self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire q8 ")
+            if more: self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire q8[ ,]")
             out = self.run_it(*words, *more, "--cluster", self.write("thick.json", json.dumps(thick)))
-            self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire f32 ")
+            self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire f32[ ,]")
         self.assertNotIn("wire", self.run_it(*words, "--cluster", self.cluster(1)))
         self.assertIn("known: f32, f16, q8, auto", self.run_it(*words[:3], "--wire", "x", status=2))
 

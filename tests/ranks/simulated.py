@@ -16,6 +16,7 @@ import tempfile
 import common
 
 TOKENS, FEW, ATTEMPTS = 8, 3, 4
+os.environ["COFFER_TEST_EVEN_HEAD"] = "1"  # both sides, whatever their links are said to be
 LINK = re.compile(r"(\d+) -> (\d+)(?: \(another host\))?: (\d+) messages, (\d+) bytes of payload")
 ROW = re.compile(r"^(?:coffer: )?((?:PREFRONTAL|LEFT_HEMI|RIGHT_HEMI|TEMPORAL) +\d+-\d+ +0?.*\[.*)$", re.M)
 # ranks, hosts, layout, options

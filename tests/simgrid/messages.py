@@ -25,6 +25,7 @@ import sys
 import tempfile
 
 TOKENS, FEW, ENVELOPE = 3, 2, 128
+os.environ["COFFER_TEST_EVEN_HEAD"] = "1"  # both sides, whatever their links are said to be
 ENVELOPE_TAG, PIECE_TAG = 1, 2  # transport/internal.h
 SEND = re.compile(r"^(\d+) isend (\d+) (\d+) (\d+) ", re.M)
 LINK = re.compile(r"(\d+) -> (\d+)(?: \(another host\))?: (\d+) messages, (\d+) bytes of payload")

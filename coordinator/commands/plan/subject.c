@@ -138,6 +138,7 @@ int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search 
     s->note[0] = 0;
     bool open = s->wish.layout < 0 && !s->wish.stages;
     s->wish.settled = !open && !s->wish.any_wire;
+    s->wish.even_head = getenv("COFFER_TEST_EVEN_HEAD") != NULL; /* test hook */
     if (!cf_planner_may_search(&s->wish, f))
         return cf_planner_make(p, &s->wish, &s->model, s->gguf, f->ranks, f->n_ranks, s->note, e);
     if (cf_planner_search(found, p, &s->wish, &s->model, s->gguf, f, s->note, e)) return -1;
