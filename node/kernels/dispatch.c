@@ -15,6 +15,9 @@
 #endif
 
 #include "node/kernels/kernels.h"
+#if defined(__x86_64__)
+#include "node/kernels/products/fetch.h"
+#endif
 #include "node/kernels/products/product.h"
 #include "node/kernels/trial.h"
 #include "node/kernels/vectors/vector.h"
@@ -57,6 +60,13 @@ static const struct cf_kernels tables[] = {
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
 
 #if defined(__x86_64__)
+/* Intel's first level has too few requests in flight to cover the way to memory, so a second prefetch goes further
+ * ahead, into the second level. On AMD's that second one takes the place of a first: README.md, Roofline. */
+struct cf__fetch cf__fetch = {4096, 12288};
+static void set_fetch(void) {
+    if (__builtin_cpu_is("amd")) cf__fetch = (struct cf__fetch){8192, 0};
+}
+
 /* GCC and Clang ask both the processor and the operating system (cpuid and xgetbv). */
 static bool runs_avx2(void) {
     unsigned a, b, c, d;
@@ -144,6 +154,9 @@ static const struct cf_kernels *try_amx(const struct cf_kernels *avx512, const s
 }
 
 const struct cf_kernels *cf_kernels_choose(const char *isa_or_null) {
+#if defined(__x86_64__)
+    set_fetch();
+#endif
     const struct cf_kernels *all[8] = {NULL};
     size_t n = cf_kernels_all(all); /* at least one: scalar */
     const char *isa = isa_or_null ? isa_or_null : getenv("COFFER_ISA");

@@ -64,6 +64,16 @@ static void out_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     cf__ahead_of_next(j, team, thread);
 }
 
+/* y[tile - first][n][16]. A few rows take one matrix for as many tiles as the scratch has room for, then the other:
+ * where each tile of one followed the same tile of the other, the memory's streams began anew every time. */
+static void tiles_of(const struct cf_engine *g, struct cf_team *team, uint32_t thread, const struct cf_weight *w,
+    uint32_t first, uint32_t last, const struct cf_rows *x, uint32_t row, uint32_t n, float *y) {
+    for (uint32_t t = first; t < last; t++, y += n * CF_TILE) {
+        cf_team_breathe(team, thread);
+        cf__product(g, w, t, x, row, n, y);
+    }
+}
+
 static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     struct cf__job *j = ctx;
     struct cf_engine *g = j->g;
@@ -78,13 +88,14 @@ static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
     while (cf_team_next(team, thread, cf__grab(g, cf_weight_tiles(gate), gate->tile_bytes + up->tile_bytes, j->n_rows),
         &first, &last)) {
         for (uint32_t row = 0; row < j->n_rows; row += CF_ROW_BLOCK) {
-            uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK;
-            for (uint32_t t = first; t < last; t++) {
-                cf_team_breathe(team, thread);
-                cf__product(g, gate, t, &x, row, n, y);
-                cf__product(g, up, t, &x, row, n, z);
-                g->o.kernels->gate_mul(g->o.model->a->act, y, y, z, (size_t)n * CF_TILE);
-                cf__store_tile(g->wide.f, g->wide.stride, t, gate->rows, y, row, n);
+            uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK, run = CF_ROW_BLOCK / n;
+            for (uint32_t t = first; t < last; t += run) {
+                const uint32_t end = last - t < run ? last : t + run;
+                tiles_of(g, team, thread, gate, t, end, &x, row, n, y);
+                tiles_of(g, team, thread, up, t, end, &x, row, n, z);
+                g->o.kernels->gate_mul(g->o.model->a->act, y, y, z, (size_t)(end - t) * n * CF_TILE);
+                for (uint32_t k = 0; k < end - t; k++)
+                    cf__store_tile(g->wide.f, g->wide.stride, t + k, gate->rows, y + k * n * CF_TILE, row, n);
             }
         }
     }

@@ -92,8 +92,13 @@ struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t 
 void cf__store_tile(
     float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n) {
     uint32_t lanes = rows - tile * CF_TILE < CF_TILE ? rows - tile * CF_TILE : CF_TILE;
-    for (uint32_t r = 0; r < n; r++)
-        memcpy(out + (row0 + r) * stride + tile * CF_TILE, y + r * CF_TILE, lanes * sizeof(float));
+    for (uint32_t r = 0; r < n; r++) {
+        float *to = out + (row0 + r) * stride + tile * CF_TILE;
+        if (lanes == CF_TILE)
+            memcpy(to, y + r * CF_TILE, CF_TILE * sizeof(float)); /* a store, and no call */
+        else
+            memcpy(to, y + r * CF_TILE, lanes * sizeof(float));
+    }
 }
 
 float *cf__scratch_of(const struct cf_engine *g, uint32_t thread) {

@@ -315,7 +315,7 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
     for (uint32_t i = 0; i < n; i++)
         acc[0][i] = acc[1][i] = zero;
     for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
-        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
+        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_bytes(tile, 64);
         __m256 w[2] = {load_floats(kind, tile, 0), load_floats(kind, tile, 1)};
 #pragma GCC unroll 4
         for (uint32_t i = 0; i < n; i++) {

@@ -24,7 +24,7 @@ INLINE void float_rows(const struct cf_product *p, uint32_t i0, const uint32_t n
     for (uint32_t i = 0; i < n; i++)
         acc[i] = _mm512_setzero_ps();
     for (uint32_t c = 0; c < columns; c++, tile += bytes, x++) {
-        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_line(tile);
+        if (i0 == 0 && (kind == F32 || c % 2 == 0)) fetch_bytes(tile, 64);
         __m512 w = load_floats(kind, tile);
 #pragma GCC unroll 16
         for (uint32_t i = 0; i < n; i++)
