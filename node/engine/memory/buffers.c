@@ -59,7 +59,7 @@ static size_t most(size_t a, size_t b) {
 
 /* floats: whether anybody reads the form before rounding. */
 static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint32_t columns, bool floats) {
-    size_t stride = (columns + 31u) & ~31u;
+    size_t stride = ((columns + 63u) & ~(size_t)63u) | 64u;
     struct cf_activation a = {.stride = stride};
     if (!columns) return a;
     if (floats) a.f = take(t, rows * stride * sizeof(float));
