@@ -48,6 +48,7 @@ static const struct cf_kernels tables[] = {
     TABLE_128(sse41),
     TABLE_128(avx),
     TABLE(avx2),
+    TABLE_OF(avx2_vnni, avx2_vnni, avx2, avx2, avx2, false),
     TABLE_OF(avx512, avx512, avx512, avx512, avx512, true),
     TABLE_OF(amx, amx, avx512, avx512, avx512, true),
 #elif defined(__aarch64__)
@@ -72,6 +73,12 @@ static bool runs_avx2(void) {
     unsigned a, b, c, d;
     bool f16c = __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C); /* a name that older Clangs do not know */
     return f16c && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool runs_avx2_vnni(void) {
+    const unsigned avx_vnni = 1u << 4; /* of leaf 7, 1: a name that older compilers do not know */
+    unsigned a, b, c, d;
+    return runs_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & avx_vnni);
 }
 
 static bool runs_avx512(void) {
@@ -119,6 +126,7 @@ static bool runs(const struct cf_kernels *t) {
     if (strcmp(t->isa, "sse41") == 0) return __builtin_cpu_supports("sse4.1") && __builtin_cpu_supports("ssse3");
     if (strcmp(t->isa, "avx") == 0) return __builtin_cpu_supports("avx");
     if (strcmp(t->isa, "avx2") == 0) return runs_avx2();
+    if (strcmp(t->isa, "avx2_vnni") == 0) return runs_avx2_vnni();
     if (strcmp(t->isa, "avx512") == 0) return runs_avx512();
     if (strcmp(t->isa, "amx") == 0) return runs_amx();
 #elif defined(__aarch64__)

@@ -102,7 +102,7 @@ class Runs:
 def isas(a):
     """Those of COFFER_ISA that can run here."""
     able = []
-    for isa in ("scalar", "sse41", "avx", "avx2", "avx512", "amx", "neon", "neon_dot", "vsx"):
+    for isa in ("scalar", "sse41", "avx", "avx2", "avx2_vnni", "avx512", "amx", "neon", "neon_dot", "vsx"):
         env, _ = environment({})
         r = subprocess.run([a.coffer, "run", "-m", os.path.join(a.models, "tiny.gguf"), "--prompt-ids", "1", "-n", "0",
                             "--ranks", "1"], env=dict(env, COFFER_ISA=isa), capture_output=True)
