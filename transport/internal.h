@@ -106,7 +106,7 @@ struct peer {
     double shutdown_at;
     /* signs of life */
     double heard, spoke;
-    int host;
+    int host, machine;
     struct cf_traffic traffic;
     bool touched; /* something happened: look at it in this turn */
 };

@@ -120,6 +120,9 @@ int cf_transport_size(const struct cf_transport *t) {
 int cf_transport_host_of(const struct cf_transport *t, int rank) {
     return t->peers[rank].host;
 }
+int cf_transport_machine_of(const struct cf_transport *t, int rank) {
+    return t->peers[rank].machine;
+}
 const char *cf_transport_host_name(const struct cf_transport *t, int rank) {
     return t->host_names[rank];
 }

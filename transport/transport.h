@@ -49,6 +49,9 @@ int cf_transport_size(const struct cf_transport *t);
 /* Hosts are told apart by shared memory and boot identity, never by name. Index 0.. in order of each host's first rank.
  */
 int cf_transport_host_of(const struct cf_transport *t, int rank);
+/* The first rank on the same running kernel: hosts that are containers or pods of one machine share its memories. Where
+ * that cannot be known, the host's first rank. */
+int cf_transport_machine_of(const struct cf_transport *t, int rank);
 const char *cf_transport_host_name(const struct cf_transport *t, int rank);
 int cf_transport_hosts(const struct cf_transport *t);
 int cf_transport_local_rank(const struct cf_transport *t);

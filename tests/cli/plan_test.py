@@ -307,6 +307,14 @@ class Simulate(Base):
         self.assertEqual((r["ranks"], r["hosts"], len(r["stages"])), (1000, 125, 125))
         self.assertGreater(r["simulations"][1]["tokens_per_second"], 8 * r["simulations"][0]["tokens_per_second"])
 
+    def test_many_ranks_are_one_machine(self):
+        """More ranks than this machine has cores do not multiply faster than one with all of them (which has the whole machine)."""
+        rate = {}
+        for ranks in (1, 4 * os.cpu_count()):
+            r = self.simulate("--synthetic", "llama-1b:q4_0", "--ranks", str(ranks), "--layout", "layers", "-b", "1", "-p", "512", "-n", "2")
+            rate[ranks] = r["simulations"][0]["tokens_per_second"]
+        self.assertLess(rate[4 * os.cpu_count()], 2 * rate[1], rate)
+
     def test_wrong_lines(self):
         shape = ("--synthetic", "llama-8b:q4_0", "--cluster", self.four)
         for words, says in (((), "one model"), ((*shape, "-b", "0"), "out of range"), ((*shape, "-b", "1,"), "not a list"),

@@ -217,6 +217,7 @@ static int hosts(struct cf_transport *t, struct cf_error *e) {
     if (cf_window_open(t, true, 2 * PAYLOAD, settle, &s, e)) return -1;
     for (int r = 0; r < t->size; r++) {
         EXPECT(cf_transport_host_of(t, r) == r * 2 / t->size);
+        EXPECT(cf_transport_machine_of(t, r) == 0); /* they run under one kernel */
         EXPECT(cf_window_reaches(t, r) == (r != t->rank && r * 2 / t->size == t->rank * 2 / t->size));
     }
     EXPECT(t->local_size == (t->size + 1 - t->rank * 2 / t->size) / 2);

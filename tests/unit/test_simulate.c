@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "coordinator/plan/forecast/cost.h"
+#include "coordinator/plan/forecast/seats.h"
 #include "coordinator/plan/search.h"
 #include "small_model.h"
 
@@ -238,6 +239,78 @@ static void ranks_at_one_core(void **state) {
     tear_down(&x);
 }
 
+/* Three ranks that share a memory (on hosts of their own: pods of one machine), measured while all of them read. Alone
+ * a rank reads 2.4 times as fast: who has its turn in a pipeline does. Of two that read at once each gets half of what
+ * three have. A group is as slow as measured, and so is who multiplies. */
+static void ranks_share_a_memory(void **state) {
+    (void)state;
+    struct fixture x;
+    double tensor[2], prompt[2];
+    set_up(&x, 3);
+    for (int shared = 0; shared < 2; shared++) {
+        for (int r = 0; r < 3; r++)
+            x.f.ranks[r].alone = shared ? 2.4 : 0, x.f.ranks[r].memory = 0, x.f.ranks[r].threads = 1;
+        double bytes = bytes_of_token(&x, 1);
+        struct cf_forecast f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 1, 1});
+        near(f.seconds, bytes / BANDWIDTH / (shared ? 2.4 : 1) + 3 * LATENCY, 1e-3);
+        cf_forecast_free(&f);
+        f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 8, 1});
+        tensor[shared] = f.rate;
+        cf_forecast_free(&f);
+        x.f.ranks[0].rates[8] = x.f.ranks[1].rates[8] = x.f.ranks[2].rates[8] = 1e8;
+        f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.prompt = 64});
+        prompt[shared] = f.rate;
+        cf_forecast_free(&f);
+        for (int r = 0; r < 3; r++)
+            x.f.ranks[r].rates[8] = 0;
+    }
+    near(tensor[1], tensor[0], 0.1);
+    near(prompt[1], prompt[0], 0.03);
+    struct cf_seats s;
+    assert_int_equal(cf_seats_new(&s, &x.f), 0);
+    cf_seats_begin(&s, 1, 1);
+    near(cf_seats_pace(&s, 1), 1 / 2.4, 1e-9);
+    cf_seats_begin(&s, 2, 1);
+    near(cf_seats_pace(&s, 1), 1 / 1.5, 1e-9);
+    cf_seats_begin(&s, 0, 0); /* multiplies only */
+    near(cf_seats_pace(&s, 0), 1, 1e-9);
+    near(cf_seats_pace(&s, 2), 1 / 1.5, 1e-9);
+    cf_seats_end(&s, 0);
+    cf_seats_begin(&s, 0, 0.5); /* half of its time leaves others half of the time without it */
+    near(cf_seats_pace(&s, 2), 2.5 / 3, 1e-9);
+    near(cf_seats_pace(&s, 0), 1, 1e-9);
+    cf_seats_end(&s, 1), cf_seats_end(&s, 2);
+    near(cf_seats_pace(&s, 0), 0.5 + 0.5 / 2.4, 1e-9);
+    cf_seats_free(&s);
+    tear_down(&x);
+}
+
+/* Three ranks on two cores that share a memory, too: the first and the third at one core. Two cores at work are all
+ * that there is; one at work reads faster, the more if its rank need not share it. */
+static void ranks_share_cores_and_a_memory(void **state) {
+    (void)state;
+    struct fixture x;
+    struct cf_seats s;
+    set_up(&x, 3);
+    for (int r = 0; r < 3; r++) {
+        struct cf_rank_info *i = &x.f.ranks[r];
+        i->host_index = i->node = 0, i->threads = i->seat_cores = 1, i->seat = (uint32_t)r % 2, i->alone = 1.6;
+    }
+    assert_int_equal(cf_seats_new(&s, &x.f), 0);
+    cf_seats_begin(&s, 0, 1);
+    near(cf_seats_pace(&s, 0), 0.5 / 1.6, 1e-9);
+    cf_seats_begin(&s, 2, 1); /* two ranks, but one core */
+    near(cf_seats_pace(&s, 0), 1 / 1.6, 1e-9);
+    cf_seats_begin(&s, 1, 1);
+    for (uint32_t r = 0; r < 3; r++)
+        near(cf_seats_pace(&s, r), 1, 1e-9);
+    cf_seats_end(&s, 2);
+    near(cf_seats_pace(&s, 0), 0.5, 1e-9); /* a core for itself, and half of the memory */
+    near(cf_seats_pace(&s, 1), 1, 1e-9);
+    cf_seats_free(&s);
+    tear_down(&x);
+}
+
 static struct cf_search search(struct fixture *x) {
     struct cf_plan_wish wish = small_wish(-1);
     struct cf_search s;
@@ -439,6 +512,8 @@ int main(void) {
         cmocka_unit_test(noise_costs_a_group_more),
         cmocka_unit_test(neighbours_share_a_core),
         cmocka_unit_test(ranks_at_one_core),
+        cmocka_unit_test(ranks_share_a_memory),
+        cmocka_unit_test(ranks_share_cores_and_a_memory),
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
         cmocka_unit_test(a_second_host_must_be_worth_it),
         cmocka_unit_test(the_search_names_ranks_as_they_are),

@@ -84,9 +84,10 @@ const struct cf_command cf_command_calibrate = {
     .text =
         "Starts ranks as coffer run does (by itself, or under mpirun or srun) and measures what the planner wants to "
         "know, with more time for it than a run has; nothing is loaded. Of every rank: the bandwidth with which its "
-        "threads read its node (all ranks together, the best of five passes through up to 2 GiB), how unevenly they "
-        "get "
-        "on, how long they need to meet, the rate of the kernels for every type of weights and of attention, free "
+        "threads read its node (all ranks together, the best of five passes through up to 2 GiB), of ranks that share "
+        "a memory (several on a node, or containers of one machine) how many times as fast the first one reads alone, "
+        "how unevenly they get on, how long they need to meet, the rate of the kernels for every type of weights and "
+        "of attention, free "
         "memory, huge pages. Of every pair of ranks (beyond 16 ranks: of every pair of hosts, and of two ranks of a "
         "host): seconds that messages of three sizes take one way, one pair after the other. With -m, of every host: "
         "how fast its first rank reads the file, past the page cache.\n\n"

@@ -12,11 +12,15 @@ static const double GIB = 1024.0 * 1024.0 * 1024.0;
 /* ---- tables ---- */
 
 static void ranks_table(FILE *f, const struct cf__calibrate *c) {
-    fprintf(f, "| rank | host | node | threads | read, GB/s | noise | threads meet, us | free, GiB | hugetlb pool | "
-               "transparent |\n|---:|---|---:|---:|---:|---|---:|---:|---|---|\n");
+    fprintf(f, "| rank | host | node | threads | read, GB/s | alone | noise | threads meet, us | free, GiB | hugetlb "
+               "pool | transparent |\n|---:|---|---:|---:|---:|---|---|---:|---:|---|---|\n");
     for (uint32_t r = 0; r < c->n_ranks; r++) {
         const Cf__Checkup *k = c->found[r];
         fprintf(f, "| %u | %s | %u | %u | %.2f | ", r, c->ranks[r].host, k->node, k->threads, 1e-9 * k->bandwidth);
+        if (k->alone > 0)
+            fprintf(f, "%.2f x | ", k->alone);
+        else
+            fputs("- | ", f);
         if (k->n_noise)
             fprintf(f, "%.2f to %.2f", k->noise[0], k->noise[k->n_noise - 1]);
         else
@@ -179,12 +183,13 @@ static json_t *json_rank(const struct cf__calibrate *c, uint32_t r) {
         json_array_append_new(noise, json_real(k->noise[i]));
     for (size_t i = 0; i < k->n_tables; i++)
         json_array_append_new(kernels, json_table(k->tables[i]));
+    json_t *alone = k->alone > 0 ? json_real(k->alone) : json_null();
     json_t *limit = k->memory_limit == UINT64_MAX ? json_null() : json_integer((json_int_t)k->memory_limit);
-    return json_pack("{s:i,s:o,s:i,s:i,s:f,s:o,s:f,s:I,s:o,s:I,s:I,s:o,s:o}", "rank", (int)r, "host",
-        text_of(c->ranks[r].host), "node", (int)k->node, "threads", (int)k->threads, "bandwidth", k->bandwidth, "noise",
-        noise, "step_s", k->step, "memory_free", (json_int_t)k->memory_free, "memory_limit", limit, "huge_page",
-        (json_int_t)k->huge_page, "huge_free", (json_int_t)k->huge_free, "transparent", text_of(k->thp), "kernels",
-        kernels);
+    return json_pack("{s:i,s:o,s:i,s:i,s:f,s:o,s:o,s:f,s:I,s:o,s:I,s:I,s:o,s:o}", "rank", (int)r, "host",
+        text_of(c->ranks[r].host), "node", (int)k->node, "threads", (int)k->threads, "bandwidth", k->bandwidth, "alone",
+        alone, "noise", noise, "step_s", k->step, "memory_free", (json_int_t)k->memory_free, "memory_limit", limit,
+        "huge_page", (json_int_t)k->huge_page, "huge_free", (json_int_t)k->huge_free, "transparent", text_of(k->thp),
+        "kernels", kernels);
 }
 
 static json_t *json_link(const struct cf__calibrate *c, uint32_t from, const Cf__CheckupLink *l) {

@@ -209,7 +209,7 @@ static int measure_all(struct survey *s, struct cf_error *e) {
     struct cf_job *j = s->job;
     look_at_memory(s);
     if (cf_measure_bandwidth(j, e) || cf_calibrate_rank(j, e) || measure_kernels(s, e) || renew_file(s, e)) return -1;
-    s->facts.bandwidth = j->own.bandwidth, s->facts.step = j->own.step;
+    s->facts.bandwidth = j->own.bandwidth, s->facts.alone = j->own.alone, s->facts.step = j->own.step;
     if (j->own.noise[0] > 0) s->facts.noise = j->own.noise, s->facts.n_noise = CF_NOISE;
     s->facts.tables = s->table_list;
     return measure_links(s, e) || measure_disk(s, e) ? -1 : 0;

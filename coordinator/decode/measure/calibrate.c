@@ -1,10 +1,12 @@
 /* See calibrate.h. */
 #include "coordinator/decode/measure/calibrate.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "coordinator/decode/measure/alone.h"
 #include "coordinator/decode/measure/fewer.h"
 #include "coordinator/decode/measure/rates_file.h"
 #include "coordinator/decode/measure/rehearse.h"
@@ -80,23 +82,27 @@ static double look_at_waking(struct cf_reader *r, struct cf_team *team, double b
     return late / NAPS;
 }
 
-/* Bytes/s that a team reads from a node (os index); how evenly, and how much a part of it reads, goes to *to. wake: of
- * a rank that shares its core, whose figures are then by processor time; else NULL. 0: could not be had. */
-static double look_at_memory(struct cf_team *team, int node, size_t bytes, struct cf_rank_info *to, double *wake) {
-    struct cf_reader r;
-    struct cf_error ignored;
+/* Bytes/s that a team reads from a buffer on its node; how evenly, and how much a part of it reads, goes to *to. wake:
+ * of a rank that shares its core, whose figures are then by processor time; else NULL. 0: there is no buffer. */
+static double look_at_memory(struct cf_team *team, struct cf_reader *r, struct cf_rank_info *to, double *wake) {
     double best = 0, part = 0;
-    if (!cf_reader_open(&r, team, bytes, node, &ignored))
-        for (int i = 0; i < PASSES; i++) {
-            double rate = (double)r.bytes / read_part(&r, team, 0, r.bytes, wake != NULL);
-            if (rate > best) best = rate;
-            cf_fewer_read(to, &r, team, i, &part);
-        }
+    for (int i = 0; r->bytes && i < PASSES; i++) {
+        double rate = (double)r->bytes / read_part(r, team, 0, r->bytes, wake != NULL);
+        if (rate > best) best = rate;
+        cf_fewer_read(to, r, team, i, &part);
+    }
     cf_fewer_scale(to, part, best);
-    if (best > 0) look_at_noise(&r, team, best, wake != NULL, to->noise);
-    if (best > 0 && wake) *wake = look_at_waking(&r, team, best);
-    cf_reader_close(&r);
+    if (best > 0) look_at_noise(r, team, best, wake != NULL, to->noise);
+    if (best > 0 && wake) *wake = look_at_waking(r, team, best);
     return best;
+}
+
+/* One without bytes if there is no memory for it. */
+static void open_reader(struct cf_reader *r, struct cf_team *team, size_t bytes, int node) {
+    struct cf_error ignored;
+    if (!cf_reader_open(r, team, bytes, node, &ignored)) return;
+    cf_reader_close(r);
+    *r = (struct cf_reader){.bytes = 0};
 }
 
 /* A rate that was measured while others used the machine is too low, never too high. */
@@ -138,7 +144,12 @@ struct look {
 static int look_body(struct cf_team *team, void *ctx) {
     const struct look *l = ctx;
     const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
-    if (l->to->bandwidth <= 0) l->to->bandwidth = look_at_memory(team, l->node, 256u << 20, l->to, NULL);
+    if (l->to->bandwidth <= 0) {
+        struct cf_reader r;
+        open_reader(&r, team, 256u << 20, l->node);
+        l->to->bandwidth = look_at_memory(team, &r, l->to, NULL);
+        cf_reader_close(&r);
+    }
     if (kernels) look_at_kernels(team, kernels, l->m, l->g, l->to);
     l->to->threads = cf_team_size(team);
     return 0;
@@ -159,18 +170,33 @@ int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const s
     return rc;
 }
 
+/* A bandwidth that others share is not the best that was found: the pieces of work are what they were, but are held
+ * against that. */
+static void settle_for(struct cf_rank_info *own, double best, double bandwidth) {
+    double share = best > 0 ? bandwidth / best : 1;
+    for (int i = 0; i < CF_NOISE; i++)
+        if (own->noise[i] > 0) own->noise[i] = fmax(share * own->noise[i], 1);
+    for (uint32_t i = 0; i < own->n_fewer; i++)
+        own->fewer[i].bandwidth *= share;
+}
+
 int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
     struct poll p = {.transport = j->transport};
     cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
-    int node = (int)j->machine.nodes[j->seat.node].os_index;
+    struct cf_reader r;
     double *wake = j->seat.crowded ? &j->own.wake : NULL;
-    double quick = look_at_memory(j->team, node, look_bytes(j), &j->own, wake);
-    /* Else it was measured in earnest, but by the clock. */
-    if (j->own.bandwidth <= 0 || j->seat.crowded) j->own.bandwidth = quick;
-    look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
+    open_reader(&r, j->team, look_bytes(j), (int)j->machine.nodes[j->seat.node].os_index);
+    double quick = look_at_memory(j->team, &r, &j->own, wake), together = 0;
+    int rc = cf_alone_look(j, &r, quick, &together, e);
+    cf_reader_close(&r);
+    bool earnest = j->own.bandwidth > 0 && !j->seat.crowded; /* which goes by the clock */
+    double bandwidth = earnest ? j->own.bandwidth : together > 0 ? together : quick;
+    if (together > 0) settle_for(&j->own, quick, bandwidth);
+    j->own.bandwidth = bandwidth;
+    if (!rc) look_at_kernels(j->team, j->kernels, &j->model, j->gguf, &j->own);
     cf_team_poll(j->team, NULL, NULL, 1.0);
     if (p.failed) *e = p.error;
-    return p.failed ? -1 : 0;
+    return p.failed ? -1 : rc;
 }
 
 /* ---- links ---- */
@@ -248,6 +274,7 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     room->links = calloc(n + 1, sizeof *room->links);
     if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step, h->wake = j->own.wake;
+    h->alone = j->own.alone;
     tell_fewer(&j->own, h, room);
     if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
     h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
@@ -281,6 +308,7 @@ static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_er
         return cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with %zu rates of %zu types and %zu figures of links", rank,
             h->n_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step, info->wake = h->wake;
+    info->alone = h->alone;
     if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
     if (hear_fewer(info, rank, h, e)) return -1;
     for (size_t i = 0; i < h->n_rates; i++)
@@ -317,6 +345,7 @@ int cf_calibrate_hear(struct cf_job *j, const Cf__Verdict *all, struct cf_error 
         j->figures.links[k].apart = 0; /* the own one, too, counts as it was told */
     for (int r = 0; r < (int)j->n_ranks; r++)
         if (hear_one(j, r, all->hellos[r], e)) return -1;
+    cf_alone_settle(j);
     uint64_t model = 0, hash;
     double sum = 0;
     cf_gguf_identity(j->gguf, &model, &hash);

@@ -14,9 +14,8 @@
  * is there stays, and then nothing is known of fewer. */
 int cf_calibrate_here(struct cf_rank_info *to, const struct cf_model *m, const struct cf_gguf *g, struct cf_error *e);
 
-/* This rank: sets bandwidth (unless it is there), noise, rates, attention and step of j->own, and the bandwidths of its
- * `fewer`. Called by all ranks
- * inside the team's body. */
+/* This rank: sets bandwidth (unless it is there), alone, noise, rates, attention and step of j->own, and the bandwidths
+ * of its `fewer`. Called by all ranks inside the team's body. */
 int cf_calibrate_rank(struct cf_job *j, struct cf_error *e);
 
 /* The links: fills this rank's row of j->figures.links. Between up to 16 hosts all pairs, beyond that rank 0's host

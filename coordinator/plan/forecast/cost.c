@@ -86,7 +86,12 @@ static double untouched(double chosen, double rows) {
 }
 
 double cf_cost_seconds(const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info) {
-    double bytes = c->bytes, keys = r->keys, bandwidth = info->bandwidth > 0 ? info->bandwidth : INFINITY;
+    return cf_cost_seconds_at(c, r, info, 1);
+}
+
+double cf_cost_seconds_at(
+    const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info, double times) {
+    double bytes = c->bytes, keys = r->keys, bandwidth = info->bandwidth > 0 ? times * info->bandwidth : INFINITY;
     if (r->rows <= 0) return 0;
     if (c->expert_bytes > 0) bytes += c->expert_bytes * (1 - untouched(c->chosen, r->rows));
     if (c->window && keys > c->window) keys = c->window;

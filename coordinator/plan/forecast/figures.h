@@ -34,8 +34,10 @@ struct cf_rank_info {
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
      * ascending: who else is on the machine. 0: unknown, none. */
     double noise[CF_NOISE];
-    double wake; /* seconds that it wakes up late because the others at its core compute; 0: it has its own */
-    double step; /* seconds that a job of its threads costs beside its work: they meet twice */
+    uint32_t memory; /* the first rank of those that read the same memory */
+    double alone;    /* so many times as fast it reads while those others rest; 0, 1: it has none, or so fast it is */
+    double wake;     /* seconds that it wakes up late because the others at its core compute; 0: it has its own */
+    double step;     /* seconds that a job of its threads costs beside its work: they meet twice */
     /* With half of the threads, a quarter of them, ... one. 0: none, or how many it runs is not to be chosen. */
     uint32_t n_fewer;
     struct cf_fewer fewer[CF_FEWER];

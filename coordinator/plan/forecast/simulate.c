@@ -110,15 +110,25 @@ static double noise(struct cf_simulation *s, const struct cf_rank_info *info) {
     return info->noise[(s->random >> 40) % CF_NOISE];
 }
 
-static double seconds_of(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
+/* With its memory so many times as fast as while all read it. */
+static double seconds_at(
+    struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i, double times) {
     const struct batch *b = batch_of(s, id);
     const struct cf_rank_info *info = &s->figures->ranks[rank];
     bool shares = b->rows >= i->share_rows;
     if (i->only_shares && !shares) return 0;
     double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
-    double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info);
-    if (info->bandwidth > 0) t += bytes / info->bandwidth;
-    return t > 0 ? t * noise(s, info) : 0;
+    double t = cf_cost_seconds_at(&i->cost, i->wanted ? &b->head : &b->cost, info, times);
+    if (info->bandwidth > 0) t += bytes / (times * info->bandwidth);
+    return t > 0 ? t : 0;
+}
+
+/* The share of an instruction's seconds that it reads: of what others in its memory take from it. */
+static double reads_of(
+    struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i, double seconds) {
+    double alone = s->figures->ranks[rank].alone;
+    if (seconds <= 0 || !cf_seats_share_memory(&s->seats, rank)) return 0;
+    return (1 - seconds_at(s, rank, id, i, alone) / seconds) / (1 - 1 / alone);
 }
 
 /* When a rank's instruction will be over, as things are now. An event that was foreseen before counts no more. */
@@ -129,9 +139,8 @@ static void foresee(struct cf_simulation *s, uint32_t rank) {
         (struct cf_event){s->now + r->left * r->pace, 0, CF_EVENT_FINISHED, rank, r->open[r->running], ++r->stamp});
 }
 
-/* So many threads more or less are at work on the rank's cores: the others there go on at another pace. */
-static void change_seat(struct cf_simulation *s, uint32_t rank, bool begins) {
-    cf_seats_change(&s->seats, rank, begins);
+/* The rank has begun or ended something: the others at its cores and its memory go on at another pace. */
+static void tell_neighbours(struct cf_simulation *s, uint32_t rank) {
     for (uint32_t k = 0; (k = cf_seats_next(&s->seats, rank, k)) < s->programs.n_ranks; k++) {
         struct rank *r = &s->ranks[k];
         if (!r->busy) continue;
@@ -226,9 +235,12 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
     uint32_t k = choose(s, rank);
     if (k == r->n_open) return;
     const struct cf_timed_instr *i = &program->instrs[r->pc[k]];
-    double t = seconds_of(s, rank, r->open[k], i);
-    if (i->n_in && r->free < s->now && cf_seats_busy(&s->seats, rank)) t += s->figures->ranks[rank].wake;
-    change_seat(s, rank, true);
+    const struct cf_rank_info *info = &s->figures->ranks[rank];
+    double t = seconds_at(s, rank, r->open[k], i, 1), reads = reads_of(s, rank, r->open[k], i, t);
+    if (t > 0) t *= noise(s, info);
+    if (i->n_in && r->free < s->now && cf_seats_busy(&s->seats, rank)) t += info->wake;
+    cf_seats_begin(&s->seats, rank, reads);
+    tell_neighbours(s, rank);
     r->busy = true, r->running = k, r->last = r->open[k], r->began = s->now, r->left = t;
     foresee(s, rank);
 }
@@ -240,7 +252,8 @@ static void finish(struct cf_simulation *s, uint32_t rank) {
     *(i->computes ? &s->out->ranks[rank].compute : &s->out->ranks[rank].exchange) += s->now - r->began;
     send_all(s, rank, r->open[k], i);
     r->busy = false, r->free = s->now;
-    change_seat(s, rank, false);
+    cf_seats_end(&s->seats, rank);
+    tell_neighbours(s, rank);
     if (++r->pc[k] == s->programs.ranks[rank].n) {
         close_context(s, rank, k);
         if (rank == 0) submit_more(s);

@@ -3,9 +3,8 @@
  * of: the planner's choice, the line at the end of a run, and `coffer simulate`.
  *
  * What is simulated: each rank runs a batch until it must wait, then the oldest whose inputs have arrived; messages
- * take the time of their link, and those that leave or enter a host do so one after the other. What is not: memory that
- * ranks of one node share counts with what each was measured to have while all worked; several cables of a host count
- * as one.
+ * take the time of their link, and those that leave or enter a host do so one after the other; ranks that share cores
+ * or a memory are faster while their neighbours wait (seats.h). What is not: several cables of a host count as one.
  */
 #ifndef COFFER_COORDINATOR_PLAN_FORECAST_SIMULATE_H
 #define COFFER_COORDINATOR_PLAN_FORECAST_SIMULATE_H
