@@ -290,6 +290,10 @@ int cf_team_run(const struct cf_team_options *options, int (*body)(struct cf_tea
     return value;
 }
 
+bool cf_team_sleeps_at_once(const struct cf_team *team) {
+    return team->spin <= 0;
+}
+
 uint32_t cf_team_size(const struct cf_team *team) {
     return team->size;
 }

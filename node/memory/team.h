@@ -40,6 +40,7 @@ int cf_team_run(const struct cf_team_options *options, int (*body)(struct cf_tea
     struct cf_error *e); /* returns body's value, or -1 with *e if the team could not be made (body was not called) */
 
 uint32_t cf_team_size(const struct cf_team *team);
+bool cf_team_sleeps_at_once(const struct cf_team *team); /* its threads share their cores with others */
 /* Threads that the kernel let us pin: cf_team_size() if all is well, 0 if options->cores was NULL. */
 uint32_t cf_team_pinned(const struct cf_team *team);
 
