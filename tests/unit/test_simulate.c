@@ -91,6 +91,27 @@ static void one_rank_reads_its_bytes(void **state) {
     tear_down(&x);
 }
 
+/* Kernels that take longer to unpack the weights than memory takes to bring them: once for all rows of a step. */
+static void weights_are_unpacked_once(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 1);
+    double elements = bytes_of_token(&x, 0) * 32 / 34, read = bytes_of_token(&x, 1) / BANDWIDTH;
+    x.f.ranks[0].rates[8] = 1e10, x.f.ranks[0].single[8] = 2e8; /* Q8_0: 4.9 ns each, where memory takes 1.06 */
+    double unpack = elements * (1 / 2e8 - 1 / 1e10), row = CF_COST_STREAMED * elements / 1e10;
+    struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 1});
+    near(f.seconds, unpack + CF_COST_BESIDE * row, 0.01);
+    cf_forecast_free(&f);
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 2});
+    near(f.seconds, unpack + CF_COST_BESIDE * 2 * row, 0.01);
+    cf_forecast_free(&f);
+    x.f.ranks[0].single[8] = 2e9; /* 0.4 ns: that goes on beside reading */
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 1});
+    near(f.seconds, read + CF_COST_BESIDE * row, 0.01);
+    cf_forecast_free(&f);
+    tear_down(&x);
+}
+
 static void layers_pay_with_more_sequences(void **state) {
     (void)state;
     struct fixture x;
@@ -505,6 +526,7 @@ static void links_are_straight_lines(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_rank_reads_its_bytes),
+        cmocka_unit_test(weights_are_unpacked_once),
         cmocka_unit_test(layers_pay_with_more_sequences),
         cmocka_unit_test(tensor_counts_its_messages),
         cmocka_unit_test(both_ways_at_once),

@@ -48,6 +48,12 @@ static double product_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
         if (t->types[i] == type) return t->rates[i];
     return 0;
 }
+static double single_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
+    const Cf__CheckupTable *t = table_of(k, isa);
+    for (size_t i = 0; t && i < t->n_types && i < t->n_single_rates; i++)
+        if (t->types[i] == type) return t->single_rates[i];
+    return 0;
+}
 static double attention_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
     (void)type;
@@ -98,8 +104,13 @@ static void rates_table(FILE *f, const struct cf__calibrate *c) {
         for (size_t t = 0; t < c->found[r]->n_tables; t++) {
             const char *isa = c->found[r]->tables[t]->isa;
             if (!is_first(c, r, isa)) continue;
-            for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++)
-                if (cf_type_by_id(id)) rate_line(f, c, isa, cf_type_by_id(id)->name, product_of, id);
+            for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
+                if (!cf_type_by_id(id)) continue;
+                char one[64];
+                snprintf(one, sizeof one, "%s, one row", cf_type_by_id(id)->name);
+                rate_line(f, c, isa, cf_type_by_id(id)->name, product_of, id);
+                rate_line(f, c, isa, one, single_of, id);
+            }
             rate_line(f, c, isa, "attention", attention_of, 0);
         }
 }
@@ -169,11 +180,15 @@ static json_t *text_of(const char *text) {
 }
 
 static json_t *json_table(const Cf__CheckupTable *t) {
-    json_t *rates = json_object();
-    for (size_t i = 0; i < t->n_types && i < t->n_rates; i++)
-        if (cf_type_by_id(t->types[i]))
-            json_object_set_new(rates, cf_type_by_id(t->types[i])->name, json_real(t->rates[i]));
-    return json_pack("{s:o,s:f,s:o}", "isa", text_of(t->isa), "attention", t->attention, "rates", rates);
+    json_t *rates = json_object(), *single = json_object();
+    for (size_t i = 0; i < t->n_types && i < t->n_rates && i < t->n_single_rates; i++) {
+        const struct cf_type *type = cf_type_by_id(t->types[i]);
+        if (!type) continue;
+        json_object_set_new(rates, type->name, json_real(t->rates[i]));
+        json_object_set_new(single, type->name, json_real(t->single_rates[i]));
+    }
+    return json_pack(
+        "{s:o,s:f,s:o,s:o}", "isa", text_of(t->isa), "attention", t->attention, "rates", rates, "one_row", single);
 }
 
 static json_t *json_rank(const struct cf__calibrate *c, uint32_t r) {

@@ -25,7 +25,7 @@ static const int link_rounds[CF_LINK_SIZES] = {200, 50, 7};
 struct table {
     Cf__CheckupTable message;
     uint32_t types[CF_TYPE_LIMIT];
-    double rates[CF_TYPE_LIMIT];
+    double rates[CF_TYPE_LIMIT], single[CF_TYPE_LIMIT];
 };
 
 /* Another rank's link as it travels. */
@@ -63,13 +63,14 @@ static void measure_type(struct survey *s, const struct cf_kernels *k, struct ta
     if (!k->product[id] || !cf_type_by_id(id)) return;
     double rate = cf_team_product_rate(s->job->team, k, cf_type_by_id(id), s->c->seconds);
     t->types[t->message.n_types++] = id, t->rates[t->message.n_rates++] = rate;
+    t->single[t->message.n_single_rates++] = cf_team_single_rate(s->job->team, k, cf_type_by_id(id), s->c->seconds / 4);
 }
 
 /* k NULL: this rank has fewer tables than others, and only meets them. */
 static int measure_table(struct survey *s, const struct cf_kernels *k, struct table *t, struct cf_error *e) {
     const struct cf_model *m = &s->job->model;
     cf__checkup_table__init(&t->message);
-    t->message.types = t->types, t->message.rates = t->rates;
+    t->message.types = t->types, t->message.rates = t->rates, t->message.single_rates = t->single;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (!cf_type_by_id(id)) continue;
         if (cf_measure_meet(s->job, 0, e) < 0) return -1;
@@ -123,6 +124,8 @@ static int renew_file(struct survey *s, struct cf_error *e) {
                 const char *type = cf_type_by_id(table->types[k])->name;
                 snprintf(name, sizeof name, "%s, %u threads, %s", table->isa, threads, type);
                 keep_best(&s->file, name, table->rates[k]);
+                snprintf(name, sizeof name, "%s, %u threads, %s" CF_RATES_SINGLE, table->isa, threads, type);
+                keep_best(&s->file, name, table->single_rates[k]);
             }
             snprintf(name, sizeof name, "%s, %u threads, attention %u+%u of %u", table->isa, threads, j->model.d_k,
                 j->model.d_v, heads);

@@ -112,6 +112,18 @@ static void keep_best(struct cf_rates_file *f, const char *name, double now, dou
     cf_rates_set(f, name, now);
 }
 
+/* What products of a type do, from the file or at a longer look; *rate that is there stays. */
+typedef double product_fn(struct cf_team *, const struct cf_kernels *, const struct cf_type *, double seconds);
+static void look_at_product(struct cf_rates_file *f, struct cf_team *team, const struct cf_kernels *kernels,
+    uint32_t type, const char *how, product_fn *measure, double *rate) {
+    char name[96];
+    if (*rate > 0) return;
+    const struct cf_type *t = cf_type_by_id(type);
+    snprintf(name, sizeof name, "%s, %u threads, %s%s", kernels->isa, cf_team_size(team), t->name, how);
+    bool known = cf_rates_get(f, name, rate);
+    keep_best(f, name, measure(team, kernels, t, known ? GLANCE : LOOK), rate);
+}
+
 /* Rates and attention of *to that are not known, for the types of the model's matrices. */
 static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kernels, const struct cf_model *m,
     const struct cf_gguf *g, struct cf_rank_info *to) {
@@ -121,11 +133,9 @@ static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kerne
     cf_rates_open(&file);
     for (size_t i = 0; i < cf_gguf_n_tensors(g); i++) {
         const struct cf_gguf_tensor *t = cf_gguf_tensor_at(g, i);
-        if (t->n_dims < 2 || t->type >= CF_TYPE_LIMIT || to->rates[t->type] > 0 || !cf_type_by_id(t->type)) continue;
-        snprintf(name, sizeof name, "%s, %u threads, %s", kernels->isa, threads, cf_type_by_id(t->type)->name);
-        bool known = cf_rates_get(&file, name, &to->rates[t->type]);
-        double now = cf_team_product_rate(team, kernels, cf_type_by_id(t->type), known ? GLANCE : LOOK);
-        keep_best(&file, name, now, &to->rates[t->type]);
+        if (t->n_dims < 2 || t->type >= CF_TYPE_LIMIT || !cf_type_by_id(t->type)) continue;
+        look_at_product(&file, team, kernels, t->type, "", cf_team_product_rate, &to->rates[t->type]);
+        look_at_product(&file, team, kernels, t->type, CF_RATES_SINGLE, cf_team_single_rate, &to->single[t->type]);
     }
     snprintf(name, sizeof name, "%s, %u threads, attention %u+%u of %u", kernels->isa, threads, m->d_k, m->d_v, heads);
     bool known = cf_rates_get(&file, name, &to->attention);
@@ -277,11 +287,13 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     h->alone = j->own.alone;
     tell_fewer(&j->own, h, room);
     if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
-    h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->links = room->links, h->n_links = n;
+    h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->single_rates = room->single,
+    h->links = room->links, h->n_links = n;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (j->own.rates[id] <= 0) continue;
         room->types[h->n_rate_types++] = id;
         room->rates[h->n_rates++] = j->own.rates[id];
+        room->single[h->n_single_rates++] = j->own.single[id];
     }
     for (size_t k = 0; k < n; k++)
         room->links[k] = *figure(&j->figures.links[here * hosts + k / FIGURES], k);
@@ -304,15 +316,18 @@ static int hear_fewer(struct cf_rank_info *info, int rank, const Cf__Hello *h, s
 static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_error *e) {
     struct cf_rank_info *info = &j->figures.ranks[rank];
     size_t here = (size_t)cf_transport_host_of(j->transport, rank), hosts = j->figures.n_hosts;
-    if (h->n_rates != h->n_rate_types || (h->n_links && h->n_links != hosts * FIGURES))
-        return cf_fail(e, CF_ERR_FORMAT, "rank %d: a hello with %zu rates of %zu types and %zu figures of links", rank,
-            h->n_rates, h->n_rate_types, h->n_links);
+    if (h->n_rates != h->n_rate_types || h->n_single_rates != h->n_rates ||
+        (h->n_links && h->n_links != hosts * FIGURES))
+        return cf_fail(e, CF_ERR_FORMAT,
+            "rank %d: a hello with %zu and %zu rates of %zu types and %zu figures of links", rank, h->n_rates,
+            h->n_single_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step, info->wake = h->wake;
     info->alone = h->alone;
     if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
     if (hear_fewer(info, rank, h, e)) return -1;
     for (size_t i = 0; i < h->n_rates; i++)
-        if (h->rate_types[i] < CF_TYPE_LIMIT) info->rates[h->rate_types[i]] = h->rates[i];
+        if (h->rate_types[i] < CF_TYPE_LIMIT)
+            info->rates[h->rate_types[i]] = h->rates[i], info->single[h->rate_types[i]] = h->single_rates[i];
     for (size_t k = 0; k < h->n_links; k++) {
         if (h->links[k] > 0) *figure(&j->figures.links[here * hosts + k / FIGURES], k) = h->links[k];
     }

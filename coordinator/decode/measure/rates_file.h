@@ -9,6 +9,8 @@
 
 struct json_t;
 
+#define CF_RATES_SINGLE ", one row" /* behind the name of a product's rate: that with one row at a time */
+
 struct cf_rates_file {
     char path[4096];      /* "": none */
     struct json_t *rates; /* name: rate; NULL: no memory */

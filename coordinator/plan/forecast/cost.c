@@ -41,10 +41,12 @@ static void add_role(struct cf_cost *c, const struct cf_model *m, const struct c
     double rate = t->type < CF_TYPE_LIMIT ? info->rates[t->type] : 0;
     bool experts = role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
     double share = experts ? (double)m->experts.used / m->experts.n : 1.0;
+    double single = t->type < CF_TYPE_LIMIT ? info->single[t->type] : 0;
+    double unpacking = single > 0 && single < rate ? elements * (1 / single - 1 / rate) : 0;
     if (experts)
-        c->expert_bytes += bytes, c->chosen = share;
+        c->expert_bytes += bytes, c->expert_unpacking += unpacking, c->chosen = share;
     else
-        c->bytes += bytes;
+        c->bytes += bytes, c->unpacking += unpacking;
     if (rate > 0) c->row_seconds += CF_COST_STREAMED * elements * share / rate;
 }
 
@@ -92,12 +94,17 @@ double cf_cost_seconds(const struct cf_cost *c, const struct cf_cost_rows *r, co
 double cf_cost_seconds_at(
     const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info, double times) {
     double bytes = c->bytes, keys = r->keys, bandwidth = info->bandwidth > 0 ? times * info->bandwidth : INFINITY;
+    double unpacking = c->unpacking;
     if (r->rows <= 0) return 0;
-    if (c->expert_bytes > 0) bytes += c->expert_bytes * (1 - untouched(c->chosen, r->rows));
+    if (c->expert_bytes > 0) {
+        double touched = 1 - untouched(c->chosen, r->rows);
+        bytes += c->expert_bytes * touched, unpacking += c->expert_unpacking * touched;
+    }
     if (c->window && keys > c->window) keys = c->window;
     /* Rows of one sequence are positions behind each other: the middle one sees what they see on average. */
     double seen = keys - (r->rows / r->sequences - 1) / 2;
     bytes += c->key_bytes * keys * r->sequences;
-    return together(bytes / bandwidth, r->rows * (c->row_seconds + c->key_seconds * (seen > 1 ? seen : 1))) +
+    return together(fmax(bytes / bandwidth, unpacking),
+               r->rows * (c->row_seconds + c->key_seconds * (seen > 1 ? seen : 1))) +
            c->rounds * info->step;
 }

@@ -12,13 +12,15 @@ struct cf_kv;
 
 struct cf_cost {
     double bytes;        /* weights that are streamed once, for any number of rows */
-    double row_seconds;  /* products of one row with them, weights in cache */
+    double unpacking;    /* seconds for what is done once with them for any number of rows, weights in cache */
+    double row_seconds;  /* products of one row more with them */
     double expert_bytes; /* all experts of which this rank holds a part, its part; rows choose among them */
-    double chosen;       /* share of the experts that one row chooses */
-    double key_bytes;    /* of the cache, per key that a sequence has */
-    double key_seconds;  /* scores and values of one row and key, cache in cache */
-    uint32_t window;     /* keys that a row sees at most, 0: all */
-    double rounds;       /* times that the rank's threads meet */
+    double expert_unpacking;
+    double chosen;      /* share of the experts that one row chooses */
+    double key_bytes;   /* of the cache, per key that a sequence has */
+    double key_seconds; /* scores and values of one row and key, cache in cache */
+    uint32_t window;    /* keys that a row sees at most, 0: all */
+    double rounds;      /* times that the rank's threads meet */
 };
 
 /* Of instruction `i` on `rank`. kv: the rank's cache as measured (cf_kv_measure). */

@@ -28,9 +28,10 @@ struct cf_rank_info {
     uint32_t seat, seat_cores; /* its first core, and how many it has, perhaps together with others; 0: no others */
     uint64_t memory_free;      /* bytes that this rank may use */
     /* Of ranks that share cores these are what each does while all of them work. */
-    double bandwidth;            /* bytes/s read by its threads, 0 unknown */
-    double rates[CF_TYPE_LIMIT]; /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
-    double attention;            /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
+    double bandwidth;             /* bytes/s read by its threads, 0 unknown */
+    double rates[CF_TYPE_LIMIT];  /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
+    double single[CF_TYPE_LIMIT]; /* the same with one row at a time, which unpacks all weights for itself */
+    double attention;             /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
      * ascending: who else is on the machine. 0: unknown, none. */
     double noise[CF_NOISE];
