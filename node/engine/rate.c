@@ -33,12 +33,13 @@ static uint64_t thread_ns(void) {
  * are very small. As f16 0.016, as bf16 and float 3.6e-17. */
 enum { ORDINARY = 0x24 };
 
-/* In huge pages if there are any, as the engine's buffers. */
+/* Large ones in huge pages if there are any, as the engine's buffers. */
 static void *ordinary(size_t bytes) {
-    const size_t page = (size_t)2 << 20;
-    bytes = (bytes + page - 1) / page * page;
-    void *p = aligned_alloc(page, bytes);
-    if (p) madvise(p, bytes, MADV_HUGEPAGE);
+    const size_t huge = (size_t)2 << 20, line = 64;
+    bool large = bytes > huge / 4;
+    size_t unit = large ? huge : line, whole = (bytes + unit - 1) / unit * unit;
+    void *p = aligned_alloc(unit, whole);
+    if (p && large) madvise(p, whole, MADV_HUGEPAGE);
     if (p) memset(p, ORDINARY, bytes);
     return p;
 }

@@ -306,6 +306,22 @@ static void ranks_share_a_memory(void **state) {
     tear_down(&x);
 }
 
+/* Half of the threads read alone at most half of what all of them did. */
+static void fewer_threads_read_less_alone(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    for (int r = 0; r < 2; r++) {
+        struct cf_rank_info *i = &x.f.ranks[r];
+        i->threads = 4, i->alone = r ? 1.2 : 3, i->n_fewer = 1;
+        i->fewer[0] = (struct cf_fewer){.threads = 2, .bandwidth = 0.9 * BANDWIDTH};
+    }
+    cf_figures_halve(&x.f, 1);
+    near(x.f.ranks[0].alone, 3 * 0.5 / 0.9, 1e-9);
+    near(x.f.ranks[1].alone, 1, 1e-9);
+    tear_down(&x);
+}
+
 /* Three ranks on two cores that share a memory, too: the first and the third at one core. Two cores at work are all
  * that there is; one at work reads faster, the more if its rank need not share it. */
 static void ranks_share_cores_and_a_memory(void **state) {
@@ -535,6 +551,7 @@ int main(void) {
         cmocka_unit_test(neighbours_share_a_core),
         cmocka_unit_test(ranks_at_one_core),
         cmocka_unit_test(ranks_share_a_memory),
+        cmocka_unit_test(fewer_threads_read_less_alone),
         cmocka_unit_test(ranks_share_cores_and_a_memory),
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
         cmocka_unit_test(a_second_host_must_be_worth_it),

@@ -40,9 +40,8 @@ static int look_around(struct cf_job *j, struct memory *m, struct cf_error *e) {
 }
 
 /* Bytes/s of a turn. */
-static double read_on(const struct cf_job *j, struct cf_reader *r, double bandwidth) {
+static double read_on(const struct cf_job *j, struct cf_reader *r, double bandwidth, double turn) {
     size_t piece = cf_piece_bytes(r, PIECE, bandwidth), at = 0;
-    double turn = j->seat.crowded ? CROWDED_TURN : TURN;
     double begin = cf_now(), start = j->seat.crowded ? cf_thread_now() : begin, bytes = 0, seconds;
     do {
         cf_reader_part(r, j->team, at, piece);
@@ -62,6 +61,14 @@ static double median(double of[TURNS]) {
     return of[TURNS / 2];
 }
 
+/* Seconds of a turn, or -1: long enough, also where so many ranks meet that some of them begin late. */
+static double turn_of(struct cf_job *j, struct cf_error *e) {
+    double turn = j->seat.crowded ? CROWDED_TURN : TURN, start = cf_now();
+    if (cf_measure_meet(j, 0, e) < 0) return -1;
+    double sum = cf_measure_meet(j, cf_now() - start, e);
+    return sum < 0 ? -1 : fmax(turn, 4 * sum / j->n_ranks);
+}
+
 int cf_alone_look(struct cf_job *j, struct cf_reader *r, double bandwidth, double *together, struct cf_error *e) {
     struct memory m;
     double all[TURNS] = {0}, times[TURNS] = {0};
@@ -69,11 +76,13 @@ int cf_alone_look(struct cf_job *j, struct cf_reader *r, double bandwidth, doubl
     if (j->n_ranks == 1) return 0;
     if (look_around(j, &m, e)) return -1;
     if (!m.anywhere) return 0;
+    double turn = turn_of(j, e);
+    if (turn < 0) return -1;
     for (int i = 0; i < TURNS; i++) {
         if (cf_measure_meet(j, 0, e) < 0) return -1;
-        if (m.shared && r->bytes) all[i] = read_on(j, r, bandwidth);
+        if (m.shared && r->bytes) all[i] = read_on(j, r, bandwidth, turn);
         if (cf_measure_meet(j, 0, e) < 0) return -1;
-        if (m.first && all[i] > 0) times[i] = read_on(j, r, bandwidth) / all[i];
+        if (m.first && all[i] > 0) times[i] = read_on(j, r, bandwidth, turn) / all[i];
     }
     if (cf_measure_meet(j, 0, e) < 0) return -1; /* what comes now is not to disturb the last one */
     *together = median(all);

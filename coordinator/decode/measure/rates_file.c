@@ -11,6 +11,9 @@
 
 enum { MOST_BYTES = 1 << 20 };
 
+/* Raised when kernels are measured in another way (node/engine/rate.c): older figures are not comparable. */
+#define METHOD "2"
+
 static void name_file(struct cf_rates_file *f) {
     const char *own = getenv("COFFER_CALIBRATION"), *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char host[256] = "";
@@ -22,9 +25,10 @@ static void name_file(struct cf_rates_file *f) {
     if (gethostname(host, sizeof host - 1) || !*host || strchr(host, '/')) return;
     int n = -1;
     if (cache && *cache == '/')
-        n = snprintf(f->path, sizeof f->path, "%s/coffer/rates-%s-%s.json", cache, COFFER_VERSION, host);
+        n = snprintf(f->path, sizeof f->path, "%s/coffer/rates-%s-" METHOD "-%s.json", cache, COFFER_VERSION, host);
     else if (home && *home == '/')
-        n = snprintf(f->path, sizeof f->path, "%s/.cache/coffer/rates-%s-%s.json", home, COFFER_VERSION, host);
+        n = snprintf(
+            f->path, sizeof f->path, "%s/.cache/coffer/rates-%s-" METHOD "-%s.json", home, COFFER_VERSION, host);
     if (n < 0 || n >= (int)sizeof f->path) f->path[0] = 0;
 }
 

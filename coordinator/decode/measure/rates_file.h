@@ -1,6 +1,7 @@
-/* What this host's kernels have been measured to do, kept from start to start: a small JSON file, one per host name and
- * version of the program, in $XDG_CACHE_HOME/coffer (default ~/.cache/coffer). It only saves time: where it cannot be
- * read or written everything is measured again and nothing is said. COFFER_CALIBRATION names another file, "" none.
+/* What this host's kernels have been measured to do, kept from start to start: a small JSON file, one per host name,
+ * version of the program and way of measuring, in $XDG_CACHE_HOME/coffer (default ~/.cache/coffer). It only saves time:
+ * where it cannot be read or written everything is measured again and nothing is said. COFFER_CALIBRATION names another
+ * file, "" none.
  */
 #ifndef COFFER_COORDINATOR_DECODE_MEASURE_RATES_FILE_H
 #define COFFER_COORDINATOR_DECODE_MEASURE_RATES_FILE_H

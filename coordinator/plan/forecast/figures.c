@@ -112,6 +112,11 @@ static void halve(struct cf_rank_info *r, uint32_t times) {
     for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
         r->rates[t] *= share, r->single[t] *= share;
     r->attention *= share;
+    /* What they read alone is at most their part of what all did. */
+    if (r->alone > 0 && to->bandwidth > 0) {
+        double alone = r->alone * r->bandwidth * share / to->bandwidth;
+        r->alone = alone > 1 ? alone : 1;
+    }
     r->threads = to->threads, r->bandwidth = to->bandwidth, r->step = to->step, r->n_fewer = 0;
 }
 

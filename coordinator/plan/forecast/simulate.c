@@ -143,8 +143,9 @@ static void foresee(struct cf_simulation *s, uint32_t rank) {
 static void tell_neighbours(struct cf_simulation *s, uint32_t rank) {
     for (uint32_t k = 0; (k = cf_seats_next(&s->seats, rank, k)) < s->programs.n_ranks; k++) {
         struct rank *r = &s->ranks[k];
-        if (!r->busy) continue;
+        if (!r->busy || cf_seats_pace(&s->seats, k) == r->pace) continue;
         r->left -= (s->now - r->since) / r->pace;
+        if (r->left < 0) r->left = 0; /* it ends now: rounding */
         foresee(s, k);
     }
 }
