@@ -90,7 +90,7 @@ static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error 
     if (wish_of(j, &w, e)) return -1;
     w.cut_weights = cut_weights;
     w.settled = (w.layout >= 0 && !w.any_wire) || j->n_ranks == 1;
-    bool search = w.zero_rank < 0 && cf_planner_may_search(&w, &j->figures);
+    bool search = w.zero_rank < 0 && !j->alone && cf_planner_may_search(&w, &j->figures);
     struct cf_rank_info before = j->ranks[0];
     if (search && cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)) return -1;
     if (!search && cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;

@@ -319,6 +319,15 @@ static void fewer_threads_read_less_alone(void **state) {
     cf_figures_halve(&x.f, 1);
     near(x.f.ranks[0].alone, 3 * 0.5 / 0.9, 1e-9);
     near(x.f.ranks[1].alone, 1, 1e-9);
+    /* One of two gains by being alone and the other does not. */
+    for (uint32_t first = 0; first < 2; first++) {
+        x.f.ranks[first].alone = 1, x.f.ranks[!first].alone = 1.5;
+        for (int i = 0; i < 2; i++) {
+            struct cf_forecast f = run(&x, i ? CF_LAYOUT_TENSOR : CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 4, 1});
+            assert_true(isfinite(f.rate) && f.rate > 0);
+            cf_forecast_free(&f);
+        }
+    }
     tear_down(&x);
 }
 

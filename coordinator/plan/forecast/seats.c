@@ -31,7 +31,7 @@ static void find_memories(struct cf_seats *s) {
     for (uint32_t r = 0; r < f->n_ranks; r++) {
         const struct cf_rank_info *info = &f->ranks[r];
         bool shares = info->alone >= LEAST_ALONE && info->bandwidth > 0 && info->memory < f->n_ranks;
-        s->memory[r] = shares ? info->memory : r;
+        s->memory[r] = shares ? info->memory : f->n_ranks;
         if (shares) s->all[info->memory] += cores_of(s, r, s->threads[s->seat[r]]);
     }
 }
@@ -41,7 +41,7 @@ int cf_seats_new(struct cf_seats *s, const struct cf_figures *f) {
     *s = (struct cf_seats){.figures = f};
     s->seat = calloc(n, sizeof *s->seat), s->busy = calloc(n, sizeof *s->busy);
     s->threads = calloc(n, sizeof *s->threads), s->memory = calloc(n, sizeof *s->memory);
-    s->all = calloc(n, sizeof *s->all), s->asks = calloc(n, sizeof *s->asks);
+    s->all = calloc(n + 1, sizeof *s->all), s->asks = calloc(n, sizeof *s->asks);
     s->asking = calloc(n, sizeof *s->asking);
     if (!s->seat || !s->busy || !s->threads || !s->memory || !s->all || !s->asks || !s->asking) return -1;
     for (uint32_t r = 0; r < n; r++) {
@@ -108,10 +108,10 @@ double cf_seats_pace(const struct cf_seats *s, uint32_t rank) {
 
 uint32_t cf_seats_next(const struct cf_seats *s, uint32_t rank, uint32_t from) {
     uint32_t seat = s->seat[rank], memory = s->memory[rank], n = s->figures->n_ranks;
-    bool seat_is_its_own = s->threads[seat] == s->figures->ranks[rank].threads;
-    if (seat_is_its_own && !cf_seats_share_memory(s, rank)) return n;
+    bool seat_is_its_own = s->threads[seat] == s->figures->ranks[rank].threads, shares = cf_seats_share_memory(s, rank);
+    if (seat_is_its_own && !shares) return n;
     uint32_t first = seat < memory ? seat : memory;
     for (uint32_t r = from > first ? from : first; r < n; r++)
-        if ((s->seat[r] == seat || s->memory[r] == memory) && r != rank) return r;
+        if ((s->seat[r] == seat || (shares && s->memory[r] == memory)) && r != rank) return r;
     return n;
 }

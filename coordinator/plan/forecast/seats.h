@@ -13,7 +13,7 @@ struct cf_seats {
     const struct cf_figures *figures;
     uint32_t *seat;           /* [n_ranks] first rank of those that share its cores */
     uint32_t *threads, *busy; /* [n_ranks] of a seat's first rank: threads of its ranks, and of those at work */
-    uint32_t *memory;         /* [n_ranks] first rank of those whose memory it shares; itself if that changes nothing */
+    uint32_t *memory;         /* [n_ranks] first rank of those whose memory it shares; n_ranks: that changes nothing */
     double *all;              /* [n_ranks] of a memory's first rank: cores that read it when all ranks work */
     double *asking;           /* [n_ranks] likewise: cores that read it now */
     double *asks; /* [n_ranks] share of its time that the rank reads, of what it works on now; 0: it waits */
