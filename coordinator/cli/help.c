@@ -32,9 +32,9 @@ static const struct note {
           "the mpirun that a self-launched run starts, with options if need be (\"mpirun --hostfile hosts\")"},
       {"COFFER_MODEL",
           "the model of a command that is given none; without it, the small model of stories that comes with coffer"},
-      {"COFFER_ISA", "use this set of kernels; all of them give the same bits. scalar; on x86 sse41, avx, avx2, "
-                     "avx2_vnni, avx512, amx; "
-                     "on aarch64 neon, neon_dot; on ppc64le vsx"},
+      {"COFFER_ISA",
+          "use this set of kernels; all of them give the same bits. scalar; on x86 sse41, avx, avx2, avx2_vnni, "
+          "avx512, amx; on aarch64 neon, neon_dot; on ppc64le vsx"},
       {NULL, NULL},
 };
 

@@ -29,8 +29,8 @@ static uint64_t thread_ns(void) {
     return (uint64_t)(1e9 * cf_thread_now());
 }
 
-/* Bytes that are an ordinary number in every form: kernels without a fused multiply-add take another way where numbers
- * are very small. As f16 0.016, as bf16 and float 3.6e-17. */
+/* Bytes that are an ordinary number in every form: kernels without a fused multiply-add take another, slower way
+ * where results are very small (vectors/lanes_sse41.h). As f16 0.016, as bf16 and float 3.6e-17. */
 enum { ORDINARY = 0x24 };
 
 /* Large ones in huge pages if there are any, as the engine's buffers. */

@@ -7,15 +7,11 @@
 #include <string.h>
 
 #include "coordinator/commands/bench/bench.h"
+#include "coordinator/decode/measure/measure.h"
 
 enum { DIGITS = 9, MOST_SHARES = 8 };
 
 /* ---- figures ---- */
-
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
 
 /* The value below which a share of them lies: the smallest one with at least that many up to it (nearest rank). */
 static double percentile(const double *sorted, size_t n, double share) {
@@ -25,7 +21,7 @@ static double percentile(const double *sorted, size_t n, double share) {
 }
 
 void cf__cluster_gaps(struct cf__bench_test *k, double *gaps, size_t n) {
-    qsort(gaps, n, sizeof *gaps, compare);
+    qsort(gaps, n, sizeof *gaps, cf_measure_ascending);
     k->p50 = percentile(gaps, n, 0.5), k->p99 = percentile(gaps, n, 0.99);
 }
 

@@ -7,6 +7,7 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench/bench.h"
+#include "coordinator/decode/measure/measure.h"
 #include "coordinator/decode/rounding.h"
 #include "coordinator/commands/synth/synth.h"
 #include "coordinator/plan/split.h"
@@ -162,13 +163,8 @@ static void add_rounding(const struct tests *t, struct cf__bench_test *k, struct
     k->wire_rms = cf_rounding_rms(sum), k->wire_most = sum->values ? y.most : NAN;
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static void settle(struct cf__bench_test *k) {
-    qsort(k->seconds, k->n, sizeof *k->seconds, compare);
+    qsort(k->seconds, k->n, sizeof *k->seconds, cf_measure_ascending);
     k->bytes_read /= k->n;
     for (uint32_t r = 0; r < k->n_ranks; r++)
         k->ranks[r].compute /= k->n, k->ranks[r].exchange /= k->n, k->ranks[r].wait /= k->n;

@@ -44,7 +44,7 @@ static const Cf__CheckupTable *table_of(const Cf__Checkup *k, const char *isa) {
 }
 static double product_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
-    for (size_t i = 0; t && i < t->n_types; i++)
+    for (size_t i = 0; t && i < t->n_types && i < t->n_rates; i++)
         if (t->types[i] == type) return t->rates[i];
     return 0;
 }

@@ -73,14 +73,14 @@ static double reads_with(const struct cf_rank_info *here, uint32_t threads) {
     return most > 0 ? bandwidth * threads / most : 0;
 }
 
-/* Ranks of one node share its memory. More of them than the node has cores have one core each, several the same, as a
- * run seats them, and their figures are first those of a core (cf_figures_crowd). */
+/* One of several ranks of a node. */
 static void share_node(struct cf_rank_info *r, const struct cf_rank_info *here, uint32_t first) {
     r->memory = first;
     if (r->bandwidth > 0) r->alone = reads_with(here, r->threads) / r->bandwidth;
 }
 
-/* One of the ranks that are imagined here: a share of a node. */
+/* One of the ranks that are imagined here: a share of a node. More of them than the node has cores have one core each,
+ * several the same, as a run seats them, and their figures are first those of a core (cf_figures_crowd). */
 static void imagine(struct cf_rank_info *r, const struct cf__machines *k, const struct cf_machine *m,
     const struct cf_rank_info *here, uint32_t rank, uint32_t all, uint32_t per_host) {
     uint32_t local = rank % per_host;

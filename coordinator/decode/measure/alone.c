@@ -16,6 +16,11 @@ struct memory {
     bool first;            /* of those that share it */
 };
 
+/* Do two ranks, each on a node (os index), read the same memory? */
+static bool same_memory(const struct cf_transport *t, int a, int node_a, int b, int node_b) {
+    return node_a == node_b && cf_transport_machine_of(t, a) == cf_transport_machine_of(t, b);
+}
+
 /* Where everybody sits, before the hello that tells all. */
 static int look_around(struct cf_job *j, struct memory *m, struct cf_error *e) {
     struct cf_transport *t = j->transport;
@@ -28,9 +33,7 @@ static int look_around(struct cf_job *j, struct memory *m, struct cf_error *e) {
     *m = (struct memory){.first = true};
     for (int a = 0; a < cf_transport_size(t); a++)
         for (int b = 0; b < a; b++) {
-            if (cf_transport_machine_of(t, a) != cf_transport_machine_of(t, b) ||
-                all->hellos[a]->node != all->hellos[b]->node)
-                continue;
+            if (!same_memory(t, a, (int)all->hellos[a]->node, b, (int)all->hellos[b]->node)) continue;
             m->anywhere = true;
             m->shared |= a == me || b == me;
             if (a == me) m->first = false;
@@ -51,13 +54,8 @@ static double read_on(const struct cf_job *j, struct cf_reader *r, double bandwi
     return seconds > 0 ? bytes / seconds : 0;
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static double median(double of[TURNS]) {
-    qsort(of, TURNS, sizeof *of, compare);
+    qsort(of, TURNS, sizeof *of, cf_measure_ascending);
     return of[TURNS / 2];
 }
 
@@ -91,13 +89,11 @@ int cf_alone_look(struct cf_job *j, struct cf_reader *r, double bandwidth, doubl
 }
 
 void cf_alone_settle(struct cf_job *j) {
+    struct cf_rank_info *ranks = j->ranks;
     for (uint32_t r = 0; r < j->n_ranks; r++) {
         uint32_t first = 0;
-        while (first < r &&
-               (j->ranks[first].node != j->ranks[r].node ||
-                   cf_transport_machine_of(j->transport, (int)first) != cf_transport_machine_of(j->transport, (int)r)))
+        while (first < r && !same_memory(j->transport, (int)first, ranks[first].node, (int)r, ranks[r].node))
             first++;
-        j->ranks[r].memory = first;
-        j->ranks[r].alone = j->ranks[first].alone;
+        ranks[r].memory = first, ranks[r].alone = ranks[first].alone;
     }
 }

@@ -8,6 +8,7 @@
 
 #include "coordinator/decode/measure/alone.h"
 #include "coordinator/decode/measure/fewer.h"
+#include "coordinator/decode/measure/measure.h"
 #include "coordinator/decode/measure/rates_file.h"
 #include "coordinator/decode/measure/rehearse.h"
 #include "node/engine/rate.h"
@@ -36,11 +37,6 @@ static size_t look_bytes(const struct cf_job *j) {
     return bytes < 4u << 20 ? 4u << 20 : bytes > 256u << 20 ? 256u << 20 : bytes;
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Seconds for a part of the buffer; where others have the core as well those in which thread 0 had it. */
 static double read_part(struct cf_reader *r, struct cf_team *team, size_t at, size_t bytes, bool crowded) {
     double start = cf_thread_now(), seconds = cf_reader_part(r, team, at, bytes);
@@ -57,7 +53,7 @@ static void look_at_noise(
         times[i] = read_part(r, team, at, piece, crowded);
         at = at + 2 * piece <= r->bytes ? at + piece : 0;
     }
-    qsort(times, CF_NOISE * PER_NOISE, sizeof *times, compare);
+    qsort(times, CF_NOISE * PER_NOISE, sizeof *times, cf_measure_ascending);
     for (int i = 0; i < CF_NOISE; i++) {
         double sum = 0;
         for (int k = 0; k < PER_NOISE; k++)

@@ -107,3 +107,8 @@ int cf_measure_links(struct cf_job *j, struct cf_error *e) {
     }
     return 0;
 }
+
+int cf_measure_ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}

@@ -33,4 +33,7 @@ int cf_measure_products(struct cf_job *j, struct cf_error *e);
 /* Sets j->links on rank 0: the median one-way seconds to each other rank, one after the other. Called by all ranks. */
 int cf_measure_links(struct cf_job *j, struct cf_error *e);
 
+/* For qsort: numbers that were measured, ascending. */
+int cf_measure_ascending(const void *a, const void *b);
+
 #endif

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "coordinator/decode/measure/measure.h"
 #include "transport/clock.h"
 
 enum { ROUNDS = 40, BUFFER = 64 << 20 };
@@ -27,11 +28,6 @@ static void work(void *ctx) {
     w->at = w->at + 2 * w->piece <= w->reader.bytes ? w->at + w->piece : 0;
 }
 
-static int compare(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 /* Seconds of a piece, as the transport reckons its rounds: the mean of all but the slowest tenth. */
 static double work_alone(struct work *w) {
     double times[ROUNDS], sum = 0;
@@ -41,7 +37,7 @@ static double work_alone(struct work *w) {
         work(w);
         times[i] = cf_now() - start;
     }
-    qsort(times, ROUNDS, sizeof *times, compare);
+    qsort(times, ROUNDS, sizeof *times, cf_measure_ascending);
     for (int i = 0; i < most; i++)
         sum += times[i];
     return sum / most;

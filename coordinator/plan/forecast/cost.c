@@ -87,11 +87,7 @@ static double untouched(double chosen, double rows) {
     return share;
 }
 
-double cf_cost_seconds(const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info) {
-    return cf_cost_seconds_at(c, r, info, 1);
-}
-
-double cf_cost_seconds_at(
+double cf_cost_seconds(
     const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info, double times) {
     double bytes = c->bytes, keys = r->keys, bandwidth = info->bandwidth > 0 ? times * info->bandwidth : INFINITY;
     double unpacking = c->unpacking;

@@ -31,9 +31,8 @@ void cf_cost_of(struct cf_cost *c, const struct cf_plan *p, const struct cf_mode
 struct cf_cost_rows {
     double rows, sequences, keys;
 };
-double cf_cost_seconds(const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info);
-/* The same, its rank reading so many times as fast as its figures say. */
-double cf_cost_seconds_at(
+/* times: so many times as fast as its figures say the rank reads. */
+double cf_cost_seconds(
     const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info, double times);
 
 /* Reading and multiplying go on together, but not perfectly: the longer of the two and this share of the other. */

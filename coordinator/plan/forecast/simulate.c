@@ -118,7 +118,7 @@ static double seconds_at(
     bool shares = b->rows >= i->share_rows;
     if (i->only_shares && !shares) return 0;
     double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
-    double t = cf_cost_seconds_at(&i->cost, i->wanted ? &b->head : &b->cost, info, times);
+    double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info, times);
     if (info->bandwidth > 0) t += bytes / (times * info->bandwidth);
     return t > 0 ? t : 0;
 }

@@ -127,7 +127,7 @@ static int dispatch(struct cf_engine *g, struct cf_context *c, const struct cf_i
 int cf__step_run(struct cf_engine *g, struct cf_context *c, const struct cf_instr *i, struct cf_error *e) {
     int domain = domain_of(i->op);
     /* Where others have the core in between, what thread 0 had of it counts as work. To ask for that is a system call,
-     * half a microsecond and more, and a small model takes a hundred thousand steps a second. */
+     * half a microsecond and more, and a small model takes hundreds of thousands of steps a second. */
     bool shares = cf_team_sleeps_at_once(g->o.team);
     double start = cf_now(), core = shares ? cf_thread_now() : 0;
     g->unpacked_floats = 0;
