@@ -6,6 +6,7 @@
 const struct cf_command *const cf_commands[] = {
     &cf_command_run,
     &cf_command_chat,
+    &cf_command_resume,
     &cf_command_perplexity,
     &cf_command_embed,
     &cf_command_bench,

@@ -12,6 +12,7 @@
 #include "coordinator/cli/front.h"
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/job.h"
+#include "coordinator/supervise/story.h"
 
 enum { MORE_WORDS = 16, MOST_INPUT = 1 << 30, MOST_RANKS = 1024 }; /* as --ranks */
 
@@ -75,16 +76,32 @@ static int write_output(void *ctx, const char *bytes, size_t n) {
 }
 
 /* What was accepted, for the journal's reader: how we were called, and stdin. */
-static void remember_call(struct cf_journal *j, const struct cf_front_options *o) {
-    for (int i = 1; i < o->argc; i++)
+static void remember_call(struct cf_journal *j, const struct cf_front_options *o, const struct cf_story *s) {
+    char *directory = s->directory ? NULL : getcwd(NULL, 0);
+    if (directory) cf_journal_remark(j, "directory", directory, strlen(directory));
+    free(directory);
+    for (int i = 1 + s->n_words; i < o->argc; i++)
         cf_journal_remark(j, "argument", o->argv[i], strlen(o->argv[i]));
-    if (o->n_input) cf_journal_remark(j, "input", o->input, o->n_input);
+    if (o->n_input && !s->n_input) cf_journal_remark(j, "input", o->input, o->n_input);
+}
+
+/* Where it was read to its end before, that is what counts. */
+static int choose_input(
+    struct cf_front_options *o, const struct cf_launch *l, const char *resumed, char **input, struct cf_error *e) {
+    struct cf_story *s = cf_supervisor_story(o->supervisor);
+    if (resumed)
+        *input = s->input, o->n_input = s->n_input, s->input = NULL;
+    else if (l->reads_stdin && read_stdin(input, &o->n_input, e))
+        return -1;
+    o->input = *input;
+    return 0;
 }
 
 static int supervise(
     struct cf_front_options *o, const struct cf_launch *l, struct cf_hosts *hosts, struct cf_error *e) {
     struct cf_supervision how = {.max_restarts = l->watch->max_restarts,
         .journal = l->watch->journal,
+        .resumed = getenv(CF_LAUNCH_RESUMES),
         .timeout = l->timeout > 0 ? l->timeout : CF_SILENCE_DEFAULT,
         .hosts = hosts,
         .ranks = o->ranks,
@@ -93,18 +110,18 @@ static int supervise(
         .asks = l->asks || l->talk};
     struct output to = {l->output, -1};
     char *input = NULL;
-    if (l->output && (to.fd = open(l->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
-        return cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)), 1;
-    int status = l->reads_stdin && read_stdin(&input, &o->n_input, e) ? 1 : 0;
-    if (!status && cf_supervisor_open(&o->supervisor, &how, e)) status = cf_exit_status(e);
+    if (cf_supervisor_open(&o->supervisor, &how, e)) return cf_exit_status(e);
+    int status = choose_input(o, l, how.resumed, &input, e) ? 1 : 0;
+    unsetenv(CF_LAUNCH_RESUMES); /* also the end of how.resumed's text */
+    if (!status && l->output && (to.fd = open(l->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
+        cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)), status = 1;
     if (!status) {
-        o->input = input;
         o->asks = l->asks;
         if (l->output) o->text = write_output, o->ctx = &to;
-        remember_call(cf_supervisor_journal(o->supervisor), o);
+        remember_call(cf_supervisor_journal(o->supervisor), o, cf_supervisor_story(o->supervisor));
         status = cf_front_launch(o, e);
-        cf_supervisor_close(o->supervisor, status);
     }
+    cf_supervisor_close(o->supervisor, status);
     free(input);
     if (to.fd >= 0 && close(to.fd) && !status)
         cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)), status = 1;
@@ -112,7 +129,7 @@ static int supervise(
 }
 
 static bool is_supervised(const struct cf_launch *l, int ranks) {
-    return l->watch && !l->watch->never && (l->watch->always || ranks > 1);
+    return l->watch && !l->watch->never && (l->watch->always || ranks > 1 || getenv(CF_LAUNCH_RESUMES));
 }
 
 /* Words for the ranks: those of the caller, and a seed if nobody has chosen one, for it must be the same after a
@@ -159,6 +176,8 @@ int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     if (cf_transport_launched()) return -1;
     if (l->watch && l->watch->always && l->watch->never)
         return cf_fail(e, CF_ERR_USAGE, "--supervise and --no-supervise: one of them"), 2;
+    if (getenv(CF_LAUNCH_RESUMES) && (!l->watch || l->watch->never))
+        return cf_fail(e, CF_ERR_USAGE, "what is resumed has a supervisor: not with --no-supervise"), 2;
     int failed = l->watch ? cf_hosts_open(&hosts, l->watch->hostfile, l->watch->host, e) : 0;
     if (!failed && !ranks && l->watch && (l->watch->hostfile || l->watch->host)) ranks = cf_hosts_slots(&hosts);
     if (!failed && ranks > MOST_RANKS)

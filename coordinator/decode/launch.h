@@ -39,6 +39,9 @@ struct cf_launch {
     const char *output; /* a file that gets the text in place of stdout; NULL: stdout */
 };
 
+/* In the environment: the journal of a run that is resumed (commands/run/resume.c). */
+#define CF_LAUNCH_RESUMES "COFFER_RESUMES"
+
 /* Starts mpirun if there shall be several ranks and nobody has started us as ranks, and stays in front of it to its
  * end. Returns the exit status (with *e set if there is something left to say), or -1: go on in place. */
 int cf_launch(const struct cf_launch *l, struct cf_error *e);

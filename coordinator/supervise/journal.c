@@ -6,13 +6,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { SYNC_MS = 1000 };
+#include "coordinator/supervise/story.h"
 
-static const char head[] = "coffer journal 1\n";
+enum { SYNC_MS = 1000 };
 
 static int64_t now_ms(void) {
     struct timespec t;
@@ -70,6 +71,11 @@ static int choose_path(struct cf_journal *j) {
     return 0;
 }
 
+/* Does another run write it? Where a file system knows no locks nobody can tell. */
+static bool is_taken(const struct cf_journal *j) {
+    return flock(j->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+}
+
 int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) {
     *j = (struct cf_journal){.fd = -1, .named = path != NULL, .synced_ms = now_ms()};
     if (path) snprintf(j->path, sizeof j->path, "%s", path);
@@ -78,19 +84,37 @@ int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) 
     struct stat s;
     if (j->fd >= 0 && path && !fstat(j->fd, &s) && S_ISREG(s.st_mode) && s.st_size)
         return cf_fail(e, CF_ERR_USAGE,
-            "--journal %s: it exists already, and may be all that is left of a run: remove it or name another", path);
+            "--journal %s: it exists already, and may be all that is left of a run: go on with that (coffer resume), "
+            "remove it, or name another",
+            path);
     if (j->fd < 0 && path) return cf_fail(e, CF_ERR_FILE, "--journal %s: %s", path, strerror(errno));
     if (j->fd < 0)
         fprintf(stderr, "coffer: no place for a journal (%s: %s): it is kept in memory alone (--journal FILE)\n",
             *j->path ? j->path : "neither XDG_STATE_HOME nor HOME", strerror(errno));
-    write_file(j, head, sizeof head - 1);
+    if (j->fd >= 0 && path && is_taken(j))
+        return cf_fail(e, CF_ERR_USAGE, "--journal %s: another run writes to it", path);
+    write_file(j, CF_JOURNAL_HEAD, sizeof CF_JOURNAL_HEAD - 1);
+    return 0;
+}
+
+int cf_journal_reopen(struct cf_journal *j, const char *path, bool named, struct cf_story *s, struct cf_error *e) {
+    *j = (struct cf_journal){.fd = -1, .named = named, .synced_ms = now_ms()};
+    *s = (struct cf_story){0};
+    snprintf(j->path, sizeof j->path, "%s", path);
+    j->fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY);
+    if (j->fd < 0) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
+    if (is_taken(j)) return cf_fail(e, CF_ERR_USAGE, "%s: its run is still going on", path);
+    if (cf_story_read(s, j->fd, path, e)) return -1;
+    if (ftruncate(j->fd, (off_t)s->whole)) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
+    j->bytes = s->records, j->n = j->room = s->n;
+    s->records = NULL, s->n = 0;
     return 0;
 }
 
 void cf_journal_close(struct cf_journal *j, bool keep) {
     j->synced_ms = 0;
     sync_file(j);
-    if (j->fd >= 0 && !j->named && keep) fprintf(stderr, "coffer: the journal is %s\n", j->path);
+    if (j->fd >= 0 && keep) fprintf(stderr, "coffer: the journal is %s (coffer resume goes on with it)\n", j->path);
     if (j->fd >= 0 && !j->named && !keep) unlink(j->path);
     if (j->fd >= 0 && close(j->fd) && (keep || j->named))
         fprintf(stderr, "coffer: cannot write the journal %s: %s\n", j->path, strerror(errno));
@@ -121,12 +145,19 @@ int cf_journal_add(struct cf_journal *j, const char *word, const char *text, siz
 void cf_journal_remark(struct cf_journal *j, const char *word, const char *text, size_t n) {
     write_file(j, word, strlen(word));
     write_file(j, " ", 1);
-    while (n) {
-        const char *end = memchr(text, '\n', n);
-        size_t part = end ? (size_t)(end - text) : n;
-        write_file(j, text, part);
-        if (end) write_file(j, "\\n", 2), part++;
-        text += part, n -= part;
+    for (size_t plain; n; text += plain, n -= plain) {
+        for (plain = 0; plain < n && text[plain] != '\n' && text[plain] != '\\';)
+            plain++;
+        write_file(j, text, plain);
+        if (plain < n) write_file(j, text[plain++] == '\n' ? "\\n" : "\\\\", 2);
     }
     write_file(j, "\n", 1);
+}
+
+void cf_journal_start(struct cf_journal *j, int start) {
+    char text[16];
+    j->n = cf_story_without_rest(j->bytes, j->n);
+    cf_journal_remark(j, "start", text, (size_t)snprintf(text, sizeof text, "%d", start));
+    j->synced_ms -= SYNC_MS;
+    sync_file(j);
 }

@@ -1,13 +1,16 @@
 /* See supervisor.h. */
 #include "coordinator/supervise/supervisor.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "coordinator/supervise/replay.h"
+#include "coordinator/supervise/story.h"
 #include "coordinator/supervise/sweep.h"
 
 enum {
@@ -30,10 +33,11 @@ struct text {
 struct cf_supervisor {
     const struct cf_supervision *o;
     struct cf_journal journal;
-    int starts;        /* so far */
-    uint64_t shown;    /* bytes of text that have been passed on since the beginning */
-    struct text held;  /* o->whole: not whole yet */
-    struct text whole; /* to be shown */
+    struct cf_story story; /* of the run that is resumed */
+    int starts;            /* so far */
+    uint64_t shown;        /* bytes of text that have been passed on since the beginning */
+    struct text held;      /* o->whole: not whole yet */
+    struct text whole;     /* to be shown */
     uint32_t jobs[MOST_JOBS];
     int n_jobs, n_failed_jobs;
     const char *words[MOST_WORDS];
@@ -69,15 +73,23 @@ static void say(const char *format, ...) {
     va_end(args);
 }
 
+static void append(struct cf_supervisor *s, struct text *t, const char *bytes, size_t n);
+
 int cf_supervisor_open(struct cf_supervisor **out, const struct cf_supervision *o, struct cf_error *e) {
     struct cf_supervisor *s = *out = calloc(1, sizeof *s);
     if (!s) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     s->o = o;
-    if (!cf_journal_open(&s->journal, o->journal, e)) {
+    int rc = o->resumed ? cf_journal_reopen(&s->journal, o->resumed, o->journal != NULL, &s->story, e)
+                        : cf_journal_open(&s->journal, o->journal, e);
+    if (!rc) append(s, &s->whole, s->story.shown, s->story.n_shown);
+    if (!rc && s->lost) rc = cf_fail(e, CF_ERR_MEMORY, "%s", s->why);
+    if (!rc) {
         if (o->hosts->n) cf_hosts_ask(o->hosts, true);
         return 0;
     }
-    cf_journal_close(&s->journal, true);
+    s->journal.named = true; /* it is not ours to remove */
+    cf_journal_close(&s->journal, false);
+    cf_story_free(&s->story);
     free(s);
     *out = NULL;
     return -1;
@@ -85,11 +97,17 @@ int cf_supervisor_open(struct cf_supervisor **out, const struct cf_supervision *
 
 void cf_supervisor_close(struct cf_supervisor *s, int status) {
     if (!s) return;
-    cf_journal_close(&s->journal, status != 0 && status < 128);
+    bool bad = (status != 0 && status < 128) || status == 128 + SIGTERM || status == 128 + SIGHUP;
+    cf_journal_close(&s->journal, bad && s->journal.n);
+    cf_story_free(&s->story);
     unsetenv("COFFER_SWEEP");
     free(s->held.bytes);
     free(s->whole.bytes);
     free(s);
+}
+
+struct cf_story *cf_supervisor_story(struct cf_supervisor *s) {
+    return &s->story;
 }
 
 struct cf_journal *cf_supervisor_journal(struct cf_supervisor *s) {
@@ -117,7 +135,7 @@ int cf_supervisor_begin(struct cf_supervisor *s, const char *const **words) {
     s->words[n] = NULL;
     *words = s->words;
     setenv("COFFER_SWEEP", s->sweep, 1);
-    s->starts++;
+    cf_journal_start(&s->journal, ++s->starts);
     s->seen = 0;
     s->held.n = 0;
     s->alive = s->lost = s->job_known = false;
@@ -209,9 +227,15 @@ static void on_whole(struct cf_supervisor *s, const char *text) {
 static void on_answered(struct cf_supervisor *s, const char *text) {
     uint32_t index;
     if (!cf_replay_index(text, strlen(text), &index)) return; /* as above */
+    cf_journal_remark(&s->journal, "said", s->held.bytes, s->held.n);
     keep(s, "answered", text);
     on_whole(s, text);
     going_on(s);
+}
+
+/* A line of the user's from before: who resumes a conversation wants to see what was asked. */
+static void on_asked(struct cf_supervisor *s, const char *text) {
+    if (s->o->resumed && s->starts == 1 && isatty(STDERR_FILENO)) fprintf(stderr, "> %s\n", text);
 }
 
 static void on_lost(struct cf_supervisor *s, const char *text) {
@@ -223,7 +247,7 @@ static const struct event {
     const char *word;
     void (*act)(struct cf_supervisor *s, const char *text);
 } events[] = {{"alive", on_alive}, {"token", on_token}, {"end", on_end}, {"more", on_more}, {"load", on_load},
-    {"whole", on_whole}, {"answered", on_answered}, {"lost", on_lost}};
+    {"whole", on_whole}, {"answered", on_answered}, {"asked", on_asked}, {"lost", on_lost}};
 
 void cf_supervisor_event(void *ctx, const char *word, const char *text) {
     size_t n = strcspn(word, " ");

@@ -17,6 +17,7 @@
 struct cf_supervision {
     int64_t max_restarts;
     const char *journal; /* path, NULL: default */
+    const char *resumed; /* path of the journal of a run whose supervisor has died, or NULL */
     double timeout;      /* seconds that ranks may be silent */
     struct cf_hosts *hosts;
     int ranks;   /* to start with */
@@ -29,7 +30,10 @@ struct cf_supervisor;
 
 /* Freed by cf_supervisor_close; o must outlive it. */
 int cf_supervisor_open(struct cf_supervisor **out, const struct cf_supervision *o, struct cf_error *e);
-/* status: that of the program. */
+/* What the resumed run had said; empty if there is none. Lives as long as the supervisor. */
+struct cf_story *cf_supervisor_story(struct cf_supervisor *s);
+/* status: that of the program. The journal stays after a failure, or an end that nobody at the terminal asked for
+ * (SIGTERM, SIGHUP), if there is anything to go on with. */
 void cf_supervisor_close(struct cf_supervisor *s, int status);
 struct cf_journal *cf_supervisor_journal(struct cf_supervisor *s);
 

@@ -38,7 +38,7 @@ def check_options(text, options):
             if command not in ("man", "help"):
                 found.append(f"coffer {command}: no such command")
             continue
-        rest = re.sub(r"'[^']*'|\"[^\"]*\"|\s#.*", " ", rest)
+        rest = re.sub(r"'[^']*'|\"[^\"]*\"|\s#.*|\s--\s.*", " ", rest)  # behind --: options of another command
         for option in OPTION.findall(rest):
             seen += 1
             if option not in options[command]:

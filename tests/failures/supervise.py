@@ -147,7 +147,7 @@ class Supervise(Case):
         self.assertRegex(err, r"rank 1 on \S+ died: signal 9 \(Killed\): given up after 1 starts? \(--max-restarts 0\)")
         journal = re.search(r"the journal is (\S+)", err)[1]
         lines = read(journal).splitlines()
-        self.assertEqual(lines[0], "coffer journal 1")
+        self.assertEqual(lines[0], "coffer journal 2")
         self.assertIn("argument --max-restarts", lines)
         self.assertGreater(sum(l.startswith("token ") for l in lines), 10)
 

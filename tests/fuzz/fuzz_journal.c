@@ -11,10 +11,9 @@
 
 #include "coordinator/supervise/journal.h"
 #include "coordinator/supervise/replay.h"
+#include "coordinator/supervise/story.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static const char head[] = "coffer journal 1\n";
 
 /* The number of records. */
 static size_t fill(struct cf_journal *j, const uint8_t *data, size_t size) {
@@ -30,7 +29,7 @@ static size_t fill(struct cf_journal *j, const uint8_t *data, size_t size) {
         for (char *c; kind < WORDS && (c = memchr(text, '\n', n));)
             *c = ' '; /* only a remark may have one */
         if (kind == WORDS)
-            cf_journal_remark(j, "input", text, n);
+            cf_journal_remark(j, n % 4 ? "input" : n % 8 ? "argument" : "said", text, n);
         else if (cf_journal_add(j, words[kind], text, n))
             abort();
     }
@@ -39,11 +38,11 @@ static size_t fill(struct cf_journal *j, const uint8_t *data, size_t size) {
 
 /* Without its remarks the file[n] is what is in memory. */
 static void compare(const struct cf_journal *j, const char *file, size_t n, size_t records) {
-    size_t length = sizeof head - 1, same = 0, lines = 0;
-    if (n < length || memcmp(file, head, length) != 0 || file[n - 1] != '\n') abort();
+    size_t length = sizeof CF_JOURNAL_HEAD - 1, same = 0, lines = 0;
+    if (n < length || memcmp(file, CF_JOURNAL_HEAD, length) != 0 || file[n - 1] != '\n') abort();
     for (const char *at = file + length, *end; at < file + n; at = end, lines++) {
         end = (char *)memchr(at, '\n', (size_t)(file + n - at)) + 1;
-        if (!strncmp(at, "input ", 6)) continue;
+        if (!strncmp(at, "input ", 6) || !strncmp(at, "argument ", 9) || !strncmp(at, "said ", 5)) continue;
         size_t part = (size_t)(end - at);
         if (part > j->n - same || memcmp(j->bytes + same, at, part) != 0) abort();
         same += part;
@@ -68,6 +67,21 @@ static void read_part(const struct cf_journal *j, size_t cut) {
     cf_replay_free(&r);
 }
 
+/* What is read back was written: whole records, of which some may have been dropped at the end. */
+static void read_back(const struct cf_journal *j, const char *file, size_t n) {
+    struct cf_story s;
+    struct cf_error e;
+    char *copy = malloc(n ? n : 1);
+    if (!copy) return;
+    memcpy(copy, file, n);
+    if (!cf_story_parse(&s, copy, n, "the journal", &e)) {
+        if (s.whole > n || s.n > j->n || (s.n && memcmp(s.records, j->bytes, s.n) != 0)) abort();
+        if (!s.n_words || s.words[s.n_words]) abort();
+    }
+    cf_story_free(&s);
+    free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct cf_journal j;
     struct cf_error e;
@@ -83,6 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     char *file = malloc(n);
     if (file && pread(fd, file, n, 0) != (ssize_t)n) abort();
     if (file) compare(&j, file, n, records);
+    if (file) read_back(&j, file, n), read_back(&j, file, (data[0] + 256u * data[1]) % (n + 1));
     free(file);
     read_part(&j, (data[0] + 256u * data[1]) % (j.n + 1));
     cf_journal_close(&j, true);

@@ -13,6 +13,7 @@
 
 #include "coordinator/supervise/journal.h"
 #include "coordinator/supervise/replay.h"
+#include "coordinator/supervise/story.h"
 #include "coordinator/supervise/supervisor.h"
 
 #define STATE " 0123456789abcdef 0000000000000001 ffffffffffffffff 0000000000000000 4010000000000000"
@@ -164,7 +165,7 @@ static void journal(void **state) {
     assert_int_equal(cf_journal_add(&j, "line", "Hi \0there", 9), 0);
     assert_int_equal(cf_journal_add(&j, "line", "", 0), 0);
     ssize_t n = pread(fd, text, sizeof text, 0);
-    static const char want[] = "coffer journal 1\ninput a\\n\\nb\\n\nline Hi \0there\nline \n";
+    static const char want[] = CF_JOURNAL_HEAD "input a\\n\\nb\\n\nline Hi \0there\nline \n";
     assert_int_equal(n, sizeof want - 1);
     assert_memory_equal(text, want, sizeof want - 1);
     assert_int_equal(j.n, 21);
@@ -216,9 +217,88 @@ static void events(void **state) {
     unlink(path);
 }
 
+static void parse(struct cf_story *s, const char *text) {
+    if (cf_story_parse(s, text, strlen(text), "j", &error)) fail_msg("%s: %s", text, error.text);
+}
+
+/* A journal is read back as it was written; what is not there to its end is left out. */
+static void story(void **state) {
+    (void)state;
+    struct cf_story s;
+    parse(&s, CF_JOURNAL_HEAD
+        "directory /a b\nargument run\nargument -p\nargument a\\\\n\\nb\\\ninput x\\n\\\\\\n\nstart 1\n"
+        "token 7" STATE "\nmore half\nstart 2\nmore {\nload }\nsaid never whole\nsaid one\\n\nanswered 1\n"
+        "answered 0\nsaid two\nanswered 2\nend 0 3\nend 143 9\nmore again\ntoken 8 01");
+    assert_string_equal(s.directory, "/a b");
+    assert_int_equal(s.n_words, 3);
+    assert_string_equal(s.words[2], "a\\n\nb\\");
+    assert_null(s.words[3]);
+    assert_int_equal(s.n_input, 4);
+    assert_memory_equal(s.input, "x\n\\\n", 4);
+    assert_int_equal(s.n_shown, 7);
+    assert_memory_equal(s.shown, "one\ntwo", 7);
+    static const char want[] = "token 7" STATE "\nmore {\nload }\nanswered 1\nanswered 0\nanswered 2\nend 0 3\n";
+    assert_int_equal(s.n, sizeof want - 1);
+    assert_memory_equal(s.records, want, s.n);
+    cf_story_free(&s);
+    parse(&s, CF_JOURNAL_HEAD "argument chat\nend 130 4\n"); /* Ctrl-C ended that answer, and nothing else */
+    assert_int_equal(s.n, 10);
+    assert_null(s.directory);
+    cf_story_free(&s);
+}
+
+static void wrong_stories(void **state) {
+    (void)state;
+    static const char *const cases[][2] = {{"", "no journal of this coffer"},
+        {"coffer journal 1\nargument run\n", "no journal of this coffer"},
+        {"coffer journal", "no journal of this coffer"}, {CF_JOURNAL_HEAD, "does not say how"},
+        {CF_JOURNAL_HEAD "argument run", "does not say how"}, {CF_JOURNAL_HEAD "argument run\nwhat 1\n", "line 3"},
+        {CF_JOURNAL_HEAD "argument run\ntoken 7\n", "line 3"}, {CF_JOURNAL_HEAD "argument run\nend 0\n", "line 3"},
+        {CF_JOURNAL_HEAD "argument run\n\n", "line 3"}, {CF_JOURNAL_HEAD "argument run\nanswered x\n", "line 3"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct cf_story s;
+        assert_int_equal(cf_story_parse(&s, cases[i][0], strlen(cases[i][0]), "j", &error), -1);
+        if (!strstr(error.text, cases[i][1])) fail_msg("%s: %s", cases[i][0], error.text);
+        cf_story_free(&s);
+    }
+}
+
+/* Whoever goes on with a journal writes behind its last whole record; and not while another one writes to it. */
+static void reopened(void **state) {
+    (void)state;
+    char path[32] = "journal-XXXXXX", text[256];
+    int fd = mkstemp(path);
+    struct cf_journal j, other;
+    struct cf_story s;
+    assert_true(fd >= 0);
+    assert_int_equal(cf_journal_open(&j, path, &error), 0);
+    cf_journal_remark(&j, "argument", "run", 3);
+    assert_int_equal(cf_journal_add(&j, "line", "a", 1), 0);
+    assert_int_equal(cf_journal_reopen(&other, path, true, &s, &error), -1);
+    assert_non_null(strstr(error.text, "still going on"));
+    cf_journal_close(&other, false);
+    cf_story_free(&s);
+    cf_journal_close(&j, false);
+    assert_int_equal(pwrite(fd, "line cut", 8, lseek(fd, 0, SEEK_END)), 8);
+    if (cf_journal_reopen(&j, path, false, &s, &error)) fail_msg("%s", error.text);
+    assert_string_equal(s.words[0], "run");
+    assert_int_equal(j.n, 7);
+    assert_int_equal(cf_journal_add(&j, "more", "b", 1), 0);
+    cf_journal_start(&j, 2);
+    assert_int_equal(j.n, 7);
+    static const char want[] = CF_JOURNAL_HEAD "argument run\nline a\nmore b\nstart 2\n";
+    assert_int_equal(pread(fd, text, sizeof text, 0), sizeof want - 1);
+    assert_memory_equal(text, want, sizeof want - 1);
+    cf_journal_close(&j, false); /* nobody named it, and all is well */
+    assert_int_equal(access(path, F_OK), -1);
+    cf_story_free(&s);
+    close(fd);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(streams), cmocka_unit_test(wrong_streams),
         cmocka_unit_test(conversation), cmocka_unit_test(wrong_records), cmocka_unit_test(answered),
-        cmocka_unit_test(nothing), cmocka_unit_test(journal), cmocka_unit_test(long_name), cmocka_unit_test(events)};
+        cmocka_unit_test(nothing), cmocka_unit_test(journal), cmocka_unit_test(long_name), cmocka_unit_test(events),
+        cmocka_unit_test(story), cmocka_unit_test(wrong_stories), cmocka_unit_test(reopened)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,7 @@
 /* Where the user's messages come from: lines on stdin, from a file, a pipe, or the front process that reads them from
  * the terminal when asked (cli/talk.c). See chat.h. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,6 +61,8 @@ static enum cf__chat_got read_line(
     l->used = 0;
     if (l->text) {
         t->quiet = !cf_replay_over(in->replay);
+        if (!l->n || *l->text != *CF_TALK_FORGET) /* nor CF_TALK_NOTHING */
+            cf_terminal_event(t, "asked", "%.*s", l->n < INT_MAX ? (int)l->n : INT_MAX, l->text);
         return without_return(l);
     }
     in->looked = 0;
