@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coordinator/decode/internal.h"
+#include "coordinator/plan/advice.h"
 
 static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_error *e) {
     const struct cf_placement *p = &j->o->place;
@@ -34,52 +35,17 @@ static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_err
     return 0;
 }
 
-/* The ranks that the search has left out, and why. */
-static void say_unused(const struct cf_job *j, const struct cf_search *s) {
-    const struct cf_candidate *best = &s->c[0], *all = NULL;
-    char names[128] = "";
-    size_t n = 0;
-    for (uint32_t r = 0; r < j->n_ranks; r++) {
-        bool works = false;
-        for (uint32_t i = 0; i < j->plan.n_plan_rows; i++)
-            works |= cf_plan_member(&j->plan.rows[i], (int)r, NULL, NULL) >= 0;
-        if (!works && n < sizeof names) n += (size_t)snprintf(names + n, sizeof names - n, "%s%u", n ? ", " : "", r);
-    }
-    for (uint32_t i = s->n; i-- > 0;)
-        if (s->c[i].fits && s->c[i].n_use == j->n_ranks) all = &s->c[i]; /* the best of those */
-    if (!n || best->n_use == j->n_ranks) return;
-    if (all)
-        cf_terminal_note(j->o->terminal,
-            "coffer: not used: rank %s; %s is %s (predicted %.2f tokens/s, with all ranks %.2f; --layout NAME uses "
-            "them)",
-            names, best->name, best->all > all->all ? "faster" : "hardly slower", best->all, all->all);
-    else
-        cf_terminal_note(j->o->terminal, "coffer: not used: rank %s; %s is all that fits", names, best->name);
+static void note_line(void *ctx, const char *line) {
+    cf_terminal_note(ctx, "coffer: %s", line);
 }
 
-/* What --wire auto has taken, and what f32 would have given. */
-static void say_wire(const struct cf_job *j, const struct cf_search *s) {
-    const struct cf_candidate *best = &s->c[0], *f32 = NULL;
-    for (uint32_t i = s->n; i-- > 0;)
-        if (s->c[i].fits && s->c[i].wire == CF_DTYPE_F32) f32 = &s->c[i]; /* the best of those */
-    if (best->wire != CF_DTYPE_F32 && f32)
-        cf_terminal_note(j->o->terminal, "coffer: --wire auto takes %s (predicted %.2f tokens/s, with f32 %.2f)",
-            cf_dtype_name(best->wire), best->all, f32->all);
-}
-
-/* That not all cores are used, and why. */
-static void say_threads(const struct cf_job *j, const struct cf_search *s, const struct cf_rank_info *before) {
-    const struct cf_candidate *best = &s->c[0], *all = NULL;
-    const struct cf_rank_info *now = &j->ranks[0];
-    for (uint32_t i = s->n; i-- > 0;)
-        if (s->c[i].fits && !s->c[i].halved) all = &s->c[i]; /* the best of those */
-    if (best->halved && all)
-        cf_terminal_note(j->o->terminal,
-            "coffer: not used: %u of the %u cores of %s; fewer threads meet in %.3g us, all in %.3g us, "
-            "and read %.1f of %.1f GB/s (predicted %.2f tokens/s, with all %.2f; -t %u uses them)",
-            before->threads - now->threads, before->threads, j->n_ranks > 1 ? "rank 0, of others likewise" : "rank 0",
-            1e6 * now->step, 1e6 * before->step, 1e-9 * now->bandwidth, 1e-9 * before->bandwidth, best->all, all->all,
-            before->threads);
+/* What the user should know of the choice. */
+static int say_choice(const struct cf_job *j, const struct cf_search *s, const struct cf_plan_wish *w,
+    const struct cf_figures *before, struct cf_error *e) {
+    struct cf_terminal *t = j->o->terminal;
+    if (!t->is_rank0) return 0;
+    cf_search_advise(s, &j->plan, before, note_line, t);
+    return cf_search_advise_first(s, w, &j->model, j->gguf, before, note_line, t, e);
 }
 
 static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error *e) {
@@ -91,17 +57,23 @@ static int place(struct cf_job *j, const uint32_t *cut_weights, struct cf_error 
     w.cut_weights = cut_weights;
     w.settled = (w.layout >= 0 && !w.any_wire) || j->n_ranks == 1;
     bool search = w.zero_rank < 0 && !j->alone && cf_planner_may_search(&w, &j->figures);
-    struct cf_rank_info before = j->ranks[0];
-    if (search && cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)) return -1;
-    if (!search && cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e)) return -1;
-    j->halved = search ? s.c[0].halved : 0;
-    cf_figures_halve(&j->figures, j->halved);
-    for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
-        cf_terminal_note(j->o->terminal, "coffer: %s", line);
-    int rc = speaks ? cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e) : 0;
-    if (search && !rc) say_unused(j, &s), say_wire(j, &s), say_threads(j, &s, &before);
-    if (search && !rc && speaks) cf_search_print(stderr, &s, 0);
+    struct cf_figures before = j->figures; /* of all threads */
+    before.ranks = calloc(j->n_ranks, sizeof *before.ranks);
+    if (!before.ranks) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    memcpy(before.ranks, j->figures.ranks, j->n_ranks * sizeof *before.ranks);
+    int rc = search ? cf_planner_search(&s, &j->plan, &w, &j->model, j->gguf, &j->figures, note, e)
+                    : cf_planner_make(&j->plan, &w, &j->model, j->gguf, j->ranks, j->n_ranks, note, e);
+    if (!rc) {
+        j->halved = search ? s.c[0].halved : 0;
+        cf_figures_halve(&j->figures, j->halved);
+        for (char *line = strtok_r(note, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+            cf_terminal_note(j->o->terminal, "coffer: %s", line);
+        if (speaks) rc = cf_planner_print(stderr, &j->plan, &j->model, j->gguf, j->ranks, j->n_ranks, e);
+    }
+    if (!rc && search) rc = say_choice(j, &s, &w, &before, e);
+    if (search && speaks && s.n) cf_search_print(stderr, &s, w.n_seqs);
     cf_search_free(&s);
+    free(before.ranks);
     return rc;
 }
 

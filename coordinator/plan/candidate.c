@@ -57,8 +57,29 @@ static bool same_threads(const struct cf_figures *f) {
     return true;
 }
 
-void cf__candidate_describe(struct cf_candidate *c, bool any_wire, const struct cf_figures *f) {
-    char stages[32] = "", wire[16] = "", head[32] = "", threads[48] = "";
+/* Ranks and hosts with work. */
+static void count_work(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_figures *f) {
+    bool *seen = calloc(f->n_hosts, sizeof *seen);
+    c->n_work = c->n_work_hosts = 0;
+    for (uint32_t r = 0; seen && plan && r < f->n_ranks; r++) {
+        if (!cf_plan_works(plan, (int)r)) continue;
+        c->n_work++, c->n_work_hosts += !seen[f->ranks[r].host_index];
+        seen[f->ranks[r].host_index] = true;
+    }
+    free(seen);
+}
+
+/* "4 ranks", "3 of 4 ranks" */
+static void count_text(char text[40], uint32_t work, uint32_t all, const char *what) {
+    if (work && work < all)
+        snprintf(text, 40, "%u of %u %ss", work, all, what);
+    else
+        snprintf(text, 40, "%u %s%s", all, what, all == 1 ? "" : "s");
+}
+
+void cf__candidate_describe(
+    struct cf_candidate *c, const struct cf_plan *plan, bool any_wire, const struct cf_figures *f) {
+    char ranks[40], hosts[40], stages[32] = "", wire[16] = "", head[32] = "", threads[48] = "";
     uint32_t n = f->ranks[0].threads;
     if (c->stages) snprintf(stages, sizeof stages, " of %u stages", c->stages);
     if (any_wire && c->n_hosts > 1) snprintf(wire, sizeof wire, ", wire %s", cf_dtype_name(c->wire));
@@ -67,20 +88,37 @@ void cf__candidate_describe(struct cf_candidate *c, bool any_wire, const struct 
         snprintf(threads, sizeof threads, ", %u thread%s%s", n, n == 1 ? "" : "s", c->n_use == 1 ? "" : " each");
     else if (c->halved)
         snprintf(threads, sizeof threads, ", 1/%u of the threads", 1u << c->halved);
-    snprintf(c->name, sizeof c->name, "%s%s on %u rank%s of %u host%s%s%s%s%s", cf_layout_name(c->layout), stages,
-        c->n_use, c->n_use == 1 ? "" : "s", c->n_hosts, c->n_hosts == 1 ? "" : "s", c->equal ? ", equal" : "", wire,
-        head, threads);
+    count_work(c, plan, f);
+    count_text(ranks, c->n_work, c->n_use, "rank");
+    count_text(hosts, c->n_work_hosts, c->n_hosts, "host");
+    snprintf(c->name, sizeof c->name, "%s%s on %s of %s%s%s%s%s", cf_layout_name(c->layout), stages, ranks, hosts,
+        c->equal ? ", equal" : "", wire, head, threads);
 }
 
-void cf_search_print(FILE *to, const struct cf_search *s, uint32_t most) {
-    fprintf(to, "\n%-56s %10s %10s %10s  %s\n", "layout", "prefill", "decode", "all",
-        "what limits it, or spoke against it");
-    for (uint32_t i = 0; i < s->n && (!most || i < most); i++) {
+void cf_search_print(FILE *to, const struct cf_search *s, uint32_t n_seqs) {
+    int width = 20;
+    char all[32];
+    for (uint32_t i = 0; i < s->n; i++)
+        if ((int)strlen(s->c[i].name) > width) width = (int)strlen(s->c[i].name);
+    snprintf(all, sizeof all, "%u seqs t/s", n_seqs);
+    fprintf(to, "\n  %-*s %11s %10s", width, "layout", "prefill t/s", "decode t/s");
+    if (n_seqs > 1) fprintf(to, " %12s", all);
+    fprintf(to, "  what limits it, or spoke against it\n");
+    for (uint32_t i = 0; i < s->n; i++) {
         const struct cf_candidate *c = &s->c[i];
-        char mark = i == s->best ? '*' : ' ';
+        fprintf(to, "%c %-*s ", i == s->best && c->fits ? '*' : ' ', width, c->name);
         if (c->fits)
-            fprintf(to, "%c %-54s %10.1f %10.2f %10.2f  %s\n", mark, c->name, c->prefill, c->decode, c->all, c->why);
+            fprintf(to, "%11.1f %10.2f", c->prefill, c->decode);
         else
-            fprintf(to, "%c %-54s %10s %10s %10s  %s\n", mark, c->name, "-", "-", "-", c->why);
+            fprintf(to, "%11s %10s", "-", "-");
+        if (n_seqs > 1 && c->fits) fprintf(to, " %12.2f", c->all);
+        if (n_seqs > 1 && !c->fits) fprintf(to, " %12s", "-");
+        fprintf(to, "  %s\n", c->why);
     }
+    fprintf(to,
+        "t/s: tokens per second of a prompt of %d, of one sequence%s. In the order of the seconds for that prompt and "
+        "an "
+        "answer of %d%s; several hosts, other numbers than f32 between them, and fewer threads must gain 3 %%\n",
+        CF_SEARCH_PROMPT, n_seqs > 1 ? ", of all sequences together" : "", CF_SEARCH_ANSWER,
+        n_seqs > 1 ? " for each sequence" : "");
 }

@@ -13,6 +13,7 @@ struct cf_draft {
     uint32_t n_ranks;
     double *weight; /* [n_ranks] share of the work that each rank should get */
     uint32_t row_room;
+    bool few_in_flight; /* memory is short */
 };
 
 /* Appends a row: `n` members, chunks of the domain's axis dealt by weight; several rows where layers differ in them. */

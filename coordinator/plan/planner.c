@@ -8,7 +8,7 @@
 #include "node/engine/engine.h"
 
 static const double GIB = 1024.0 * 1024.0 * 1024.0;
-enum { MOST_FLIGHT = 8 };
+enum { FLIGHT = 8, MOST_FLIGHT = 64 /* as --micro-batches */ };
 
 /* A rank's bandwidth: ranks on one node share its memory, so a thread of one gets what a thread of another gets. */
 static double bandwidth_of(const struct cf_draft *d, uint32_t rank) {
@@ -46,11 +46,13 @@ static uint32_t default_stages(const struct cf_draft *d) {
 }
 
 /* Batches in flight: what the user says, or one for every stage that has something to do. Each has buffers of its own
- * on every rank, hence an end to it. */
+ * on every rank, hence an end to it: as many as there are sequences, where memory allows that. */
 static uint32_t flight(const struct cf_draft *d, uint32_t stages) {
     if (d->wish->micro_batches) return d->wish->micro_batches;
-    uint32_t busy = stages < d->m->n_layers ? stages : d->m->n_layers;
-    return busy < MOST_FLIGHT ? busy : MOST_FLIGHT;
+    uint32_t busy = stages < d->m->n_layers ? stages : d->m->n_layers, most = FLIGHT;
+    if (!d->few_in_flight && d->wish->n_seqs > most) most = d->wish->n_seqs;
+    if (most > MOST_FLIGHT) most = MOST_FLIGHT;
+    return busy < most ? busy : most;
 }
 
 static int lay_out(struct cf_draft *d, struct cf_error *e) {
@@ -96,10 +98,7 @@ static void remark(const struct cf_draft *d, char note[512]) {
     size_t n = 0;
     note[0] = 0;
     for (uint32_t r = 0; r < d->n_ranks && n < 400; r++) {
-        bool works = false;
-        for (uint32_t i = 0; i < d->plan->n_plan_rows; i++)
-            works |= cf_plan_member(&d->plan->rows[i], (int)r, NULL, NULL) >= 0;
-        if (!works)
+        if (!cf_plan_works(d->plan, (int)r))
             n += (size_t)snprintf(note + n, 512 - n,
                 "%srank %u holds nothing: this model has too few parts for %u ranks", n ? "\n" : "", r, d->n_ranks);
     }
@@ -149,10 +148,10 @@ static int set_hosts(struct cf_plan *plan, const struct cf_rank_info *ranks, uin
     return 0;
 }
 
-static int draw_up(struct cf_draft *d, char note[512], struct cf_error *e) {
-    set_sizes(d->plan, d);
+/* The layout with shares that fit. 1: there are none, and why. */
+static int shares(struct cf_draft *d, struct cf_error *e) {
     set_weights(d);
-    int rc = set_hosts(d->plan, d->ranks, d->n_ranks, e) || lay_out(d, e) ? -1 : 0, misfit = 0;
+    int rc = lay_out(d, e), misfit = 0;
     for (int round = 0; !rc && round < 8; round++) {
         rc = cf_plan_check(d->plan, d->m, (int)d->n_ranks, e);
         misfit = rc ? 0 : fit(d, e);
@@ -160,7 +159,16 @@ static int draw_up(struct cf_draft *d, char note[512], struct cf_error *e) {
         if (rc || !misfit) break;
         if (round < 7) rc = lay_out(d, e);
     }
-    if (rc || misfit) return -1;
+    return rc ? -1 : misfit;
+}
+
+static int draw_up(struct cf_draft *d, char note[512], struct cf_error *e) {
+    set_sizes(d->plan, d);
+    if (set_hosts(d->plan, d->ranks, d->n_ranks, e)) return -1;
+    int rc = shares(d, e);
+    d->few_in_flight = true;
+    if (rc > 0 && !d->wish->micro_batches && d->plan->n_flight > FLIGHT) rc = shares(d, e);
+    if (rc) return -1;
     remark(d, note);
     return 0;
 }

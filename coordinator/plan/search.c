@@ -23,7 +23,7 @@ struct searching {
     uint32_t *use;   /* [n_ranks] ranks of the set at hand, ascending */
     uint32_t *hosts; /* [n_hosts] hosts, rank 0's first, then by bandwidth */
     struct cf_plan best;
-    struct cf_error first; /* what spoke against the first that did not fit */
+    struct cf_error misfit; /* what spoke against the last that did not fit: they have more and more ranks */
     char note[512];
 };
 
@@ -81,7 +81,7 @@ static int make(
     wish.head_home = way->head_home;
     int rc = cf_planner_make(plan, &wish, k->m, k->g, k->f->ranks, k->f->n_ranks, note, e);
     if (!rc) way->layout = plan->layout;
-    cf__candidate_describe(way, k->wish->any_wire, k->f);
+    cf__candidate_describe(way, rc ? NULL : plan, k->wish->any_wire, k->f);
     return rc;
 }
 
@@ -96,6 +96,13 @@ static bool is_new(struct tried *t, const struct cf_plan *p) {
         if (t->cuts[i] == hash) return false;
     t->cuts[t->n++] = hash;
     return true;
+}
+
+/* Is there a way already that fits on so many ranks, and leaves none of them without work? */
+static bool has_without(const struct cf_search *s, uint32_t ranks) {
+    for (uint32_t i = 0; i < s->n; i++)
+        if (s->c[i].fits && s->c[i].n_use == ranks && s->c[i].n_work == ranks) return true;
+    return false;
 }
 
 /* Plans and prices one way with its cuts: *c is where it stands then, NULL if it does not fit (of a way's first cuts
@@ -113,9 +120,9 @@ static int try_cuts(struct searching *k, const struct cf_candidate *way, struct 
     int rc = 0;
     if (!fits && !t->n) {
         snprintf(c->why, sizeof c->why, "%.190s", why.text);
-        if (!k->first.code) k->first = why;
+        k->misfit = why;
         k->s->n++;
-    } else if (fits && is_new(t, &plan)) {
+    } else if (fits && is_new(t, &plan) && !(c->n_work < c->n_use && has_without(k->s, c->n_work))) {
         k->s->n++, *at = c;
         rc = weigh(k, c, &plan, note, e);
     }
@@ -270,6 +277,22 @@ static int try_fewer(struct searching *k, struct cf_error *e) {
     return rc;
 }
 
+int cf_planner_short(const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f,
+    const struct cf_error *why, struct cf_error *e) {
+    static const double GIB = 1024.0 * 1024.0 * 1024.0;
+    double weights = 0, has = 0;
+    for (int role = 0; role < CF_ROLES; role++)
+        for (uint32_t l = 0; l < (role < CF_FIRST_LAYER_ROLE ? 1 : m->n_layers); l++)
+            weights += (double)cf_model_bytes(m, g, (enum cf_role)role, l, false);
+    for (uint32_t r = 0; r < f->n_ranks; r++)
+        has += (double)f->ranks[r].memory_free;
+    if (f->n_ranks == 1 || weights <= has) return *e = *why, -1;
+    return cf_fail(e, CF_ERR_MEMORY,
+        "the model does not fit: its weights are %.2f GiB, and all %u ranks together have %.2f GiB free: %.2f GiB "
+        "short",
+        weights / GIB, f->n_ranks, has / GIB, (weights - has) / GIB);
+}
+
 int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf_plan_wish *wish,
     const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f, char note[512], struct cf_error *e) {
     struct searching k = {.s = s, .wish = wish, .m = m, .g = g, .f = f};
@@ -281,13 +304,9 @@ int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf
     if (!rc) rc = try_fewer(&k, e);
     free(k.use);
     free(k.hosts);
-    if (!rc && !k.best.rows) {
-        *e = k.first;
-        rc = -1;
-    }
+    if (!rc && !k.best.rows) rc = cf_planner_short(m, g, f, &k.misfit, e);
     if (rc) {
         cf_plan_free(&k.best);
-        cf_search_free(s);
         return -1;
     }
     *plan = k.best;

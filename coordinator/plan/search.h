@@ -18,9 +18,10 @@ struct cf_candidate {
     enum cf_layout layout;
     enum cf_dtype wire;
     uint32_t stages, n_use, n_hosts;
-    uint32_t halved;    /* how often the threads of all ranks are halved; 0: all threads */
-    bool equal;         /* shares, whatever the bandwidths */
-    uint32_t head_home; /* as in struct cf_plan_wish */
+    uint32_t n_work, n_work_hosts; /* of these ranks and hosts, those that hold anything; 0: it did not fit */
+    uint32_t halved;               /* how often the threads of all ranks are halved; 0: all threads */
+    bool equal;                    /* shares, whatever the bandwidths */
+    uint32_t head_home;            /* as in struct cf_plan_wish */
     bool fits;
     char why[192];               /* why not, or what limits it (its bottleneck) */
     double prefill, decode, all; /* tokens/s: of a prompt, of one sequence, of all sequences together; 0: did not fit */
@@ -37,10 +38,15 @@ void cf_search_free(struct cf_search *s);
 /* Plans for the wish. Ranks, layout, stages and with any_wire the wire type are the search's to choose, and how many of
  * the ranks' threads run; a wish with a layout leaves it the wire type and threads, for all ranks, one that is
  * `settled` threads and the head's cuts alone. The plan is the best one's, for figures whose threads are halved as
- * often as the best candidate says (cf_figures_halve). At least one must fit, else *e is what spoke against the first
- * that did not. note: as cf_planner_make(). */
+ * often as the best candidate says (cf_figures_halve). At least one must fit, else *e says what is short, and *s what
+ * was tried; it is freed by cf_search_free in any case. note: as cf_planner_make(). */
 int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf_plan_wish *wish,
     const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f, char note[512], struct cf_error *e);
+
+/* Says what is short where no way fits: memory of all ranks together, or else what spoke against one of the ways.
+ * Returns -1. */
+int cf_planner_short(const struct cf_model *m, const struct cf_gguf *g, const struct cf_figures *f,
+    const struct cf_error *why, struct cf_error *e);
 
 /* Is there anything for a search to choose? Of a wish that is settled only threads, and in layout tensor on
  * several hosts how the head is cut. */
@@ -53,10 +59,12 @@ bool cf_planner_knows(const struct cf_figures *f);
 int cf_planner_forecast(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e);
 
-/* Its name, from the rest of it. any_wire: there is a choice. f: with the threads that are meant. */
-void cf__candidate_describe(struct cf_candidate *c, bool any_wire, const struct cf_figures *f);
+/* Its name, from the rest of it. any_wire: there is a choice. f: with the threads that are meant. plan: NULL if it did
+ * not fit. */
+void cf__candidate_describe(
+    struct cf_candidate *c, const struct cf_plan *plan, bool any_wire, const struct cf_figures *f);
 
-/* The candidates as a table, at most `most` of them (0: all). */
-void cf_search_print(FILE *to, const struct cf_search *s, uint32_t most);
+/* The candidates as a table, of so many sequences. */
+void cf_search_print(FILE *to, const struct cf_search *s, uint32_t n_seqs);
 
 #endif

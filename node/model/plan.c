@@ -33,6 +33,12 @@ int cf_plan_member(const struct cf_plan_row *row, int rank, uint32_t *first, uin
     return -1;
 }
 
+bool cf_plan_works(const struct cf_plan *p, int rank) {
+    for (uint32_t i = 0; i < p->n_plan_rows; i++)
+        if (cf_plan_member(&p->rows[i], rank, NULL, NULL) >= 0) return true;
+    return false;
+}
+
 uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain, uint32_t layer) {
     if (domain == CF_PREFRONTAL) return m->vocab_tiles;
     return domain == CF_RIGHT_HEMI ? cf_model_mlp_axis(m, layer)->n_chunks : m->attn.n_chunks;

@@ -49,6 +49,8 @@ void cf_plan_free(struct cf_plan *p);
 const struct cf_plan_row *cf_plan_find(const struct cf_plan *p, enum cf_domain domain, uint32_t layer);
 /* This rank's place in a row, or -1; *first, *last its chunks. A member with an empty slice counts as -1. */
 int cf_plan_member(const struct cf_plan_row *row, int rank, uint32_t *first, uint32_t *last);
+/* Does the rank hold anything? */
+bool cf_plan_works(const struct cf_plan *p, int rank);
 /* Chunks of a domain's axis. */
 uint32_t cf_plan_axis_chunks(const struct cf_model *m, enum cf_domain domain, uint32_t layer);
 

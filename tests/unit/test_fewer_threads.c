@@ -178,13 +178,14 @@ static void a_settled_wish_keeps_its_layout(void **state) {
     assert_false(cf_planner_may_search(&x.wish, &x.f));
     x.wish.settled = false;
     assert_true(cf_planner_may_search(&x.wish, &x.f));
-    x.f.ranks[0].memory_free = x.f.ranks[1].memory_free = 1 << 20; /* nothing fits: nothing is left behind */
+    x.f.ranks[0].memory_free = x.f.ranks[1].memory_free = 1 << 20; /* nothing fits: the way that was tried says why */
     cf_plan_free(&x.plan);
     cf_search_free(&x.found);
     struct cf_error e = {0};
     assert_int_equal(cf_planner_search(&x.found, &x.plan, &x.wish, &x.s.model, x.s.gguf, &x.f, x.note, &e), -1);
     assert_non_null(strstr(e.text, "does not fit"));
-    assert_true(!x.found.c && !x.found.n && !x.plan.rows);
+    assert_true(x.found.n == 1 && !x.found.c[0].fits && *x.found.c[0].why && !x.plan.rows);
+    cf_search_free(&x.found);
     x.f.ranks[1].bandwidth = 0; /* nobody has measured it */
     assert_false(cf_planner_may_search(&x.wish, &x.f));
     tear_down(&x);

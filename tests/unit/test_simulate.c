@@ -125,7 +125,7 @@ static void layers_pay_with_more_sequences(void **state) {
     one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 1});
     struct cf_forecast two = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 2});
     assert_true(two.rate > 1.6 * one.rate && two.rate < 2.01 * one.rate);
-    assert_non_null(strstr(one.bottleneck, "too little in flight: 1 of 2"));
+    assert_non_null(strstr(one.bottleneck, "too little in flight: 1 batch for 2 stages"));
     cf_forecast_free(&one);
     cf_forecast_free(&two);
     tear_down(&x);
@@ -171,6 +171,53 @@ static void both_ways_at_once(void **state) {
     tear_down(&x);
 }
 
+/* Ranks of one host read each other's parts as fast as the host lets them. */
+static void a_slow_way_inside(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 2);
+    x.f.ranks[1].host_index = 0;
+    struct cf_forecast own = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.prompt = 256});
+    x.f.links[0].window = 2 * BANDWIDTH; /* it does not slow them down */
+    struct cf_forecast same = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.prompt = 256});
+    near(same.seconds, own.seconds, 1e-12);
+    x.f.links[0].window = 1e6;
+    struct cf_forecast slow = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.prompt = 256});
+    assert_true(slow.seconds > 2 * own.seconds);
+    cf_forecast_free(&own);
+    cf_forecast_free(&same);
+    cf_forecast_free(&slow);
+    tear_down(&x);
+}
+
+/* As many batches in flight as there are sequences, where a pipeline is long, and memory is not short. */
+static void a_long_pipeline_is_filled(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 8);
+    struct cf_plan_wish wish = small_wish(CF_LAYOUT_LAYERS);
+    struct cf_error e = {0};
+    char note[512];
+    static const struct small_shape deep = {24, 256, 8, 4, 32, 512, 1024, true, "q8_0"};
+    tear_down(&x);
+    if (small_model_open(&x.s, &deep, &e) || cf_figures_new(&x.f, 24, 24, &e)) fail_msg("%s", e.text);
+    small_ranks(x.f.ranks, 24, 24);
+    for (uint32_t seqs = 1; seqs <= 64; seqs *= 4) {
+        wish.n_seqs = seqs;
+        if (cf_planner_make(&x.plan, &wish, &x.s.model, x.s.gguf, x.f.ranks, 24, note, &e)) fail_msg("%s", e.text);
+        assert_int_equal(x.plan.n_flight, seqs <= 4 ? 8 : seqs == 16 ? 16 : 24);
+        struct cf_rank_need need;
+        if (cf_planner_need(&x.plan, &x.s.model, x.s.gguf, 1, &x.f.ranks[1], &need, &e)) fail_msg("%s", e.text);
+        cf_plan_free(&x.plan);
+        if (seqs < 64) continue;
+        for (uint32_t r = 0; r < 24; r++)
+            x.f.ranks[r].memory_free = need.weights + need.kv + need.buffers - (need.buffers >> 2);
+        if (!cf_planner_make(&x.plan, &wish, &x.s.model, x.s.gguf, x.f.ranks, 24, note, &e))
+            assert_int_equal(x.plan.n_flight, 8);
+    }
+    tear_down(&x);
+}
+
 /* A cable that carries little takes its time, and messages stand in line for it. */
 static void a_thin_cable_is_the_bottleneck(void **state) {
     (void)state;
@@ -178,9 +225,20 @@ static void a_thin_cable_is_the_bottleneck(void **state) {
     set_up(&x, 2);
     for (int k = 0; k < 4; k++)
         x.f.links[k] = cf_link_of(1e-6, 1e5);
+    snprintf(x.f.ranks[1].host, sizeof x.f.ranks[1].host, "narrow");
     struct cf_forecast f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.prompt = 256});
     assert_true(f.seconds > 256 * 4 * 256 / 1e5);
-    assert_non_null(strstr(f.bottleneck, "network of host 0"));
+    assert_non_null(strstr(f.bottleneck, "network of host "));
+    cf_forecast_free(&f);
+    for (int k = 0; k < 4; k++) /* what comes in takes the cable, too: all logits go to rank 0 */
+        x.f.links[k] = cf_link_of(1e-6, k == 2 ? 1e5 : 1e12);
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 8, 1});
+    assert_non_null(strstr(f.bottleneck, "network of host "));
+    assert_true(f.link_busy[0] > 0.5 * f.seconds && f.link_busy[1] > 0.5 * f.seconds);
+    cf_forecast_free(&f);
+    x.f.links[1] = cf_link_of(1e-6, 2e4); /* and the one that carries more has a name */
+    f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.prompt = 256});
+    assert_non_null(strstr(f.bottleneck, x.f.ranks[0].host));
     cf_forecast_free(&f);
     tear_down(&x);
 }
@@ -556,6 +614,8 @@ int main(void) {
         cmocka_unit_test(tensor_counts_its_messages),
         cmocka_unit_test(both_ways_at_once),
         cmocka_unit_test(a_thin_cable_is_the_bottleneck),
+        cmocka_unit_test(a_slow_way_inside),
+        cmocka_unit_test(a_long_pipeline_is_filled),
         cmocka_unit_test(noise_costs_a_group_more),
         cmocka_unit_test(neighbours_share_a_core),
         cmocka_unit_test(ranks_at_one_core),

@@ -24,7 +24,7 @@ static const struct cf_option options[] = {
     {"synthetic", 0, CF_OPT_LIST, AT(synthetic), "SHAPE:TYPE",
         "the shape of a known model beside the files; may be given again and again (a wrong name lists all)", 0, 0,
         NULL},
-    {"json", 0, CF_OPT_FLAG, AT(json), NULL, "one JSON object", 0, 0, NULL},
+    {"json", 0, CF_OPT_FLAG, AT(json), NULL, "a JSON array instead of the table: an object a model", 0, 0, NULL},
     {0},
 };
 static const struct cf_shared_options shared[] = {
@@ -42,6 +42,7 @@ struct verdict {
     uint32_t n_ranks, n_hosts, hosts; /* of the machines; hosts with work */
     struct cf_candidate best;         /* at a context of at most 4096 */
     enum cf_layout layout;
+    char advice[1024]; /* as in struct cf__subject */
 };
 
 /* Does any layout (or the one that is wished for) find room on all ranks? */
@@ -80,19 +81,6 @@ static uint32_t largest_context(struct cf__subject *s, struct cf_error *why) {
     return low * CONTEXT_STEP;
 }
 
-/* Ranks and hosts that a plan gives work. */
-static void count_used(struct verdict *v, const struct cf__subject *s, const struct cf_plan *p) {
-    int last = -1;
-    for (uint32_t r = 0; r < s->figures.n_ranks; r++) {
-        bool works = false;
-        for (uint32_t i = 0; i < p->n_plan_rows; i++)
-            works |= cf_plan_member(&p->rows[i], (int)r, NULL, NULL) >= 0;
-        if (!works) continue;
-        v->ranks++;
-        if (s->figures.ranks[r].host_index != last) v->hosts++, last = s->figures.ranks[r].host_index;
-    }
-}
-
 static int judge(struct verdict *v, struct cf__subject *s, struct config *c, struct cf_error *e) {
     struct cf_plan p = {0};
     struct cf_search found = {0};
@@ -107,13 +95,16 @@ static int judge(struct verdict *v, struct cf__subject *s, struct config *c, str
     else
         v->context = largest_context(s, &why);
     if (!v->context) {
+        struct cf_error spoke = why;
+        cf_planner_short(&s->model, s->gguf, &s->figures, &spoke, &why);
         snprintf(v->error, sizeof v->error, "%.250s", why.text);
         return 0;
     }
     if (s->wish.n_ctx > v->context) s->wish.n_ctx = v->context;
     if (cf__subject_plan(s, &p, &found, e)) return -1;
     v->fits = true, v->layout = p.layout;
-    count_used(v, s, &p);
+    cf__subject_count(s, &p, &v->ranks, &v->hosts);
+    snprintf(v->advice, sizeof v->advice, "%s", s->advice);
     int rc = cf_planner_knows(&s->figures) ? cf_planner_forecast(&v->best, &p, &s->model, s->gguf, &s->figures, e) : 0;
     cf_search_free(&found);
     cf_plan_free(&p);
@@ -146,6 +137,7 @@ static int look_at(struct verdict *v, struct config *c, const char *file, const 
     *assumed |= s.assumed;
     cf__subject_close(&s);
     if (rc) fprintf(stderr, "coffer fit: %s\n", e.text);
+    if (rc) snprintf(v->error, sizeof v->error, "%.250s", e.text);
     return rc;
 }
 
@@ -169,6 +161,7 @@ static void print_verdict(const struct verdict *v) {
         printf("%10.1f %10.2f  %s\n", v->best.prefill, v->best.decode, v->best.why);
     else
         printf("%10s %10s\n", "?", "?");
+    cf__subject_say_advice(v->advice, stdout, "  ");
 }
 
 static json_t *verdict_json(const struct verdict *v) {
@@ -183,6 +176,7 @@ static json_t *verdict_json(const struct verdict *v) {
     json_object_set_new(o, "hosts", json_integer(v->hosts));
     json_object_set_new(o, "context", json_integer(v->context));
     json_object_set_new(o, "context_trained", json_integer(v->trained));
+    if (*v->advice) json_object_set_new(o, "advice", json_string(v->advice));
     if (v->best.decode > 0) {
         json_object_set_new(o, "prefill_tps", json_real(v->best.prefill));
         json_object_set_new(o, "decode_tps", json_real(v->best.decode));
@@ -208,11 +202,11 @@ static int fit(struct config *c, int argc, char **argv, struct cf_error *e) {
             bad += !there;
             continue;
         }
-        if (look_at(&v, c, file, file ? NULL : c->synthetic.at[i - argc], &assumed))
-            bad++;
-        else if (list)
+        bool failed = look_at(&v, c, file, file ? NULL : c->synthetic.at[i - argc], &assumed) != 0;
+        bad += failed;
+        if (list)
             json_array_append_new(list, verdict_json(&v));
-        else
+        else if (!failed)
             print_verdict(&v);
         fflush(stdout);
     }

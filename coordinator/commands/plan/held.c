@@ -1,5 +1,6 @@
 /* What a rank holds of each domain. The engine knows the bytes of all its weights as they lie in memory; here they are
  * dealt to the domains as the file's bytes of its slices are. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "coordinator/commands/plan/subject.h"
@@ -43,6 +44,18 @@ int cf__subject_held(const struct cf__subject *s, const struct cf_plan *p, uint3
     for (int d = 0; d < CF_DOMAINS; d++)
         held[d].bytes = d == CF_TEMPORAL ? (double)need->kv : sum > 0 ? held[d].bytes * (double)need->weights / sum : 0;
     return 0;
+}
+
+void cf__subject_count(const struct cf__subject *s, const struct cf_plan *p, uint32_t *ranks, uint32_t *hosts) {
+    bool *seen = calloc(s->figures.n_hosts, sizeof *seen);
+    *ranks = *hosts = 0;
+    for (uint32_t r = 0; seen && r < s->figures.n_ranks; r++) {
+        int host = s->figures.ranks[r].host_index;
+        if (!cf_plan_works(p, (int)r)) continue;
+        ++*ranks, *hosts += !seen[host];
+        seen[host] = true;
+    }
+    free(seen);
 }
 
 const char *cf__size_text(double bytes, int base, char buf[16]) {

@@ -63,24 +63,15 @@ static double *traffic_of(const struct cf__subject *s, const struct cf_plan *p, 
     return traffic;
 }
 
-static uint32_t ranks_with_work(const struct cf__subject *s, const struct cf_plan *p) {
-    uint32_t n = 0;
-    for (uint32_t r = 0; r < s->figures.n_ranks; r++) {
-        bool works = false;
-        for (uint32_t i = 0; i < p->n_plan_rows; i++)
-            works |= cf_plan_member(&p->rows[i], (int)r, NULL, NULL) >= 0;
-        n += works;
-    }
-    return n;
-}
-
 static int draw_it(const struct config *c, const struct cf__subject *s, const struct cf_plan *p,
     const struct cf_candidate *forecast, struct cf_error *e) {
     char title[256], speed[256] = "", limit[256] = "";
+    uint32_t ranks, hosts;
     double *traffic = traffic_of(s, p, e);
     if (!traffic) return -1;
-    snprintf(title, sizeof title, "%s, layout %s on %u of %u NUMA nodes (%u host%s)", s->name,
-        cf_layout_name(p->layout), ranks_with_work(s, p), s->figures.n_ranks, s->figures.n_hosts,
+    cf__subject_count(s, p, &ranks, &hosts);
+    snprintf(title, sizeof title, "%s, layout %s on %u of %u NUMA nodes (%u of %u host%s)", s->name,
+        cf_layout_name(p->layout), ranks, s->figures.n_ranks, hosts, s->figures.n_hosts,
         s->figures.n_hosts == 1 ? "" : "s");
     int n = snprintf(speed, sizeof speed, "context %u, %u sequence%s", p->n_ctx, p->n_seqs, p->n_seqs == 1 ? "" : "s");
     if (forecast)
@@ -101,7 +92,7 @@ static int show(const struct config *c, const struct cf__subject *s, const struc
     bool known = cf_planner_knows(f);
     if (cf_planner_print(stdout, p, &s->model, s->gguf, f->ranks, f->n_ranks, e)) return -1;
     if (s->note[0]) printf("note: %s\n", s->note);
-    if (known && found->n > 1) cf_search_print(stdout, found, 0);
+    if (known && found->n > 1) cf_search_print(stdout, found, p->n_seqs);
     if (known && cf_planner_forecast(&forecast, p, &s->model, s->gguf, f, e)) return -1;
     if (known) {
         printf("\npredicted: prefill of %d %.1f tokens/s, decode of one sequence %.2f tokens/s", CF_SEARCH_PROMPT,
@@ -109,6 +100,7 @@ static int show(const struct config *c, const struct cf__subject *s, const struc
         if (p->n_seqs > 1) printf(", of %u together %.2f tokens/s", p->n_seqs, forecast.all);
         printf(", limited by %s\n", forecast.why);
     }
+    cf__subject_say_advice(s->advice, stdout, "note: ");
     cf__subject_say_assumed(s, stdout);
     return c->svg ? draw_it(c, s, p, known ? &forecast : NULL, e) : 0;
 }
@@ -123,7 +115,8 @@ static int plan(struct config *c, struct cf_error *e) {
     int rc = cf__subject_model(&s, c->model, c->synthetic, c->place.experts, e);
     if (!rc) rc = cf__subject_wish(&s, &c->place, (uint32_t)c->sequences, e);
     if (!rc) rc = cf__subject_machines(&s, &c->machines, e);
-    if (!rc) rc = cf__subject_plan(&s, &p, &found, e);
+    if (!rc && (rc = cf__subject_plan(&s, &p, &found, e)) && found.n > 1)
+        cf_search_print(stdout, &found, s.wish.n_seqs);
     if (!rc) rc = show(c, &s, &p, &found, e);
     cf_search_free(&found);
     cf_plan_free(&p);

@@ -95,6 +95,8 @@ static int find_stages(struct simulation *k, struct cf_error *e) {
             rows[at] = row, t->first = r;
             if (k->plan.layout == CF_LAYOUT_DOMAIN)
                 snprintf(t->name, sizeof t->name, "%s", cf_domain_name(row->domain));
+            else if (row->domain == CF_PREFRONTAL)
+                snprintf(t->name, sizeof t->name, "embedding, head");
             else
                 snprintf(t->name, sizeof t->name, "layers %u-%u", row->layer0, row->layer1 - 1);
         }
@@ -113,7 +115,7 @@ static double waits(const struct simulation *k, const struct line *l, int stage)
         if (k->stage_of[r] < 0 || (stage >= 0 && k->stage_of[r] != stage)) continue;
         sum += 1 - (l->f.ranks[r].compute + l->f.ranks[r].exchange) / l->f.seconds, n++;
     }
-    return n ? sum / n : 0;
+    return n && sum > 0 ? sum / n : 0; /* less: rounding */
 }
 
 static double busiest_link(const struct line *l, uint32_t *host) {
@@ -145,8 +147,13 @@ static const char *name_of(const struct line *l, char text[32]) {
 static void print_text(const struct simulation *k) {
     char name[32], size[16];
     uint32_t host;
-    printf("%s, layout %s, %u ranks of %u hosts, at most %u batches in flight, context %u\n\n", k->s.name,
-        cf_layout_name(k->plan.layout), k->s.figures.n_ranks, k->s.figures.n_hosts, k->plan.n_flight, k->plan.n_ctx);
+    uint32_t ranks, hosts, all = k->s.figures.n_ranks, all_hosts = k->s.figures.n_hosts;
+    cf__subject_count(&k->s, &k->plan, &ranks, &hosts);
+    printf("%s, layout %s on %u of %u rank%s (%u of %u host%s), at most %u batch%s in flight, context %u\n", k->s.name,
+        cf_layout_name(k->plan.layout), ranks, all, all == 1 ? "" : "s", hosts, all_hosts, all_hosts == 1 ? "" : "s",
+        k->plan.n_flight, k->plan.n_flight == 1 ? "" : "es", k->plan.n_ctx);
+    cf__subject_say_advice(k->s.advice, stdout, "note: ");
+    printf("\n");
     printf("%-16s %10s %12s %10s %8s %8s %12s %12s  %s\n", "sequences", "tokens/s", "each", "ms/token", "waiting",
         "link", "messages", "bytes", "limited by");
     for (uint32_t i = 0; i < k->n_lines; i++) {

@@ -6,6 +6,7 @@
 
 #include "coordinator/commands/shared/shape.h"
 #include "coordinator/decode/measure/calibrate.h"
+#include "coordinator/plan/advice.h"
 #include "coordinator/plan/cluster/cluster.h"
 
 #define AT(field) offsetof(struct cf__machines, field)
@@ -160,18 +161,34 @@ int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t seq
     return 0;
 }
 
+static void keep_line(void *ctx, const char *line) {
+    struct cf__subject *s = ctx;
+    size_t n = strlen(s->advice);
+    snprintf(s->advice + n, sizeof s->advice - n, "%s\n", line);
+}
+
+static int advise(struct cf__subject *s, const struct cf_search *found, const struct cf_plan *p, struct cf_error *e) {
+    cf_search_advise(found, p, &s->figures, keep_line, s);
+    return cf_search_advise_first(found, &s->wish, &s->model, s->gguf, &s->figures, keep_line, s, e);
+}
+
 int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search *found, struct cf_error *e) {
     const struct cf_figures *f = &s->figures;
     *found = (struct cf_search){0};
-    s->note[0] = 0;
+    s->note[0] = s->advice[0] = 0;
     bool open = s->wish.layout < 0 && !s->wish.stages;
     s->wish.settled = !open && !s->wish.any_wire;
     s->wish.even_head = getenv("COFFER_TEST_EVEN_HEAD") != NULL; /* test hook */
     if (!cf_planner_may_search(&s->wish, f))
         return cf_planner_make(p, &s->wish, &s->model, s->gguf, f->ranks, f->n_ranks, s->note, e);
-    if (cf_planner_search(found, p, &s->wish, &s->model, s->gguf, f, s->note, e)) return -1;
+    if (cf_planner_search(found, p, &s->wish, &s->model, s->gguf, f, s->note, e) || advise(s, found, p, e)) return -1;
     cf_figures_halve(&s->figures, found->c[0].halved);
     return 0;
+}
+
+void cf__subject_say_advice(const char *advice, FILE *to, const char *prefix) {
+    for (const char *line = advice, *end; *line && (end = strchr(line, '\n')); line = end + 1)
+        fprintf(to, "%s%.*s\n", prefix, (int)(end - line), line);
 }
 
 void cf__subject_say_assumed(const struct cf__subject *s, FILE *to) {

@@ -19,6 +19,7 @@ struct cf__subject {
     unsigned assumed; /* of the figures, enum cf_assumed */
     struct cf_plan_wish wish;
     char note[512];
+    char advice[1024]; /* lines: what of the choice should not be overlooked (plan/advice.h) */
 };
 
 /* Opens the model: of a file, or of a shape if that is not NULL. experts: as --experts says. */
@@ -43,8 +44,15 @@ int cf__subject_machines(struct cf__subject *s, const struct cf__machines *k, st
 int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t sequences, struct cf_error *e);
 
 /* The plan: the best one, unless a layout is wished for or nothing is known of the machines; and with as many threads
- * as make it quickest, which the figures are for afterwards. *found may come out empty. */
+ * as make it quickest, which the figures are for afterwards. *found may come out empty; after a failure it holds what
+ * was tried. */
 int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search *found, struct cf_error *e);
+
+/* Ranks and hosts that the plan gives work. */
+void cf__subject_count(const struct cf__subject *s, const struct cf_plan *p, uint32_t *ranks, uint32_t *hosts);
+
+/* The advice, each line behind a prefix. */
+void cf__subject_say_advice(const char *advice, FILE *to, const char *prefix);
 
 /* Lines about what was assumed. */
 void cf__subject_say_assumed(const struct cf__subject *s, FILE *to);

@@ -37,7 +37,7 @@ const struct cf_option cf__split_options[] = {
     {"micro-batches", 0, CF_OPT_INT, AT(micro_batches), "N",
         "most batches in flight, which a prompt or the sequences of a decode step are split into (default one per "
         "stage "
-        "in layouts layers and hybrid, at most 8; domain 2; tensor 1)",
+        "in layouts layers and hybrid, at most 8 or as many as there are sequences; domain 2; tensor 1)",
         0, 64, "flight"},
     {0},
 };

@@ -101,7 +101,7 @@ static const char *const words[] = {
     "the threads of a rank meet in 1 us, and in 1 us more for every time that there are twice as many",
     "latency between hosts, where it is not given: 150 us, uneven arrival included",
     "bandwidth between hosts, where it is not given: that of gigabit Ethernet, 117 MB/s",
-    "between NUMA nodes of a host, where it is not given: 15 us and 4 GB/s",
+    "between NUMA nodes of a host, where it is not given: 15 us, and bytes as fast as a node reads its own memory",
     "nobody else works on the machines: no step takes longer than it must",
     "fewer threads than cores read 17 GB/s each (or their share of what all read, where that is more), but not more "
     "than all",

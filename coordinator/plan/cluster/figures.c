@@ -51,7 +51,10 @@ static struct cf_link link_between(
     if (a == b) {
         bool known = c->inside.latency > 0 && c->inside.bandwidth > 0;
         if (!known && a->n_nodes > 1) *assumed |= CF_ASSUMED_INSIDE;
-        return cf_link_of(or_of(c->inside.latency, CF_HOP_LOCAL), or_of(c->inside.bandwidth, CF_BANDWIDTH_LOCAL));
+        struct cf_link l =
+            cf_link_of(or_of(c->inside.latency, CF_HOP_LOCAL), or_of(c->inside.bandwidth, CF_BANDWIDTH_LOCAL));
+        l.window = c->inside.bandwidth;
+        return l;
     }
     struct cf_cluster_link way = {0};
     const struct cf_cluster_host *ends[] = {a, b};

@@ -52,6 +52,9 @@ struct cf_link {
     double both[CF_LINK_SIZES]; /* when a message comes the other way at the same time */
     /* What a sum of ranks of both hosts takes beyond their work and its messages: what these take from each other. */
     double apart;
+    /* Within a host: bytes/s at which a rank reads what others have left in shared memory, if that is less than its
+     * own memory gives. 0: it is not. */
+    double window;
 };
 
 struct cf_figures {

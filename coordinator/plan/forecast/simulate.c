@@ -46,6 +46,7 @@ struct cf_simulation {
     struct cf_events events;
     uint64_t random;
     double now, *leaves, *enters; /* [n_hosts] until when the host's cable is taken, in both directions */
+    double *entering;             /* [n_hosts] seconds that bytes were entering the host */
     uint32_t submitted, finished; /* batches, on rank 0 */
     const struct drive *drive;
     double first_round; /* when every batch of the first step had come back */
@@ -72,7 +73,7 @@ static double arrival(struct cf_simulation *s, uint32_t from, const struct cf_ti
     s->leaves[a] = begin + wire;
     double end = (begin > s->enters[b] ? begin : s->enters[b]) + wire;
     s->enters[b] = end;
-    s->out->link_busy[a] += wire;
+    s->out->link_busy[a] += wire, s->entering[b] += wire;
     s->out->traffic[(size_t)a * s->figures->n_hosts + b] += (uint64_t)bytes;
     return end + latency + (m->mutual ? l->apart : 0);
 }
@@ -119,7 +120,9 @@ static double seconds_at(
     if (i->only_shares && !shares) return 0;
     double rows = i->wanted ? b->want : b->rows, bytes = rows * (shares ? i->share_read : i->read);
     double t = cf_cost_seconds(&i->cost, i->wanted ? &b->head : &b->cost, info, times);
-    if (info->bandwidth > 0) t += bytes / (times * info->bandwidth);
+    double reads = times * info->bandwidth, window = cf_figures_link(s->figures, rank, rank)->window;
+    if (window > 0 && (reads <= 0 || window < reads)) reads = window;
+    if (reads > 0) t += bytes / reads;
     return t > 0 ? t : 0;
 }
 
@@ -306,7 +309,8 @@ int cf_simulation_new(struct cf_simulation **out, const struct cf_plan *p, const
     else if (!cf_timed_new(&s->programs, p, m, g, f, e)) {
         s->ranks = calloc(f->n_ranks, sizeof *s->ranks), s->batches = calloc(s->ring, sizeof *s->batches);
         s->leaves = calloc(f->n_hosts, sizeof *s->leaves), s->enters = calloc(f->n_hosts, sizeof *s->enters);
-        bool ok = s->ranks && s->batches && s->leaves && s->enters && !cf_seats_new(&s->seats, f);
+        s->entering = calloc(f->n_hosts, sizeof *s->entering);
+        bool ok = s->ranks && s->batches && s->leaves && s->enters && s->entering && !cf_seats_new(&s->seats, f);
         for (uint32_t r = 0; ok && r < f->n_ranks; r++)
             ok =
                 (s->ranks[r].counts = calloc((size_t)s->ring * (s->programs.ranks[r].n + 1), sizeof(uint16_t))) != NULL;
@@ -326,6 +330,7 @@ void cf_simulation_free(struct cf_simulation *s) {
     free(s->batches);
     free(s->leaves);
     free(s->enters);
+    free(s->entering);
     cf_seats_free(&s->seats);
     cf_events_free(&s->events);
     cf_timed_free(&s->programs);
@@ -338,6 +343,7 @@ static void rewind_all(struct cf_simulation *s) {
                                  s->events.failed = false;
     memset(s->leaves, 0, hosts * sizeof *s->leaves);
     memset(s->enters, 0, hosts * sizeof *s->enters);
+    memset(s->entering, 0, hosts * sizeof *s->entering);
     for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
         struct rank *k = &s->ranks[r];
         memset(k->counts, 0, (size_t)s->ring * (s->programs.ranks[r].n + 1) * sizeof *k->counts);
@@ -345,9 +351,30 @@ static void rewind_all(struct cf_simulation *s) {
     }
 }
 
+/* Runs of layers that are on other ranks than those before them: so many batches keep all of them busy. */
+static uint32_t stages_of(const struct cf_plan *p) {
+    uint32_t stages = 0, layer = 0;
+    int at = -1;
+    while (layer < p->n_layers) {
+        const struct cf_plan_row *row = cf_plan_find(p, CF_RIGHT_HEMI, layer);
+        if (!row) break;
+        if (!stages || row->ranks[0] != at) stages++, at = row->ranks[0];
+        layer = row->layer1;
+    }
+    return stages;
+}
+
+static const char *host_name(const struct cf_figures *f, uint32_t host) {
+    uint32_t r = 0;
+    while (r + 1 < f->n_ranks && f->ranks[r].host_index != (int)host)
+        r++;
+    return f->ranks[r].host;
+}
+
 static void name_bottleneck(const struct cf_simulation *s, struct cf_forecast *f) {
-    uint32_t rank = 0, host = 0;
+    uint32_t rank = 0, host = 0, stages = stages_of(s->plan), at_once = s->drive->at_once;
     double busy = 0, cable = 0;
+    if (stages < s->plan->n_flight) stages = s->plan->n_flight; /* domains that take turns */
     for (uint32_t r = 0; r < f->n_ranks; r++) {
         double t = (f->ranks[r].compute + f->ranks[r].exchange) / f->seconds;
         if (t > busy) busy = t, rank = r;
@@ -355,16 +382,17 @@ static void name_bottleneck(const struct cf_simulation *s, struct cf_forecast *f
     for (uint32_t h = 0; h < f->n_hosts; h++)
         if (f->link_busy[h] / f->seconds > cable) cable = f->link_busy[h] / f->seconds, host = h;
     const struct cf_rank_info *info = &s->figures->ranks[rank];
-    if (busy >= 0.75 ||
-        (busy >= 0.4 && busy > cable && s->drive->at_once >= s->plan->n_flight && s->plan->n_flight > 1))
+    if (busy >= 0.75 || (busy >= 0.4 && busy > cable && at_once >= stages && stages > 1))
         snprintf(f->bottleneck, sizeof f->bottleneck, "rank %u (%.48s node %d), busy %.0f %% of the time", rank,
             info->host, info->node, 100 * busy);
     else if (cable >= 0.5)
-        snprintf(
-            f->bottleneck, sizeof f->bottleneck, "the network of host %u, busy %.0f %% of the time", host, 100 * cable);
-    else if (s->plan->n_flight > 1 && s->drive->at_once < s->plan->n_flight)
+        snprintf(f->bottleneck, sizeof f->bottleneck, "the network of host %.48s, busy %.0f %% of the time",
+            host_name(s->figures, host), 100 * cable);
+    else if (at_once < stages)
         snprintf(f->bottleneck, sizeof f->bottleneck,
-            "too little in flight: %u of %u batches, ranks wait for their turn", s->drive->at_once, s->plan->n_flight);
+            "too little in flight: %u batch%s for %u stages, ranks wait for their turn%s", at_once,
+            at_once == 1 ? "" : "es", stages,
+            at_once == s->plan->n_flight && s->drive->w->sequences > at_once ? " (--micro-batches)" : "");
     else
         snprintf(f->bottleneck, sizeof f->bottleneck, "messages under way: the busiest rank waits %.0f %% of the time",
             100 * (1 - busy));
@@ -390,6 +418,8 @@ int cf_simulation_run(
         on_event(s, &v);
     }
     out->seconds = s->now;
+    for (uint32_t h = 0; h < out->n_hosts; h++)
+        if (s->entering[h] > out->link_busy[h]) out->link_busy[h] = s->entering[h];
     for (uint32_t r = 0; r < out->n_ranks; r++)
         out->messages += out->ranks[r].messages, out->bytes += out->ranks[r].bytes;
     int rc = s->events.failed ? cf_fail(e, CF_ERR_MEMORY, "no memory to simulate %u ranks", out->n_ranks)

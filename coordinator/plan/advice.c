@@ -1,0 +1,163 @@
+/* See advice.h. */
+#include "coordinator/plan/advice.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LINE = 512 };
+
+/* "host slow (rank 1), rank 3": the ranks without work, whole hosts by their names. Returns how many. */
+static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f, char *text, size_t size) {
+    uint32_t unused = 0;
+    size_t n = 0;
+    text[0] = '\0';
+    for (uint32_t h = 0; h < f->n_hosts; h++) {
+        char ranks[96] = "";
+        const char *name = "";
+        size_t at = 0, many = 0;
+        bool works = false;
+        for (uint32_t r = 0; r < f->n_ranks; r++) {
+            if (f->ranks[r].host_index != (int)h) continue;
+            name = f->ranks[r].host;
+            if (cf_plan_works(p, (int)r)) {
+                works = true;
+                continue;
+            }
+            unused++;
+            if (at + 16 < sizeof ranks)
+                at += (size_t)snprintf(ranks + at, sizeof ranks - at, "%s%u", at ? ", " : "", r);
+            else if (!many++)
+                at += (size_t)snprintf(ranks + at, sizeof ranks - at, ", ...");
+        }
+        if (!at || n + 8 >= size) continue;
+        bool several = strchr(ranks, ',') != NULL;
+        if (works || f->n_hosts == 1)
+            n += (size_t)snprintf(text + n, size - n, "%srank%s %s", n ? ", " : "", several ? "s" : "", ranks);
+        else
+            n += (size_t)snprintf(
+                text + n, size - n, "%shost %s (rank%s %s)", n ? ", " : "", name, several ? "s" : "", ranks);
+        if (n >= size) n = size - 1;
+    }
+    return unused;
+}
+
+static void advise_ranks(
+    const struct cf_search *s, const struct cf_plan *plan, const struct cf_figures *before, cf_say *say, void *ctx) {
+    const struct cf_candidate *best = &s->c[0], *all = NULL;
+    char names[192], line[LINE];
+    uint32_t unused = name_unused(plan, before, names, sizeof names);
+    if (!unused || best->n_use == before->n_ranks) return; /* those that hold nothing all the same have been named */
+    for (uint32_t i = s->n; i-- > 0;)
+        if (s->c[i].fits && s->c[i].n_work > best->n_work) all = &s->c[i]; /* the best of those */
+    bool one_more = all && all->n_work < before->n_ranks;
+    if (all)
+        snprintf(line, sizeof line,
+            "not used: %s; %s is %s (predicted %.2f tokens/s, with %s ranks %.2f; --layout NAME uses them)", names,
+            best->name, best->all > 1.005 * all->all ? "faster" : "hardly slower", best->all, one_more ? "more" : "all",
+            all->all);
+    else
+        snprintf(line, sizeof line, "not used: %s; %s is all that fits", names, best->name);
+    say(ctx, line);
+}
+
+static void advise_wire(const struct cf_search *s, cf_say *say, void *ctx) {
+    const struct cf_candidate *best = &s->c[0], *f32 = NULL;
+    char line[LINE];
+    for (uint32_t i = s->n; i-- > 0;)
+        if (s->c[i].fits && s->c[i].wire == CF_DTYPE_F32) f32 = &s->c[i]; /* the best of those */
+    if (best->wire == CF_DTYPE_F32 || !f32) return;
+    snprintf(line, sizeof line, "--wire auto takes %s (predicted %.2f tokens/s, with f32 %.2f)",
+        cf_dtype_name(best->wire), best->all, f32->all);
+    say(ctx, line);
+}
+
+static void advise_threads(const struct cf_search *s, const struct cf_figures *before, cf_say *say, void *ctx) {
+    const struct cf_candidate *best = &s->c[0], *all = NULL;
+    const struct cf_rank_info *r = &before->ranks[0];
+    const struct cf_fewer *f = &r->fewer[best->halved ? best->halved - 1 : 0];
+    char line[LINE];
+    for (uint32_t i = s->n; i-- > 0;)
+        if (s->c[i].fits && !s->c[i].halved) all = &s->c[i]; /* the best of those */
+    if (!best->halved || best->halved > r->n_fewer || !all) return;
+    snprintf(line, sizeof line,
+        "not used: %u of the %u cores of %s; fewer threads meet in %.3g us, all in %.3g us, and read %.1f of %.1f GB/s "
+        "(predicted %.2f tokens/s, with all %.2f; -t %u uses them)",
+        r->threads - f->threads, r->threads, before->n_ranks > 1 ? "rank 0, of others likewise" : "rank 0",
+        1e6 * f->step, 1e6 * r->step, 1e-9 * f->bandwidth, 1e-9 * r->bandwidth, best->all, all->all, r->threads);
+    say(ctx, line);
+}
+
+void cf_search_advise(
+    const struct cf_search *s, const struct cf_plan *plan, const struct cf_figures *before, cf_say *say, void *ctx) {
+    if (!s->n || !s->c[0].fits) return;
+    advise_ranks(s, plan, before, say, ctx);
+    advise_wire(s, say, ctx);
+    advise_threads(s, before, say, ctx);
+}
+
+/* ---- rank 0 on another host ---- */
+
+/* The host whose ranks read most together; 0 unless that is a quarter more than the first one. */
+static uint32_t quickest_host(const struct cf_figures *f) {
+    double *sum = calloc(f->n_hosts, sizeof *sum);
+    uint32_t best = 0;
+    for (uint32_t r = 0; sum && r < f->n_ranks; r++)
+        sum[f->ranks[r].host_index] += f->ranks[r].bandwidth;
+    for (uint32_t h = 1; sum && h < f->n_hosts; h++)
+        if (sum[h] > sum[best]) best = h;
+    if (sum && best && sum[best] < 1.25 * sum[0]) best = 0;
+    free(sum);
+    return best;
+}
+
+/* The same machines, this host and its ranks first. */
+static int put_first(struct cf_figures *to, const struct cf_figures *f, uint32_t host, struct cf_error *e) {
+    uint32_t *number = calloc(f->n_ranks, sizeof *number), n = 0;
+    if (!number || cf_figures_new(to, f->n_ranks, f->n_hosts, e)) {
+        free(number);
+        return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    }
+    for (int round = 0; round < 2; round++)
+        for (uint32_t r = 0; r < f->n_ranks; r++)
+            if ((f->ranks[r].host_index == (int)host) == !round) number[r] = n++;
+    for (uint32_t r = 0; r < f->n_ranks; r++) {
+        struct cf_rank_info *k = &to->ranks[number[r]];
+        *k = f->ranks[r];
+        k->host_index = k->host_index == (int)host ? 0 : k->host_index + (k->host_index < (int)host);
+        k->memory = number[r]; /* its own, or the first one's of those that share it */
+        for (uint32_t o = 0; k->alone > 1 && o < f->n_ranks; o++)
+            if (f->ranks[o].memory == f->ranks[r].memory && number[o] < k->memory) k->memory = number[o];
+    }
+    for (uint32_t a = 0; a < f->n_hosts; a++)
+        for (uint32_t b = 0; b < f->n_hosts; b++) {
+            uint32_t x = a == host ? 0 : a + (a < host), y = b == host ? 0 : b + (b < host);
+            to->links[(size_t)x * f->n_hosts + y] = f->links[(size_t)a * f->n_hosts + b];
+        }
+    free(number);
+    return 0;
+}
+
+int cf_search_advise_first(const struct cf_search *s, const struct cf_plan_wish *wish, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx, struct cf_error *e) {
+    uint32_t host = s->n && s->c[0].fits && !wish->use ? quickest_host(f) : 0, r = 0;
+    struct cf_figures other = {0};
+    struct cf_search found = {0};
+    struct cf_plan plan = {0};
+    struct cf_error why = {0};
+    char note[512], line[LINE];
+    if (!host || put_first(&other, f, host, e)) return host ? -1 : 0;
+    while (f->ranks[r].host_index != (int)host)
+        r++;
+    if (!cf_planner_search(&found, &plan, wish, m, g, &other, note, &why) &&
+        1.03 * found.c[0].seconds < s->c[0].seconds) {
+        snprintf(line, sizeof line,
+            "rank 0 would be better on host %.48s: %s (predicted %.2f tokens/s, here %.2f); name that host first",
+            f->ranks[r].host, found.c[0].name, found.c[0].all, s->c[0].all);
+        say(ctx, line);
+    }
+    cf_search_free(&found);
+    cf_plan_free(&plan);
+    cf_figures_free(&other);
+    return 0;
+}
