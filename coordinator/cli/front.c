@@ -39,6 +39,7 @@ struct front {
     struct cf_feed feed;     /* to the ranks */
     bool abandoned;          /* this start is given up */
     int drained_by;          /* exit status once the token in hand is out; 0: nobody has asked for that */
+    bool owes_stop;          /* the ranks of this start have to be told to stop, once one of them has spoken */
     struct cf_launcher_process launcher;
     int signals;      /* signalfd */
     bool running;     /* the launcher is */
@@ -77,6 +78,13 @@ static void abandon(struct front *f) {
     f->abandoned = true;
 }
 
+/* Asks the ranks to stop behind the token in hand; mpirun hands that to every rank. One that has not spoken yet may not
+ * know what it means: it would die of the signal, or mpirun would drop it, having no ranks yet. */
+static void ask_to_stop(struct front *f) {
+    f->owes_stop = !f->lines.spoke;
+    if (!f->owes_stop) kill(f->launcher.pid, SIGUSR1);
+}
+
 /* Ends the run behind the token in hand; the second time at once. */
 static void drain(struct front *f, int status) {
     if (f->drained_by || !f->running || f->talk.reading) {
@@ -84,7 +92,7 @@ static void drain(struct front *f, int status) {
         return;
     }
     f->drained_by = status;
-    kill(f->launcher.pid, SIGUSR1);
+    ask_to_stop(f);
     if (!f->deadline) f->deadline = now_ms() + DRAIN_FOR;
 }
 
@@ -92,7 +100,7 @@ static void on_interrupt(struct front *f) {
     f->interrupts++;
     if (!f->running || f->talk.reading) return; /* a line that is being typed is dropped: see wait_for_key */
     if (f->interrupts == 1)
-        kill(f->launcher.pid, SIGUSR1); /* mpirun hands it to every rank */
+        ask_to_stop(f);
     else if (f->interrupts == 2)
         stop(f, 130);
     else
@@ -218,6 +226,7 @@ static int wait_ms(const struct front *f) {
 }
 
 static void look_for_failure(struct front *f) {
+    if (f->owes_stop && f->lines.spoke && f->running) ask_to_stop(f);
     if (f->lines.has_status && f->running && !f->deadline)
         f->deadline = now_ms() + (f->lines.status ? END_MS : GOOD_MS);
     if (!f->s || !f->running || f->abandoned || f->ended_by) return;
@@ -389,9 +398,11 @@ static int run_once(struct front *f, struct cf_error *e) {
     if (fill_feed(f, e)) return -1;
     cf_launcher_begin(&f->lines);
     f->talk.n = 0;
-    f->wait_status = f->interrupts = 0;
+    f->wait_status = 0;
     f->deadline = 0;
     f->abandoned = false;
+    if (f->o->talk || f->o->asks) f->interrupts = 0; /* it has ended that answer, and no more */
+    f->owes_stop = f->interrupts > 0;
     if (cf_spawn_launcher(&f->launcher, &now, e)) return -1;
     f->running = true;
     pump(f);

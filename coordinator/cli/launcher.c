@@ -18,7 +18,7 @@ void cf_launcher_begin(struct cf_launcher_lines *l) {
     free(l->last);
     l->last = NULL;
     l->n_last = l->n_line = l->n_block = 0;
-    l->has_status = l->asked = l->passed_block = l->in_block = l->unstarted = false;
+    l->spoke = l->has_status = l->asked = l->passed_block = l->in_block = l->unstarted = false;
     l->verdict[0] = '\0';
 }
 
@@ -75,6 +75,7 @@ static const struct event {
 /* An unknown word is somebody else's, or dropped: a newer program may say more. */
 static void on_event(struct cf_launcher_lines *l, const char *line) {
     size_t n = strcspn(line, " ");
+    l->spoke = true;
     const char *text = line + n + (line[n] == ' ');
     for (size_t i = 0; i < sizeof events / sizeof *events; i++) {
         if (strlen(events[i].word) != n || strncmp(events[i].word, line, n)) continue;

@@ -16,6 +16,7 @@
 struct cf_launcher_lines {
     struct cf_bar bar;
     bool text_mid_line; /* the text on our terminal stands in the middle of a line: set by whoever writes it */
+    bool spoke;         /* rank 0 has sent an event */
     bool has_status;    /* rank 0 sent its exit status ... */
     int status;         /* ... and this is it */
     bool asked;         /* rank 0 wants a line from the user; whoever reads it takes this back */

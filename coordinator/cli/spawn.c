@@ -43,11 +43,20 @@ static void free_words(struct words *w) {
     free(w->word);
 }
 
-static void add_split(struct words *w, const char *text) {
+static bool names_hosts(const char *word) {
+    return !strcmp(word, "--host") || !strcmp(word, "-host") || !strcmp(word, "-H");
+}
+
+/* without_hosts: other words say which hosts there are. */
+static void add_split(struct words *w, const char *text, bool without_hosts) {
     char *copy = strdup(text), *state = NULL;
     w->failed |= !copy;
-    for (char *word = copy ? strtok_r(copy, " \t", &state) : NULL; word; word = strtok_r(NULL, " \t", &state))
-        add(w, word);
+    for (char *word = copy ? strtok_r(copy, " \t", &state) : NULL; word; word = strtok_r(NULL, " \t", &state)) {
+        if (without_hosts && names_hosts(word))
+            strtok_r(NULL, " \t", &state);
+        else
+            add(w, word);
+    }
     free(copy);
 }
 
@@ -70,7 +79,10 @@ static int build(struct words *w, const struct cf_front_options *o, struct cf_er
     if (n < 0) return cf_fail(e, CF_ERR_SYSTEM, "cannot read /proc/self/exe: %s", strerror(errno));
     self[n] = '\0';
     snprintf(ranks, sizeof ranks, "%d", o->ranks);
-    if (!o->direct) add_split(w, mpirun && *mpirun ? mpirun : "mpirun");
+    bool hosts = false;
+    for (const char *const *word = o->words; word && *word; word++)
+        hosts |= names_hosts(*word);
+    if (!o->direct) add_split(w, mpirun && *mpirun ? mpirun : "mpirun", hosts);
     if (!o->direct && !w->n) return cf_fail(e, CF_ERR_USAGE, "COFFER_MPIRUN names no program");
     static const char *const always[] = {"--bind-to", "none", "--mca", "odls_base_sigkill_timeout", "0"};
     if (!o->direct) {

@@ -1,6 +1,7 @@
 /* See job.h. */
 #include "coordinator/decode/job.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "coordinator/decode/measure/measure.h"
 #include "coordinator/decode/rounding.h"
 #include "coordinator/supervise/supervisor.h"
+#include "node/check/check.h"
 #include "proto/wire.h"
 #include "transport/clock.h"
 
@@ -325,6 +327,16 @@ static void on_beat(void *ctx) {
     cf_terminal_event(ctx, "alive", "%s", "");
 }
 
+/* The supervisor wants to know whether it is the same model after a failure: a few MiB of it say so. */
+static int say_model(const struct cf_job *j, struct cf_error *e) {
+    uint64_t bytes, header, content;
+    if (!cf_terminal_supervised() || cf_transport_rank(j->transport) != 0) return 0;
+    cf_gguf_identity(j->gguf, &bytes, &header);
+    if (cf_check_content(j->gguf, false, NULL, NULL, &content, e)) return -1;
+    cf_terminal_event(j->o->terminal, "model", "%" PRIu64 " %016" PRIx64 " %016" PRIx64, bytes, header, content);
+    return 0;
+}
+
 static void close_job(struct cf_job *j) {
     cf_tokenizer_free(j->tokenizer);
     if (j->model_open) cf_model_close(&j->model);
@@ -387,6 +399,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
     cf_transport_on_beat(j.transport, on_beat, o->terminal);
     int rc = meet(&j, ctx, e);
+    if (!rc) rc = say_model(&j, e);
     if (!rc) rc = run_teams(&j, &b, e);
     if (rc) {
         cf_transport_fail(j.transport, e);

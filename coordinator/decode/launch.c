@@ -44,20 +44,29 @@ static char **own_arguments(const char *const *more, int *argc) {
 
 /* ---- under a supervisor ---- */
 
-static int read_stdin(char **bytes, size_t *n, struct cf_error *e) {
+static int read_all(int fd, const char *name, char **bytes, size_t *n, struct cf_error *e) {
     size_t room = 0;
     for (*n = 0;;) {
         if (*n == room) {
             room = 2 * room + (1 << 16);
             char *more = *n < MOST_INPUT ? realloc(*bytes, room) : NULL;
-            if (!more) return cf_fail(e, CF_ERR_LIMIT, "stdin: no memory for %zu bytes", room);
+            if (!more) return cf_fail(e, CF_ERR_LIMIT, "%s: no memory for %zu bytes", name, room);
             *bytes = more;
         }
-        ssize_t got = read(STDIN_FILENO, *bytes + *n, room - *n);
+        ssize_t got = read(fd, *bytes + *n, room - *n);
         if (got == 0) return 0;
-        if (got < 0 && errno != EINTR) return cf_fail(e, CF_ERR_FILE, "stdin: %s", strerror(errno));
+        if (got < 0 && errno != EINTR) return cf_fail(e, CF_ERR_FILE, "%s: %s", name, strerror(errno));
         if (got > 0) *n += (size_t)got;
     }
+}
+
+static int read_input(const char *path, char **bytes, size_t *n, struct cf_error *e) {
+    if (!strcmp(path, "-")) return read_all(STDIN_FILENO, "stdin", bytes, n, e);
+    int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
+    if (fd < 0) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
+    rc = read_all(fd, path, bytes, n, e);
+    close(fd);
+    return rc;
 }
 
 /* The text into a file (cf_front_options.text). */
@@ -75,7 +84,7 @@ static int write_output(void *ctx, const char *bytes, size_t n) {
     return 0;
 }
 
-/* What was accepted, for the journal's reader: how we were called, and stdin. */
+/* What was accepted, for the journal's reader: how we were called, and what was read. */
 static void remember_call(struct cf_journal *j, const struct cf_front_options *o, const struct cf_story *s) {
     char *directory = s->directory ? NULL : getcwd(NULL, 0);
     if (directory) cf_journal_remark(j, "directory", directory, strlen(directory));
@@ -91,7 +100,7 @@ static int choose_input(
     struct cf_story *s = cf_supervisor_story(o->supervisor);
     if (resumed)
         *input = s->input, o->n_input = s->n_input, s->input = NULL;
-    else if (l->reads_stdin && read_stdin(input, &o->n_input, e))
+    else if (l->reads && read_input(l->reads, input, &o->n_input, e))
         return -1;
     o->input = *input;
     return 0;
@@ -129,7 +138,8 @@ static int supervise(
 }
 
 static bool is_supervised(const struct cf_launch *l, int ranks) {
-    return l->watch && !l->watch->never && (l->watch->always || ranks > 1 || getenv(CF_LAUNCH_RESUMES));
+    return l->watch && !l->watch->never &&
+           (l->watch->always || l->watch->journal || ranks > 1 || getenv(CF_LAUNCH_RESUMES));
 }
 
 /* Words for the ranks: those of the caller, and a seed if nobody has chosen one, for it must be the same after a
@@ -168,14 +178,29 @@ static int start(const struct cf_launch *l, struct cf_hosts *hosts, int ranks, s
     return cf_front_launch(&o, e);
 }
 
+/* Somebody else has started the ranks: what only the process in front of them can do does not happen. */
+static int check_launched(const struct cf_launch *l, int started, struct cf_error *e) {
+    const struct cf_watch *w = l->watch;
+    if (l->ranks && l->ranks != started)
+        return cf_fail(e, CF_ERR_USAGE, "--ranks %lld, but %d %s been started: leave it to mpirun or srun",
+            (long long)l->ranks, started, started == 1 ? "has" : "have");
+    if (w && (w->always || w->journal || w->hostfile || w->host) && cf_terminal_speaks())
+        fprintf(stderr, "coffer: --supervise, --journal, --hostfile and --host are for a coffer that starts mpirun "
+                        "itself: here they "
+                        "do nothing\n");
+    return 0;
+}
+
 int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     int started = 1, ranks = (int)l->ranks;
     struct cf_hosts hosts = {0};
     if (cf_terminal_role() == CF_TERMINAL_BEHIND_FRONT) return -1;
     if (cf_transport_detect(&started, e)) return 2;
-    if (cf_transport_launched()) return -1;
+    if (cf_transport_launched()) return check_launched(l, started, e) ? 2 : -1;
     if (l->watch && l->watch->always && l->watch->never)
         return cf_fail(e, CF_ERR_USAGE, "--supervise and --no-supervise: one of them"), 2;
+    if (l->watch && l->watch->journal && l->watch->never)
+        return cf_fail(e, CF_ERR_USAGE, "--journal and --no-supervise: one of them"), 2;
     if (getenv(CF_LAUNCH_RESUMES) && (!l->watch || l->watch->never))
         return cf_fail(e, CF_ERR_USAGE, "what is resumed has a supervisor: not with --no-supervise"), 2;
     int failed = l->watch ? cf_hosts_open(&hosts, l->watch->hostfile, l->watch->host, e) : 0;

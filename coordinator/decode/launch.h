@@ -33,7 +33,8 @@ struct cf_launch {
     const struct cf_watch *watch;
     double timeout;     /* as --timeout says; 0: default */
     bool asks;          /* rank 0 asks for lines of stdin */
-    bool reads_stdin;   /* rank 0 reads stdin to its end */
+    const char *reads;  /* a file, "-" stdin, that rank 0 reads to its end: the front reads it, once, and rank 0 finds
+                           it on its stdin; NULL: none */
     bool whole;         /* text counts once a piece of it is whole */
     bool draws_seed;    /* nobody has chosen a seed: one is drawn here and handed on, as --seed */
     const char *output; /* a file that gets the text in place of stdout; NULL: stdout */

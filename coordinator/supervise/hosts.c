@@ -149,16 +149,16 @@ static int read_list(struct cf_hosts *h, const char *list, struct cf_error *e) {
     return h->n ? 0 : cf_fail(e, CF_ERR_USAGE, "--host names no host");
 }
 
-/* A host file that mpirun knows of without us; "" if there is none. */
-static void find_file(char *path, size_t size) {
-    static const char *const names[] = {"--hostfile", "-hostfile", "--machinefile", "-machinefile"};
-    const char *mpirun = getenv("COFFER_MPIRUN"), *set = getenv("OMPI_MCA_orte_default_hostfile");
+/* What stands behind one of these words in COFFER_MPIRUN, the last time; else `text` stays as it is. */
+static void find_word(const char *const *names, char *text, size_t size) {
+    const char *mpirun = getenv("COFFER_MPIRUN");
     char *copy = strdup(mpirun ? mpirun : ""), *rest = NULL;
-    snprintf(path, size, "%s", set ? set : "");
     for (char *word = copy ? strtok_r(copy, " \t", &rest) : NULL; word; word = strtok_r(NULL, " \t", &rest))
-        for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        for (size_t i = 0; names[i]; i++) {
             char *value = strcmp(word, names[i]) ? NULL : strtok_r(NULL, " \t", &rest);
-            if (value) snprintf(path, size, "%s", value);
+            if (!value) continue;
+            snprintf(text, size, "%s", value);
+            break;
         }
     free(copy);
 }
@@ -169,7 +169,17 @@ int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct
     if (file && list) return cf_fail(e, CF_ERR_USAGE, "--hostfile and --host: one of them is enough");
     if (list) return read_list(h, list, e);
     if (file) return read_file(h, file, e);
-    find_file(path, sizeof path);
+    static const char *const files[] = {"--hostfile", "-hostfile", "--machinefile", "-machinefile", NULL};
+    static const char *const lists[] = {"--host", "-host", "-H", NULL};
+    const char *set = getenv("OMPI_MCA_orte_default_hostfile");
+    *path = '\0';
+    find_word(lists, path, sizeof path); /* as mpirun has it, which counts hosts of the list among those of a file */
+    if (*path) {
+        h->listed = true; /* --host takes the place of that word: spawn.c */
+        return read_list(h, path, e);
+    }
+    snprintf(path, sizeof path, "%s", set ? set : "");
+    find_word(files, path, sizeof path);
     int rc = *path ? read_file(h, path, e) : 0;
     h->listed = false; /* mpirun's own affair, then */
     return rc;

@@ -65,6 +65,7 @@ static int choose_path(struct cf_journal *j) {
     }
     mkdir(folder, 0700);
     strcat(folder, "/coffer");
+    snprintf(j->path, sizeof j->path, "%s", folder);
     if (mkdir(folder, 0700) && errno != EEXIST) return -1;
     strftime(date, sizeof date, "%Y%m%d-%H%M%S", localtime_r(&now, &local));
     snprintf(j->path, sizeof j->path, "%s/%s-%d.journal", folder, date, (int)getpid());
@@ -79,8 +80,8 @@ static bool is_taken(const struct cf_journal *j) {
 int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) {
     *j = (struct cf_journal){.fd = -1, .named = path != NULL, .synced_ms = now_ms()};
     if (path) snprintf(j->path, sizeof j->path, "%s", path);
-    if (path || !choose_path(j))
-        j->fd = open(path ? path : j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+    if (path || !choose_path(j)) /* A pipe without a reader is refused, not waited for. */
+        j->fd = open(path ? path : j->path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0600);
     struct stat s;
     if (j->fd >= 0 && path && !fstat(j->fd, &s) && S_ISREG(s.st_mode) && s.st_size)
         return cf_fail(e, CF_ERR_USAGE,
@@ -90,7 +91,7 @@ int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) 
     if (j->fd < 0 && path) return cf_fail(e, CF_ERR_FILE, "--journal %s: %s", path, strerror(errno));
     if (j->fd < 0)
         fprintf(stderr, "coffer: no place for a journal (%s: %s): it is kept in memory alone (--journal FILE)\n",
-            *j->path ? j->path : "neither XDG_STATE_HOME nor HOME", strerror(errno));
+            *j->path ? j->path : "neither XDG_STATE_HOME nor HOME is set", strerror(errno));
     if (j->fd >= 0 && path && is_taken(j))
         return cf_fail(e, CF_ERR_USAGE, "--journal %s: another run writes to it", path);
     write_file(j, CF_JOURNAL_HEAD, sizeof CF_JOURNAL_HEAD - 1);

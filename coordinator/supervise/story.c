@@ -80,6 +80,7 @@ static int take(struct cf_story *s, struct reading *k, const struct record *r, s
     size_t n = (size_t)(r->text + r->n - r->word) + 1, ignored;
     if (is(r, "argument")) return add_word(s, r, e);
     if (is(r, "directory")) return take_remark(&s->directory, &ignored, r, e);
+    if (is(r, "model")) return take_remark(&s->model, &ignored, r, e);
     if (is(r, "input")) return take_remark(&s->input, &s->n_input, r, e);
     if (is(r, "said")) return take_remark(&k->said, &k->n, r, e);
     if (is(r, "start")) return s->n = cf_story_without_rest(s->records, s->n), 0;
@@ -161,6 +162,7 @@ void cf_story_free(struct cf_story *s) {
         free(s->words[i]);
     free(s->words);
     free(s->directory);
+    free(s->model);
     free(s->input);
     free(s->shown);
     free(s->records);

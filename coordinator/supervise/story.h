@@ -12,6 +12,7 @@ struct cf_story {
     char *directory; /* where the run was started */
     char **words;    /* [n_words], then NULL: its command line behind the program's name */
     int n_words;
+    char *model;   /* what the first start said of its file; NULL: it did not come that far */
     char *input;   /* [n_input]: its stdin, where it read that to the end */
     char *shown;   /* [n_shown]: the text of answers that are whole (--prompts) */
     char *records; /* [n]: what ranks have to know, as cf_journal_add has made them */

@@ -45,6 +45,8 @@ struct cf_supervisor {
     int64_t failed_ms; /* when the last failure was noticed; 0: there is none to be said the end of */
     bool ever_alive;   /* a start has come up */
     bool open;         /* tokens have come since the last "end" */
+    char model[96];    /* as rank 0 has named it at the first start; "" not yet */
+    bool other_model;  /* and this start has another one */
 
     /* Of this start: */
     uint64_t seen; /* bytes of text */
@@ -81,6 +83,7 @@ int cf_supervisor_open(struct cf_supervisor **out, const struct cf_supervision *
     s->o = o;
     int rc = o->resumed ? cf_journal_reopen(&s->journal, o->resumed, o->journal != NULL, &s->story, e)
                         : cf_journal_open(&s->journal, o->journal, e);
+    if (!rc && s->story.model) snprintf(s->model, sizeof s->model, "%s", s->story.model);
     if (!rc) append(s, &s->whole, s->story.shown, s->story.n_shown);
     if (!rc && s->lost) rc = cf_fail(e, CF_ERR_MEMORY, "%s", s->why);
     if (!rc) {
@@ -210,6 +213,17 @@ static void on_end(struct cf_supervisor *s, const char *text) {
     s->open = false;
 }
 
+/* The answer is one of that model, and of no other. */
+static void on_model(struct cf_supervisor *s, const char *text) {
+    if (!*s->model) {
+        snprintf(s->model, sizeof s->model, "%s", text);
+        cf_journal_remark(&s->journal, "model", text, strlen(text));
+    } else if (strcmp(s->model, text) != 0) {
+        snprintf(s->why, sizeof s->why, "the model's file is not the one that this answer was begun with");
+        s->other_model = s->lost = true;
+    }
+}
+
 static void on_more(struct cf_supervisor *s, const char *text) {
     keep(s, "more", text);
 }
@@ -247,7 +261,7 @@ static const struct event {
     const char *word;
     void (*act)(struct cf_supervisor *s, const char *text);
 } events[] = {{"alive", on_alive}, {"token", on_token}, {"end", on_end}, {"more", on_more}, {"load", on_load},
-    {"whole", on_whole}, {"answered", on_answered}, {"asked", on_asked}, {"lost", on_lost}};
+    {"whole", on_whole}, {"model", on_model}, {"answered", on_answered}, {"asked", on_asked}, {"lost", on_lost}};
 
 void cf_supervisor_event(void *ctx, const char *word, const char *text) {
     size_t n = strcspn(word, " ");
@@ -364,6 +378,10 @@ bool cf_supervisor_again(struct cf_supervisor *s, const struct cf_supervised_end
     bool host_lost = s->o->hosts->n && cf_hosts_ask(s->o->hosts, false) > 0;
     if (!may_help(s, end, host_lost) || (end->interrupted && !s->o->asks)) return false;
     const char *why = *s->why ? s->why : *end->why ? end->why : "mpirun ended";
+    if (s->other_model) {
+        say("%s: given up", why);
+        return false;
+    }
     if (!s->failed_ms) s->failed_ms = now_ms();
     if (s->starts > s->o->max_restarts) {
         say("%s: given up after %d starts (--max-restarts %lld)", why, s->starts, (long long)s->o->max_restarts);

@@ -22,11 +22,11 @@ class Supervise(Case):
             self.assertLess(time.time(), end, "no text")
             time.sleep(0.01)
 
-    def harmed(self, words, harm, after=200, ranks=3, data=None, command=None):
+    def harmed(self, words, harm, after=200, ranks=3, data=None, command=None, **more):
         """(status, stdout, stderr) of a supervised run that is harmed once `after` bytes of text are there."""
         out, err = self.dir + "/out", self.dir + "/err"
         with open(out, "wb") as o, open(err, "wb") as e:
-            p = subprocess.Popen(command or self.command(*words, how="self", ranks=ranks), env=self.env, stdin=subprocess.PIPE if data else subprocess.DEVNULL,
+            p = subprocess.Popen(command or self.command(*words, how="self", ranks=ranks, **more), env=self.env, stdin=subprocess.PIPE if data else subprocess.DEVNULL,
                                  stdout=o, stderr=e)
             if data:
                 p.stdin.write(data)
@@ -194,6 +194,85 @@ class Supervise(Case):
         self.assertEqual(status, 2)
         self.assertIn("exists already", err)
         os.unlink(path)
+
+    def test_files_are_read_once(self):
+        """What a run was given is what it answers, whatever becomes of the files meanwhile."""
+        prompt, prompts = self.dir + "/prompt.txt", self.dir + "/prompts.jsonl"
+        words, text = [*LONG, *SAMPLED], "Once upon a\n\ttime \\n"
+        with open(prompt, "w") as f: f.write(text)
+        status, want, err = self.run_to_end(*words, prompt=("-f", prompt))
+        def harm(p):
+            os.unlink(prompt)
+            self.kill_rank(1)(p)
+        status, out, err = self.harmed(words, harm, prompt=("-f", prompt))
+        self.assertEqual((status, out), (0, want), err)
+        self.assertIn("start 2", err)
+        lines = [json.dumps({"prompt": f"{i} Once upon", "id": i, "seed": i, "n_predict": 60 + 20 * i, "ignore_eos": True}) + "\n" for i in range(12)]
+        with open(prompts, "w") as f: f.writelines(lines)
+        words = ["--parallel", "3", "-c", "400"]
+        status, want, err = self.run_to_end(*words, prompt=("--prompts", prompts))
+        def harm(p):
+            self.wait_for_journal(b"answered", 3)
+            with open(prompts, "w") as f: f.writelines(reversed(lines))
+            self.kill_rank(0)(p)
+        status, out, err = self.harmed(words, harm, after=1, prompt=("--prompts", prompts))
+        self.assertEqual((status, sorted(out.splitlines())), (0, sorted(want.splitlines())), err)
+        self.assertIn("start 2", err)
+        self.fails(1, r"coffer run: /no/such: No such file", "-n", "2", prompt=("-f", "/no/such"), how="self", ranks=2)
+
+    def test_another_model(self):
+        model, other = self.synth("swapped.gguf"), self.synth("other.gguf", "--seed", "2")
+        def harm(p):
+            os.replace(other, model)
+            self.kill_rank(1)(p)
+        status, out, err = self.harmed([*LONG, *SAMPLED], harm, command=self.command(*LONG, *SAMPLED, model=model, how="self", ranks=2))
+        self.assertEqual(status, 1, err)
+        self.assertRegex(err, r"the model's file is not the one that this answer was begun with: given up")
+        self.assertNotIn("going on", err)
+
+    def test_early_signals(self):
+        """Whoever asks for the end before the ranks can hear it is heard all the same, and by nobody as a failure."""
+        for number, status, after in ((signal.SIGINT, 130, 0.03), (signal.SIGTERM, 143, 0.03), (signal.SIGINT, 130, 0.2)):
+            with self.subTest(number=number, after=after):
+                p = self.start(*ENDLESS, how="self", ranks=2)
+                time.sleep(after)
+                p.send_signal(number)
+                got, out, err = self.end(p, 9)  # SIGTERM would end it after ten seconds in any case
+                self.assertEqual(got, status, err)
+                self.assertLess(len(out), 20000)
+                self.assertNotIn("start 2", err)
+        p = self.start(*ENDLESS, how="self", ranks=2)
+        self.wait_for_text(p)
+        os.kill(self.rank_pid(1), signal.SIGKILL)
+        self.wait_for_line(p, r"start 2 with 2 ranks")
+        p.send_signal(signal.SIGINT)
+        self.assertEqual(self.end(p, 9)[0], 130)
+
+    def test_where_there_is_no_supervisor(self):
+        path = self.dir + "/one.journal"
+        status, out, err = self.run_to_end("-n", "3", "--journal", path)
+        self.assertEqual((status, read(path).count("\ntoken ")), (0, 3), err)
+        os.unlink(path)
+        status, out, err = self.run_to_end("-n", "3", "--journal", path, how="own", ranks=2)
+        self.assertEqual((status, len(re.findall(r"are for a coffer that starts mpirun itself", err)), os.path.exists(path)), (0, 1, False), err)
+        self.fails(2, r"--ranks 3, but 2 have been started", "-n", "3", "--ranks", "3", how="own", ranks=2)
+        self.fails(2, r"--journal and --no-supervise", "-n", "3", "--journal", path, "--no-supervise")
+        os.mkfifo(path)
+        self.addCleanup(os.unlink, path)
+        self.fails(1, r"--journal \S+: No such device", "-n", "3", "--journal", path, how="self", ranks=2)
+
+    def test_rounded_numbers(self):
+        """With rounding between hosts nobody can promise the same tokens: said, and no failure of its own."""
+        self.env["COFFER_TEST_HOSTS"] = "2"
+        words = [*LONG, *SAMPLED, "--wire", "q8"]
+        status, out, err = self.harmed(words, self.kill_rank(1), ranks=2)
+        self.assertEqual(status, 0, err)
+        self.assertIn("--wire q8 rounds between hosts: from here on the tokens may be others", err)
+        p = self.start(*words, "--json", how="self", ranks=2)
+        self.wait_for_journal(b"token", 40)
+        os.kill(self.rank_pid(1), signal.SIGKILL)
+        status, out, err = self.end(p, 60)
+        self.assertEqual((status, len(json.loads(out)["ids"])), (0, 300), err)
 
     def test_one_rank(self):
         """Nobody starts mpirun for one rank; --supervise watches over it all the same."""

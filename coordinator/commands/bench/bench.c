@@ -10,6 +10,7 @@
 #include "coordinator/commands/bench/bench.h"
 #include "coordinator/commands/commands.h"
 #include "coordinator/commands/shared/placement.h"
+#include "coordinator/commands/shared/supervision.h"
 #include "coordinator/decode/launch.h"
 
 struct config {
@@ -18,6 +19,7 @@ struct config {
     const char *svg;
     bool warm_up, no_exchange, cluster;
     struct cf_placement place;
+    struct cf_watch watch; /* hosts */
 };
 
 static void defaults(void *config) {
@@ -27,6 +29,7 @@ static void defaults(void *config) {
         .ranks = "0",
         .output = "md",
         .place = cf__placement_defaults(),
+        .watch = cf__watch_never(),
         .repetitions = 5,
         .warm_up = true};
     ((struct config *)config)->place.wire = NULL; /* f32; of --cluster all that differ */
@@ -85,7 +88,8 @@ static const struct cf_option options[] = {
         NULL},
     {0},
 };
-static const struct cf_shared_options shared[] = {{cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
+static const struct cf_shared_options shared[] = {
+    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__host_options, AT(watch)}, {0}};
 
 /* Of one sequence: a prompt, and what is generated behind it. */
 static int read_pairs(struct cf__bench *b, const char *text, long most, struct cf_error *e) {
@@ -201,8 +205,8 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
 
 /* In front of ranks, or as one. */
 static int launch_or_run(const struct config *c, struct cf__bench *b, struct cf_error *e) {
-    struct cf_launch launch = {.ranks = b->ranks.v[0], .map = c->place.map};
-    int status = b->ranks.n > 1 ? cf__bench_front(b, c->place.map, e) : cf_launch(&launch, e);
+    struct cf_launch launch = {.ranks = b->ranks.v[0], .map = c->place.map, .watch = &c->watch};
+    int status = b->ranks.n > 1 ? cf__bench_front(b, c->place.map, &c->watch, e) : cf_launch(&launch, e);
     if (status >= 0) {
         if (e->code) cf__command_failed(&cf_command_bench, e);
         return status;

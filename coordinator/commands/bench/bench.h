@@ -13,6 +13,8 @@
 enum { CF__BENCH_REPETITIONS = 100 };
 
 /* A rank of a test: what it can do, and where its first thread's time went, in seconds per repetition. */
+struct cf_watch;
+
 struct cf__bench_rank {
     char host[64];
     uint32_t host_index;
@@ -98,7 +100,7 @@ struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks,
 
 /* Several numbers of ranks: starts ranks for each, one after the other, reads their JSON lines, and prints what they
  * say as one result. Returns the exit status. Text of *e: what is left to say. */
-int cf__bench_front(struct cf__bench *b, const char *map, struct cf_error *e);
+int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch *watch, struct cf_error *e);
 
 /* --cluster (bench_cluster.c). Sets p50 and p99 from the gaps between tokens, which are sorted; the limit of the test
  * as that of all ranks together, products included; tokens/s against those of rank 0 alone with as many sequences, per

@@ -116,14 +116,15 @@ static int take_text(void *ctx, const char *bytes, size_t n) {
     return 0;
 }
 
-int cf__bench_front(struct cf__bench *b, const char *map, struct cf_error *e) {
+int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch *watch, struct cf_error *e) {
     struct reader r = {.b = b};
     int status = 0;
     for (uint32_t i = 0; !status && i < b->ranks.n; i++) {
         char number[16];
         snprintf(number, sizeof number, "%u", b->ranks.v[i]);
         const char *const more[] = {"--ranks", number, "--output", "jsonl", NULL};
-        struct cf_launch launch = {.ranks = b->ranks.v[i], .map = map, .more = more, .text = take_text, .ctx = &r};
+        struct cf_launch launch = {
+            .ranks = b->ranks.v[i], .map = map, .watch = watch, .more = more, .text = take_text, .ctx = &r};
         r.n = 0;
         status = cf_launch(&launch, e);
     }

@@ -5,6 +5,7 @@
 
 #include "coordinator/commands/calibrate/calibrate.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/supervision.h"
 #include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/shared/on_ranks.h"
 #include "coordinator/commands/shared/placement.h"
@@ -14,10 +15,11 @@ struct config {
     int64_t ranks, threads;
     double seconds, timeout;
     bool json;
+    struct cf_watch watch; /* hosts */
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.seconds = 0.1, .timeout = 60};
+    *(struct config *)config = (struct config){.seconds = 0.1, .timeout = 60, .watch = cf__watch_never()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -40,6 +42,7 @@ static const struct cf_option options[] = {
     {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the tables", 0, 0, NULL},
     {0},
 };
+static const struct cf_shared_options shared[] = {{cf__host_options, AT(watch)}, {0}};
 
 static int nothing(struct cf_job *j, void *ctx, struct cf_error *e) { /* cf__survey has done all */
     (void)j;
@@ -68,7 +71,7 @@ static int command(void *config, int argc, char **argv) {
         return cf__command_failed(&cf_command_calibrate, &e);
     k.model = c->model;
     return cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_calibrate,
-        .launch = {.ranks = c->ranks, .map = c->map},
+        .launch = {.ranks = c->ranks, .map = c->map, .watch = &c->watch},
         .job = {.model = c->model, .place = place, .n_seqs = 1, .n_want = 1, .instead = cf__survey},
         .threads = c->threads,
         .terminal = &terminal,
@@ -98,6 +101,7 @@ const struct cf_command cf_command_calibrate = {
                "coffer calibrate -m model.gguf --isa all --json\n"
                "mpirun --hostfile hosts --bind-to none coffer calibrate -m model.gguf",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = command,

@@ -58,7 +58,8 @@ static const struct cf_option options[] = {
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__sampling_options, AT(sampling)}, {cf__layout_options, AT(place)},
-    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__watch_options, AT(watch)}, {0}};
+    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__host_options, AT(watch)},
+    {cf__watch_options, AT(watch)}, {0}};
 
 struct chat {
     const struct config *c;

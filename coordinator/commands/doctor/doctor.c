@@ -8,6 +8,7 @@
 
 #include "coordinator/cli/terminal.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/supervision.h"
 #include "coordinator/commands/doctor/doctor.h"
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/decode/launch.h"
@@ -19,10 +20,11 @@ struct config {
     int64_t ranks;
     double timeout;
     bool json, whole;
+    struct cf_watch watch; /* hosts */
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.timeout = 20};
+    *(struct config *)config = (struct config){.timeout = 20, .watch = cf__watch_never()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -38,6 +40,7 @@ static const struct cf_option options[] = {
     {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the table", 0, 0, NULL},
     {0},
 };
+static const struct cf_shared_options shared[] = {{cf__host_options, AT(watch)}, {0}};
 
 /* Returns the exit status. */
 static int print(const struct config *c, const struct cf__ward *w, struct cf_terminal *terminal, struct cf_error *e) {
@@ -117,7 +120,7 @@ static int command(void *config, int argc, char **argv) {
     if (argc > 0) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s", argv[0]);
     if (c->whole && !c->model) cf_fail(&e, CF_ERR_USAGE, "--whole is about a model: -m FILE");
     if (e.code) return cf__command_failed(&cf_command_doctor, &e);
-    int status = cf_launch(&(struct cf_launch){.ranks = c->ranks}, &e);
+    int status = cf_launch(&(struct cf_launch){.ranks = c->ranks, .watch = &c->watch}, &e);
     if (status >= 0) {
         if (e.code) cf__command_failed(&cf_command_doctor, &e);
         return status;
@@ -146,6 +149,7 @@ const struct cf_command cf_command_doctor = {
                "coffer doctor -m model.gguf --ranks 2\n"
                "mpirun --hostfile hosts --bind-to none coffer doctor -m model.gguf --json",
     .options = options,
+    .shared = shared,
     .config_size = sizeof(struct config),
     .defaults = defaults,
     .run = command,

@@ -11,6 +11,7 @@
 #include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/shared/input.h"
 #include "coordinator/commands/shared/placement.h"
+#include "coordinator/commands/shared/supervision.h"
 #include "coordinator/commands/shared/on_ranks.h"
 #include "coordinator/decode/perplexity.h"
 #include "coordinator/plan/split.h"
@@ -20,11 +21,12 @@ struct config {
     const char *model, *file, *prompt;
     int64_t threads, ranks, batch, chunks;
     struct cf_placement place;
+    struct cf_watch watch; /* hosts */
 };
 
 static void defaults(void *config) {
     struct config *c = config;
-    *c = (struct config){.batch = 2048, .chunks = -1, .place = cf__placement_defaults()};
+    *c = (struct config){.batch = 2048, .chunks = -1, .place = cf__placement_defaults(), .watch = cf__watch_never()};
     c->place.ctx_size = 512;
 }
 
@@ -48,7 +50,8 @@ static const struct cf_option options[] = {
         "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
     {0},
 };
-static const struct cf_shared_options shared[] = {{cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {0}};
+static const struct cf_shared_options shared[] = {
+    {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__host_options, AT(watch)}, {0}};
 
 struct run {
     const struct config *c;
@@ -157,7 +160,7 @@ static int command(void *config, int argc, char **argv) {
     if (e.code || check_config(c, &e) || cf__default_model(&c->model, path, &e))
         return cf__command_failed(&cf_command_perplexity, &e);
     int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_perplexity,
-        .launch = {.ranks = c->ranks, .map = c->place.map},
+        .launch = {.ranks = c->ranks, .map = c->place.map, .watch = &c->watch},
         .read = read_text,
         .job = {.prepare = prepare, .model = c->model, .place = c->place, .n_seqs = 1, .n_want = 1},
         .threads = c->threads,

@@ -169,7 +169,7 @@ int cf_prompts_read(struct cf_prompts **out, const struct cf_prompts_options *o,
     char *text;
     size_t n;
     *out = NULL;
-    int rc = cf__read_text(o->file, &text, &n, e) ? -1 : cf_prompts_parse(out, o, text, n, e);
+    int rc = cf__read_text(o->on_stdin ? "-" : o->file, &text, &n, e) ? -1 : cf_prompts_parse(out, o, text, n, e);
     free(text);
     return rc;
 }
