@@ -7,7 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { CELLS = 40, REDRAW_MS = 100 };
+enum { CELLS = 40, REDRAW_MS = 100, LINE_MS = 5000 /* where there is no bar: at most a line for each tenth */ };
 
 static int64_t now_ms(void) {
     struct timespec t;
@@ -39,7 +39,16 @@ void cf_bar_draw(struct cf_bar *b, double fraction, const char *label) {
     bool is_new = phase != strlen(b->label) || strncmp(b->label, label, phase) != 0;
     snprintf(b->label, sizeof b->label, "%.*s", (int)phase, label);
     if (!b->is_terminal) {
-        if (is_new && *label) fprintf(stderr, "coffer: %s\n", b->label);
+        int tenth = fraction > 0 ? (int)(fraction * 10) : 0;
+        int64_t now = now_ms();
+        if (is_new && *label) {
+            fprintf(stderr, "coffer: %s\n", b->label);
+            b->last_ms = now, b->tenth = tenth;
+        } else if (tenth > b->tenth && tenth < 10 && now - b->last_ms >= LINE_MS) {
+            fprintf(stderr, "coffer: %s: %d %%%s%s\n", b->label, 10 * tenth, label[phase] ? ", " : "",
+                label[phase] ? label + phase + 1 : "");
+            b->last_ms = now, b->tenth = tenth;
+        }
         return;
     }
     if (fraction >= 1) {

@@ -1,6 +1,6 @@
 /* One progress bar on stderr. On a terminal it is redrawn in place and vanishes when done; elsewhere every phase gets
- * one line when it begins. Whoever owns the terminal owns the bar: an in-place run (terminal.c) or the front process
- * (front.c).
+ * one line when it begins, and another one for each tenth, if it is a long one. Whoever owns the terminal owns the bar:
+ * an in-place run (terminal.c) or the front process (front.c).
  */
 #ifndef COFFER_COORDINATOR_CLI_BAR_H
 #define COFFER_COORDINATOR_CLI_BAR_H
@@ -13,6 +13,7 @@ struct cf_bar {
     bool is_terminal; /* may be redrawn */
     bool drawn;       /* stands on the screen now */
     int64_t last_ms;  /* when it was last drawn: ten times a second at most */
+    int tenth;        /* of the phase, when it was last drawn */
     char label[64];   /* the phase it is in */
 };
 

@@ -27,6 +27,7 @@ enum {
     DRAIN_FOR = 10000, /* ms for the token in hand, after SIGTERM */
     KILL_MS = 2000,    /* from SIGTERM to SIGKILL */
     END_MS = 10000,    /* for the launcher to end once rank 0 has failed: it can hang on a host that is gone */
+    MUTE_MS = 2000,    /* a rank that has said nothing by then knows of signals, and has nothing to say */
     GOOD_MS = 60000,   /* the same after a good end: a slow machine must not make a failure of it */
     DRAIN_MS = 1000,   /* for output that is still under way when the launcher has ended */
     READER_GONE = 141  /* as the shell shows a death by SIGPIPE */
@@ -39,7 +40,7 @@ struct front {
     struct cf_feed feed;     /* to the ranks */
     bool abandoned;          /* this start is given up */
     int drained_by;          /* exit status once the token in hand is out; 0: nobody has asked for that */
-    bool owes_stop;          /* the ranks of this start have to be told to stop, once one of them has spoken */
+    int64_t owes_stop; /* ms: the ranks of this start have to be told to stop, once one has spoken or then; 0: no */
     struct cf_launcher_process launcher;
     int signals;      /* signalfd */
     bool running;     /* the launcher is */
@@ -81,8 +82,14 @@ static void abandon(struct front *f) {
 /* Asks the ranks to stop behind the token in hand; mpirun hands that to every rank. One that has not spoken yet may not
  * know what it means: it would die of the signal, or mpirun would drop it, having no ranks yet. */
 static void ask_to_stop(struct front *f) {
-    f->owes_stop = !f->lines.spoke;
+    f->owes_stop = f->lines.spoke ? 0 : now_ms() + MUTE_MS;
     if (!f->owes_stop) kill(f->launcher.pid, SIGUSR1);
+}
+
+static void pay_stop(struct front *f) {
+    if (!f->owes_stop || !f->running || (!f->lines.spoke && now_ms() < f->owes_stop)) return;
+    f->owes_stop = f->lines.spoke ? 0 : INT64_MAX; /* who is told twice is told once */
+    kill(f->launcher.pid, SIGUSR1);
 }
 
 /* Ends the run behind the token in hand; the second time at once. */
@@ -169,6 +176,7 @@ static bool read_text(struct front *f) {
     ssize_t n = read(f->launcher.out, f->pending, sizeof f->pending);
     if (n < 0 && errno == EINTR) return true;
     if (n <= 0) return false;
+    f->lines.spoke = true;
     f->n = (size_t)n;
     if (f->ended_by) f->n = 0; /* nobody wants it any more */
     return true;
@@ -220,13 +228,17 @@ static void next_text(struct front *f) {
 
 static int wait_ms(const struct front *f) {
     int64_t wait = f->deadline ? f->deadline - now_ms() : -1;
-    int silence = f->s && f->running && !f->abandoned && !f->lines.has_status ? cf_supervisor_wait(f->s) : -1;
     if (f->deadline && wait < 0) wait = 0;
+    if (f->owes_stop && f->owes_stop < INT64_MAX && f->running) {
+        int64_t left = f->owes_stop > now_ms() ? f->owes_stop - now_ms() : 0;
+        if (wait < 0 || left < wait) wait = left;
+    }
+    int silence = f->s && f->running && !f->abandoned && !f->lines.has_status ? cf_supervisor_wait(f->s) : -1;
     return silence >= 0 && (wait < 0 || silence < wait) ? silence : (int)wait;
 }
 
 static void look_for_failure(struct front *f) {
-    if (f->owes_stop && f->lines.spoke && f->running) ask_to_stop(f);
+    pay_stop(f);
     if (f->lines.has_status && f->running && !f->deadline)
         f->deadline = now_ms() + (f->lines.status ? END_MS : GOOD_MS);
     if (!f->s || !f->running || f->abandoned || f->ended_by) return;
@@ -402,7 +414,7 @@ static int run_once(struct front *f, struct cf_error *e) {
     f->deadline = 0;
     f->abandoned = false;
     if (f->o->talk || f->o->asks) f->interrupts = 0; /* it has ended that answer, and no more */
-    f->owes_stop = f->interrupts > 0;
+    f->owes_stop = f->interrupts > 0 ? now_ms() + MUTE_MS : 0;
     if (cf_spawn_launcher(&f->launcher, &now, e)) return -1;
     f->running = true;
     pump(f);

@@ -135,6 +135,25 @@ static int refuse(const struct cf_command *c, const char *word, int known, struc
     return cf_fail(e, CF_ERR_USAGE, "unknown option %s", word);
 }
 
+/* What people are used to write for llama.cpp and what nothing here depends on; some of it would be read as something
+ * else ("-ngl 0" as -n gl). */
+static const char *foreign(const struct cf_command *c, int argc, char **argv) {
+    static const char *const words[] = {"-ngl", "--gpu-layers", "--n-gpu-layers", "-fa", "--flash-attn", "--no-mmap",
+        "--mlock", "-no-cnv", "--no-conversation", "-cnv", "--conversation"};
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        for (size_t w = 0; w < sizeof words / sizeof *words; w++) {
+            const struct cf_option *o;
+            bool own = false;
+            size_t n = strlen(words[w]);
+            if (strncmp(argv[i], words[w], n) != 0 || (argv[i][n] && argv[i][n] != '=')) continue;
+            for (size_t k = 0; (o = cf_option_at(c, k, NULL)); k++)
+                own |= !strcmp(o->name, words[w] + strspn(words[w], "-")) ||
+                       (o->alias && !strcmp(o->alias, words[w] + strspn(words[w], "-")));
+            if (!own) return words[w];
+        }
+    return NULL;
+}
+
 static int add_hint(const struct cf_command *c, struct cf_error *e) {
     size_t used = strlen(e->text);
     snprintf(e->text + used, sizeof e->text - used, " (see 'coffer %s --help')", c->name);
@@ -174,6 +193,9 @@ int cf_options_parse(const struct cf_command *c, int argc, char **argv, void *co
     if (!e) e = &local;
     if (c->defaults) c->defaults(config);
     int got = parse(c, argc, argv, config, e);
+    const char *other = got < 0 || (!got && optind < argc) ? foreign(c, argc, argv) : NULL;
+    if (other)
+        got = cf_fail(e, CF_ERR_USAGE, "option %s is one of llama.cpp's, and not needed here: leave it out", other);
     *rest = optind;
     return got == -1 ? add_hint(c, e) : got;
 }

@@ -95,6 +95,11 @@ static int open_model(struct cf_job *j, void *ctx, struct cf_error *e) {
                : j->model.n_ctx_train < 4096 ? j->model.n_ctx_train
                                              : 4096;
     if (cf_transport_rank(j->transport) != 0) return 0;
+    if (j->n_ctx > j->model.n_ctx_train && !j->o->kv_size)
+        cf_terminal_note(j->o->terminal,
+            "coffer: the context of %u tokens is longer than the %u that the model was trained for: answers may go to "
+            "pieces beyond (-c)",
+            j->n_ctx, j->model.n_ctx_train);
     if (cf_tokenizer_new(&j->tokenizer, j->gguf, e)) return -1;
     const char *note = cf_tokenizer_note(j->tokenizer);
     if (note) fprintf(stderr, "%s: %s\n", cf_gguf_path(j->gguf), note);
@@ -385,6 +390,13 @@ static int meet(struct cf_job *j, void *ctx, struct cf_error *e) {
     return rc;
 }
 
+/* Weights that are no numbers make no numbers: whoever reads that should know where they came from. */
+static void blame_file(const struct cf_job *j, struct cf_error *e) {
+    size_t n = strlen(e->text);
+    if (e->code == CF_ERR_NUMERIC && j->gguf && strstr(e->text, "non-finite") && !strstr(e->text, "damaged"))
+        snprintf(e->text + n, sizeof e->text - n, " (is %.200s damaged?)", cf_gguf_path(j->gguf));
+}
+
 int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, void *ctx, struct cf_error *e),
     void *ctx, struct cf_error *e) {
     struct cf_job j = {.o = o, .n_seqs = o->n_seqs, .n_want = o->n_want};
@@ -401,6 +413,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     int rc = meet(&j, ctx, e);
     if (!rc) rc = say_model(&j, e);
     if (!rc) rc = run_teams(&j, &b, e);
+    if (rc) blame_file(&j, e);
     if (rc) {
         cf_transport_fail(j.transport, e);
         say_failure(&j, e);

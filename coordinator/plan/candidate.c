@@ -41,8 +41,11 @@ int cf_planner_forecast(struct cf_candidate *c, const struct cf_plan *plan, cons
     if (cf_simulation_new(&sim, plan, m, g, f, e)) return -1;
     uint32_t prompt = plan->n_ctx < CF_SEARCH_PROMPT ? plan->n_ctx : CF_SEARCH_PROMPT, n = plan->n_seqs;
     int rc = rate_of(sim, (struct cf_workload){.prompt = prompt}, &c->prefill, NULL, e);
-    if (!rc) rc = rate_of(sim, (struct cf_workload){prompt, 0, ROUNDS, 1}, &c->decode, NULL, e);
-    if (!rc) rc = rate_of(sim, (struct cf_workload){prompt, 0, ROUNDS, n}, &c->all, &all, e);
+    if (!rc)
+        rc = rate_of(
+            sim, (struct cf_workload){.depth = prompt, .generate = ROUNDS, .sequences = 1}, &c->decode, NULL, e);
+    if (!rc)
+        rc = rate_of(sim, (struct cf_workload){.depth = prompt, .generate = ROUNDS, .sequences = n}, &c->all, &all, e);
     cf_simulation_free(sim);
     if (rc) return -1;
     c->seconds = n * (CF_SEARCH_PROMPT / c->prefill + CF_SEARCH_ANSWER / c->all);

@@ -165,7 +165,7 @@ static int post_ready(struct cf_engine *g, struct cf_error *e) {
         return cf_fail(
             e, CF_ERR_MEMORY, "--numa strict: only %.1f %% of the pages lie on node %d", 100.0 * share, g->o.node);
     Cf__Ready r = CF__READY__INIT;
-    r.bytes = g->arena.used + g->window.used, r.window_bytes = g->window.used;
+    r.bytes = g->arena.used + g->window.used, r.window_bytes = g->window.used ? g->window.bytes : 0;
     r.pages = audit.pages, r.pages_local = audit.local, r.pages_huge = audit.huge;
     join_notes(g, note);
     r.threads = cf_team_size(g->o.team), r.note = note, r.load_bytes = g->load_stats.bytes;

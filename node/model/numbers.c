@@ -24,6 +24,20 @@ int cf__model_f32(const struct cf_model *m, const struct cf_gguf *g, const char 
     return cf_gguf_f32(g, key, required, v, e);
 }
 
+/* A model of which a part would be left out without a word. */
+static int further_layers(const struct cf_model *m, const struct cf_gguf *g, struct cf_error *e) {
+    for (size_t i = 0; i < cf_gguf_n_tensors(g); i++) {
+        const char *name = cf_gguf_tensor_at(g, i)->name;
+        char *end;
+        if (strncmp(name, "blk.", 4) != 0 || name[4] < '0' || name[4] > '9') continue;
+        unsigned long layer = strtoul(name + 4, &end, 10);
+        if (*end == '.' && layer >= m->n_layers)
+            return cf_fail(e, CF_ERR_FORMAT, "%s: there is a tensor %.48s, but %s.block_count is %u", cf_gguf_path(g),
+                name, m->arch, m->n_layers);
+    }
+    return 0;
+}
+
 static int read_counts(struct cf_model *m, const struct cf_gguf *g, struct cf_error *e) {
     uint32_t extra = 0; /* layers that predict further tokens: held by nobody here */
     if (cf__model_u32(m, g, "block_count", true, &m->n_layers, e) ||
@@ -35,12 +49,24 @@ static int read_counts(struct cf_model *m, const struct cf_gguf *g, struct cf_er
         return -1;
     m->n_head_kv = m->n_head;
     if (cf__model_u32(m, g, "attention.head_count_kv", false, &m->n_head_kv, e)) return -1;
-    if (!m->n_layers || !m->n_embd || !m->n_head || !m->n_head_kv || !m->n_ctx_train)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: a count in %s.* is zero", cf_gguf_path(g), m->arch);
-    if (m->n_layers > 4096 || m->n_embd > 1u << 20 || m->n_head > 4096 || m->n_head % m->n_head_kv ||
-        extra >= m->n_layers)
-        return cf_fail(e, CF_ERR_FORMAT, "%s: %s.* holds counts that no model has (%u layers, %u wide, %u/%u heads)",
-            cf_gguf_path(g), m->arch, m->n_layers, m->n_embd, m->n_head, m->n_head_kv);
+    const struct {
+        const char *suffix;
+        uint32_t value, most;
+    } counts[] = {{"block_count", m->n_layers, 4096}, {"embedding_length", m->n_embd, 1u << 20},
+        {"attention.head_count", m->n_head, 4096}, {"attention.head_count_kv", m->n_head_kv, 4096},
+        {"context_length", m->n_ctx_train, UINT32_MAX}};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        if (!counts[i].value || counts[i].value > counts[i].most)
+            return cf_fail(e, CF_ERR_FORMAT, "%s: %s.%s is %u, which no model has", cf_gguf_path(g), m->arch,
+                counts[i].suffix, counts[i].value);
+    if (m->n_head % m->n_head_kv)
+        return cf_fail(e, CF_ERR_FORMAT,
+            "%s: %s.attention.head_count is %u, no multiple of %s.attention.head_count_kv, %u", cf_gguf_path(g),
+            m->arch, m->n_head, m->arch, m->n_head_kv);
+    if (extra >= m->n_layers)
+        return cf_fail(e, CF_ERR_FORMAT, "%s: %s.nextn_predict_layers is %u of %u layers", cf_gguf_path(g), m->arch,
+            extra, m->n_layers);
+    if (further_layers(m, g, e)) return -1;
     m->n_layers -= extra;
     return 0;
 }

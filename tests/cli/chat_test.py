@@ -47,7 +47,7 @@ class Piped(unittest.TestCase):
         self.assertEqual([c for r, c in saved if r != "assistant"], ["You are terse.", "Hello", "and again"])
         self.assertEqual(out, "".join(c + "\n" for r, c in saved if r == "assistant"))
         self.assertNotIn("\x1b", out + err)
-        self.assertEqual(len(re.findall(r"\[8 tokens, [\d.]+ tokens/s; .* context \d+ of \d+; memory [\d.]+ GiB\]", err)), 2, err)
+        self.assertEqual(len(re.findall(r"\[8 tokens, [\d.]+ tokens/s \(predicted [\d.]+\); .* context \d+ of \d+; memory [\d.]+ GiB\]", err)), 2, err)
 
     def test_a_second_turn_computes_only_what_is_new(self):
         err = piped("Hello\nand again\n", "-n", "8")[1]

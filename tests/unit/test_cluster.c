@@ -93,7 +93,8 @@ static void what_was_assumed_is_said(void **state) {
     cf_cluster_say_assumed(to, "assumed: ", CF_ASSUMED_INSIDE | CF_ASSUMED_MEMORY);
     fclose(to);
     assert_string_equal(text, "assumed: of the memory of a node 95 % is free for Coffer\n"
-                              "assumed: between NUMA nodes of a host, where it is not given: 15 us and 4 GB/s\n");
+                              "assumed: between NUMA nodes of a host, where it is not given: 15 us, and bytes as fast "
+                              "as a node reads its own memory\n");
     free(text);
 }
 

@@ -167,7 +167,7 @@ static void models(void **state) {
     struct clinic k;
     open_clinic(&k);
     k.facts[1].model_content = 1;
-    is(&k, 1, "model", CF__STATE_FAIL, "samples 0000000000000001", "copy it anew");
+    is(&k, 1, "model", CF__STATE_FAIL, "samples of its content 0000000000000001", "copy it anew");
     k.error = (Cf__Error)CF__ERROR__INIT;
     k.error.code = 2, k.error.text = text("/x.gguf: No such file or directory");
     k.facts[2].model_error = &k.error;

@@ -73,13 +73,14 @@ static void one_rank_reads_its_bytes(void **state) {
     (void)state;
     struct fixture x;
     set_up(&x, 1);
-    struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){10, 0, 1, 1});
+    struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.depth = 10, .generate = 1, .sequences = 1});
     near(f.seconds, bytes_of_token(&x, 11) / BANDWIDTH, 1e-6);
     near(f.ranks[0].compute, f.seconds, 1e-6);
     assert_int_equal(f.messages, 0);
     assert_non_null(strstr(f.bottleneck, "rank 0"));
     cf_forecast_free(&f);
-    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 5, 2}); /* two sequences read the weights once */
+    f = run(&x, CF_LAYOUT_TENSOR,
+        (struct cf_workload){.generate = 5, .sequences = 2}); /* two sequences read the weights once */
     near(f.rate, 2 * BANDWIDTH / (bytes_of_token(&x, 6)), 0.02);
     cf_forecast_free(&f);
     x.f.ranks[0].rates[8] = 1e9; /* Q8_0: now products cost more than bytes, which still show by half */
@@ -99,14 +100,14 @@ static void weights_are_unpacked_once(void **state) {
     double elements = bytes_of_token(&x, 0) * 32 / 34, read = bytes_of_token(&x, 1) / BANDWIDTH;
     x.f.ranks[0].rates[8] = 1e10, x.f.ranks[0].single[8] = 2e8; /* Q8_0: 4.9 ns each, where memory takes 1.06 */
     double unpack = elements * (1 / 2e8 - 1 / 1e10), row = CF_COST_STREAMED * elements / 1e10;
-    struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 1});
+    struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 1, .sequences = 1});
     near(f.seconds, unpack + CF_COST_BESIDE * row, 0.01);
     cf_forecast_free(&f);
-    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 2});
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 1, .sequences = 2});
     near(f.seconds, unpack + CF_COST_BESIDE * 2 * row, 0.01);
     cf_forecast_free(&f);
     x.f.ranks[0].single[8] = 2e9; /* 0.4 ns: that goes on beside reading */
-    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 1});
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 1, .sequences = 1});
     near(f.seconds, read + CF_COST_BESIDE * row, 0.01);
     cf_forecast_free(&f);
     tear_down(&x);
@@ -116,14 +117,14 @@ static void layers_pay_with_more_sequences(void **state) {
     (void)state;
     struct fixture x;
     set_up(&x, 2);
-    struct cf_forecast one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 1, 1});
+    struct cf_forecast one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.generate = 1, .sequences = 1});
     near(one.seconds, bytes_of_token(&x, 1) / BANDWIDTH + 2 * LATENCY, 1e-3); /* there and back */
     assert_int_equal(one.messages, 2);
     assert_int_equal(one.traffic[1], 4 * 256);
     assert_int_equal(one.traffic[2], 4 * 256);
     cf_forecast_free(&one);
-    one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 1});
-    struct cf_forecast two = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 2});
+    one = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.generate = 8, .sequences = 1});
+    struct cf_forecast two = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.generate = 8, .sequences = 2});
     assert_true(two.rate > 1.6 * one.rate && two.rate < 2.01 * one.rate);
     assert_non_null(strstr(one.bottleneck, "too little in flight: 1 batch for 2 stages"));
     cf_forecast_free(&one);
@@ -138,7 +139,7 @@ static void tensor_counts_its_messages(void **state) {
     for (uint32_t n = 2; n <= 4; n++) {
         struct fixture x;
         set_up(&x, n);
-        struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 1, 1});
+        struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 1, .sequences = 1});
         assert_int_equal(f.messages, n * (n - 1) * (2 * 8 + 1) + n - 1);
         double bytes = bytes_of_token(&x, 1) / n / BANDWIDTH, hops = (2 * 8 + 2) * LATENCY;
         assert_true(f.seconds > bytes + hops && f.seconds < 1.3 * bytes + 1.1 * hops);
@@ -161,7 +162,7 @@ static void both_ways_at_once(void **state) {
                 x.f.links[k].both[i] *= 10;
         const int layouts[2] = {CF_LAYOUT_TENSOR, CF_LAYOUT_LAYERS};
         for (int i = 0; i < 2; i++) {
-            struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){0, 0, 4, 1});
+            struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){.generate = 4, .sequences = 1});
             rate[i][slow] = f.rate;
             cf_forecast_free(&f);
         }
@@ -232,7 +233,7 @@ static void a_thin_cable_is_the_bottleneck(void **state) {
     cf_forecast_free(&f);
     for (int k = 0; k < 4; k++) /* what comes in takes the cable, too: all logits go to rank 0 */
         x.f.links[k] = cf_link_of(1e-6, k == 2 ? 1e5 : 1e12);
-    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 8, 1});
+    f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 8, .sequences = 1});
     assert_non_null(strstr(f.bottleneck, "network of host "));
     assert_true(f.link_busy[0] > 0.5 * f.seconds && f.link_busy[1] > 0.5 * f.seconds);
     cf_forecast_free(&f);
@@ -257,7 +258,7 @@ static void noise_costs_a_group_more(void **state) {
             for (uint32_t r = 0; noisy && r < n; r++)
                 for (int i = 0; i < CF_NOISE; i++)
                     x.f.ranks[r].noise[i] = i == CF_NOISE - 1 ? 3 : 1;
-            struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 200, 1});
+            struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 200, .sequences = 1});
             rate[n - 1][noisy] = f.rate;
             cf_forecast_free(&f);
             tear_down(&x);
@@ -280,7 +281,8 @@ static void neighbours_share_a_core(void **state) {
             x.f.ranks[r].seat = crowded && r == 2 ? 0 : (uint32_t)r,
             x.f.ranks[r].bandwidth = crowded && r % 2 == 0 ? BANDWIDTH / 2 : BANDWIDTH;
         for (int i = 0; i < 2; i++) {
-            struct cf_forecast f = run(&x, i ? CF_LAYOUT_TENSOR : CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 8, 1});
+            struct cf_forecast f =
+                run(&x, i ? CF_LAYOUT_TENSOR : CF_LAYOUT_LAYERS, (struct cf_workload){.generate = 8, .sequences = 1});
             rate[i][crowded] = f.rate;
             cf_forecast_free(&f);
         }
@@ -310,7 +312,7 @@ static void ranks_at_one_core(void **state) {
     double rate[2];
     for (int late = 0; late < 2; late++) {
         x.f.ranks[0].wake = x.f.ranks[2].wake = late ? 1e-3 : 0;
-        struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 8, 1});
+        struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 8, .sequences = 1});
         rate[late] = f.rate;
         cf_forecast_free(&f);
     }
@@ -330,10 +332,10 @@ static void ranks_share_a_memory(void **state) {
         for (int r = 0; r < 3; r++)
             x.f.ranks[r].alone = shared ? 2.4 : 0, x.f.ranks[r].memory = 0, x.f.ranks[r].threads = 1;
         double bytes = bytes_of_token(&x, 1);
-        struct cf_forecast f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 1, 1});
+        struct cf_forecast f = run(&x, CF_LAYOUT_LAYERS, (struct cf_workload){.generate = 1, .sequences = 1});
         near(f.seconds, bytes / BANDWIDTH / (shared ? 2.4 : 1) + 3 * LATENCY, 1e-3);
         cf_forecast_free(&f);
-        f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){0, 0, 8, 1});
+        f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 8, .sequences = 1});
         tensor[shared] = f.rate;
         cf_forecast_free(&f);
         x.f.ranks[0].rates[8] = x.f.ranks[1].rates[8] = x.f.ranks[2].rates[8] = 1e8;
@@ -381,7 +383,8 @@ static void fewer_threads_read_less_alone(void **state) {
     for (uint32_t first = 0; first < 2; first++) {
         x.f.ranks[first].alone = 1, x.f.ranks[!first].alone = 1.5;
         for (int i = 0; i < 2; i++) {
-            struct cf_forecast f = run(&x, i ? CF_LAYOUT_TENSOR : CF_LAYOUT_LAYERS, (struct cf_workload){0, 0, 4, 1});
+            struct cf_forecast f =
+                run(&x, i ? CF_LAYOUT_TENSOR : CF_LAYOUT_LAYERS, (struct cf_workload){.generate = 4, .sequences = 1});
             assert_true(isfinite(f.rate) && f.rate > 0);
             cf_forecast_free(&f);
         }
@@ -564,7 +567,7 @@ static void a_rehearsed_sum_leaves_a_rest(void **state) {
     double plain[2], rest[2];
     const int layouts[2] = {CF_LAYOUT_TENSOR, CF_LAYOUT_LAYERS};
     for (int i = 0; i < 2; i++) {
-        struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){0, 0, 1, 1});
+        struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){.generate = 1, .sequences = 1});
         plain[i] = f.seconds;
         cf_forecast_free(&f);
     }
@@ -585,7 +588,7 @@ static void a_rehearsed_sum_leaves_a_rest(void **state) {
     memset(x.f.ranks[0].noise, 0, sizeof x.f.ranks[0].noise);
     memset(x.f.ranks[1].noise, 0, sizeof x.f.ranks[1].noise);
     for (int i = 0; i < 2; i++) {
-        struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){0, 0, 1, 1});
+        struct cf_forecast f = run(&x, layouts[i], (struct cf_workload){.generate = 1, .sequences = 1});
         rest[i] = f.seconds - plain[i];
         cf_forecast_free(&f);
     }

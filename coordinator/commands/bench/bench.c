@@ -9,6 +9,7 @@
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench/bench.h"
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/commands/shared/supervision.h"
 #include "coordinator/decode/launch.h"
@@ -105,7 +106,8 @@ static uint32_t largest(const struct cf__numbers *l) {
     return most;
 }
 
-static int check_words(const struct config *c, struct cf_error *e) {
+static int check_words(struct config *c, struct cf_error *e) {
+    if (!c->synthetic) cf__named_model(&c->model);
     if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
     if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json") && strcmp(c->output, "jsonl"))
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);

@@ -232,7 +232,7 @@ static void describe_ranks(struct cf__bench_test *k, const struct cf_job *j) {
 
 /* Room for what --cluster wants to know, and what the simulation says of it. */
 static int open_cluster(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
-    struct cf_workload w = {k->depth, 0, k->generate, k->sequences};
+    struct cf_workload w = {.depth = k->depth, .generate = k->generate, .sequences = k->sequences};
     struct cf_forecast f;
     struct cf_error ignored;
     k->alone = t->job->alone, k->n_hosts = t->job->figures.n_hosts;
@@ -261,7 +261,8 @@ static int test(
     snprintf(k->wire, sizeof k->wire, "%s", cf_dtype_name(p->wire));
     describe_ranks(k, t->job);
     if (!k->no_exchange && !(prompt && generate))
-        k->predicted = cf_job_predict(t->job, &(struct cf_workload){depth, prompt, generate, sequences});
+        k->predicted = cf_job_predict(t->job,
+            &(struct cf_workload){.depth = depth, .prompt = prompt, .generate = generate, .sequences = sequences});
     int rc = b->cluster ? open_cluster(t, k, e) : 0;
     if (!rc) rc = repeat(t, k, e);
     free(t->gaps);

@@ -163,7 +163,11 @@ char *cf__calibrate_tables(const struct cf__calibrate *c) {
     rates_table(f, c);
     links_table(f, c);
     files_table(f, c);
-    if (c->rates_file) fprintf(f, "\nrates are kept on every host, here in %s\n", c->rates_file);
+    if (c->rates_file)
+        fprintf(f, "\nrates are kept on every host, here in %s\n", c->rates_file);
+    else
+        fprintf(f, "\nrates are not kept here: there is no folder for them, or it cannot be written (XDG_CACHE_HOME, "
+                   "COFFER_CALIBRATION)\n");
     if (fclose(f)) {
         free(text);
         return NULL;

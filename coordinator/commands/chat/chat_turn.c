@@ -6,6 +6,7 @@
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/chat/chat.h"
 
+enum { PLAYED = 16 };         /* tokens of an answer that a prediction plays through */
 enum { MOST_RESERVED = 256 }; /* tokens of the context that a prompt leaves for its answer, where it can */
 
 static int keep(uint32_t **list, size_t *room, size_t n, struct cf_error *e) {
@@ -141,6 +142,12 @@ static int remember(struct cf__chat_session *s, struct cf_error *e) {
     return 0;
 }
 
+/* " (predicted 12.3)" */
+static void beside(const struct cf__chat_session *s, struct cf_workload w, bool any, char text[48]) {
+    double rate = any ? cf_job_predict(s->job, &w) : 0;
+    if (rate > 0) snprintf(text, 48, " (predicted %.1f)", rate);
+}
+
 static void say_speed(struct cf__chat_session *s, const struct cf_generate *g) {
     char memory[512] = "";
     for (uint32_t r = 0; r < s->job->n_ranks; r++) {
@@ -151,11 +158,16 @@ static void say_speed(struct cf__chat_session *s, const struct cf_generate *g) {
     uint32_t n_new = g->n_generated - g->n_again;
     double decode = n_new > 1 && g->decode_seconds > 0 ? (n_new - 1) / g->decode_seconds : 0;
     double prefill = g->prefill_seconds > 0 ? (g->n_prompt + g->n_again - g->start) / g->prefill_seconds : 0;
+    uint32_t n = g->n_prompt + g->n_again - g->start;
+    char predicted[2][48] = {"", ""};
+    beside(s, (struct cf_workload){.depth = g->start, .prompt = n}, n > 0, predicted[0]);
+    beside(s, (struct cf_workload){.depth = g->n_prompt + g->n_again + n_new / 2, .generate = PLAYED, .sequences = 1},
+        n_new > 1, predicted[1]);
     cf_terminal_dim(s->terminal, true);
     cf_terminal_note(s->terminal,
-        "[%s%u tokens, %.1f tokens/s; %u new of the prompt's %u, %.1f tokens/s; context %zu of %u; memory %s GiB]",
-        g->interrupt_status ? "stopped; " : "", g->n_generated, decode, g->n_prompt - g->start, g->n_prompt, prefill,
-        s->n_cached, s->job->plan.n_ctx, memory);
+        "[%s%u tokens, %.1f tokens/s%s; %u new of the prompt's %u, %.1f tokens/s%s; context %zu of %u; memory %s GiB]",
+        g->interrupt_status ? "stopped; " : "", g->n_generated, decode, predicted[1], g->n_prompt - g->start,
+        g->n_prompt, prefill, predicted[0], s->n_cached, s->job->plan.n_ctx, memory);
     cf_terminal_dim(s->terminal, false);
 }
 

@@ -152,7 +152,7 @@ static void judge_model(const struct cf__ward *w, int rank, struct cf__finding *
                 (c->model_bytes == zero->model_bytes && c->model_hash == zero->model_hash &&
                     c->model_content == zero->model_content);
     cf__finding_say(f, same ? CF__STATE_OK : CF__STATE_FAIL, "%" PRIu64 " bytes, header %016" PRIx64 ", %s %016" PRIx64,
-        c->model_bytes, c->model_hash, w->whole ? "content" : "samples", c->model_content);
+        c->model_bytes, c->model_hash, w->whole ? "content" : "samples of its content", c->model_content);
     if (!same) cf__finding_advise(f, "that of rank 0 is another one: copy it anew");
 }
 

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/look/sizes.h"
 #include "coordinator/commands/shared/placement.h"
 
@@ -134,7 +135,7 @@ static int route_file(const struct config *c, const struct route *r, struct cf_e
     return rc;
 }
 
-static int route(const struct config *c, struct cf_error *e) {
+static int route(struct config *c, struct cf_error *e) {
     struct route r = {0};
     if (!strcmp(c->rules, "gguf"))
         r.rule = cf_domain_of;
@@ -144,6 +145,7 @@ static int route(const struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "option --rules: '%s' is neither gguf nor mlx", c->rules);
     r.mapped = c->map != NULL;
     if (c->map && cf_domain_map_parse(c->map, r.node, e)) return -1;
+    if (!c->names) cf__named_model(&c->model);
     if (!c->model == !c->names) return cf_fail(e, CF_ERR_USAGE, "needs either -m FILE or --names FILE");
     return c->names ? route_names(c, &r, e) : route_file(c, &r, e);
 }

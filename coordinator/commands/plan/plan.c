@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/plan/draw.h"
 
 struct config {
@@ -109,6 +110,7 @@ static int plan(struct config *c, struct cf_error *e) {
     struct cf__subject s = {0};
     struct cf_plan p = {0};
     struct cf_search found = {0};
+    if (!c->synthetic) cf__named_model(&c->model);
     if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
     if (c->model && c->synthetic) return cf_fail(e, CF_ERR_USAGE, "-m and --synthetic: one model is enough");
     c->machines.by_node = c->place.map != NULL;

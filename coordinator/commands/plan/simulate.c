@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/commands/commands.h"
+#include "coordinator/commands/shared/default_model.h"
 #include "coordinator/commands/plan/subject.h"
 #include "coordinator/commands/shared/numbers.h"
 
@@ -251,6 +252,7 @@ static int run_lines(struct simulation *k, struct cf_error *e) {
 static int simulate(struct simulation *k, struct config *c, struct cf_error *e) {
     uint32_t most = 1;
     int64_t needs = c->depth + (c->prompt > c->generate ? c->prompt : c->generate);
+    if (!c->synthetic) cf__named_model(&c->model);
     if (!c->model == !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "one model: -m FILE or --synthetic SHAPE:TYPE");
     if (strcmp(c->output, "text") && strcmp(c->output, "csv") && strcmp(c->output, "json"))
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: text, csv, json", c->output);

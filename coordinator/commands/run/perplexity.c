@@ -130,8 +130,10 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
         cf_terminal_note(&r->terminal, "coffer: stopped after %u of %u chunks", p.n_done, p.n_chunks);
     else if (show_estimate(r, &p, e))
         return -1;
-    cf_terminal_note(&r->terminal, "load %.2f s, %.1f tokens/s", j->load_seconds,
-        seconds > 0 ? (double)p.n_done * p.n_ctx / seconds : 0);
+    double predicted =
+        cf_job_predict(j, &(struct cf_workload){.prompt = p.n_ctx, .scored = cf_perplexity_scored(p.n_ctx)});
+    cf_terminal_note(&r->terminal, "load %.2f s, %.1f tokens/s (predicted %.1f, without the scoring)", j->load_seconds,
+        seconds > 0 ? (double)p.n_done * p.n_ctx / seconds : 0, predicted);
     return 0;
 }
 

@@ -65,8 +65,9 @@ void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct
     uint32_t all = g->n_prompt + g->n_again, n = all - g->start, n_new = g->n_generated - g->n_again,
              more = n_new ? n_new - 1 : 0;
     beside(before, n ? forecast(j, (struct cf_workload){.depth = g->start, .prompt = n}, 1, work) : 0);
-    beside(
-        after, more ? forecast(j, (struct cf_workload){all + more / 2, 0, TOKENS, 1}, (double)more / TOKENS, work) : 0);
+    beside(after, more ? forecast(j, (struct cf_workload){.depth = all + more / 2, .generate = TOKENS, .sequences = 1},
+                             (double)more / TOKENS, work)
+                       : 0);
     if (isnan(decode))
         cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds, all, prefill, before);
     else

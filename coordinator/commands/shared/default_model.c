@@ -26,6 +26,13 @@ static void say(const char *model) {
         fprintf(stderr, "coffer: no model is named (-m FILE): taking %s\n", model);
 }
 
+void cf__named_model(const char **model) {
+    const char *named = getenv("COFFER_MODEL");
+    if (*model || !named || !*named) return;
+    *model = named;
+    say(named);
+}
+
 int cf__default_model(const char **model, char path[CF__MODEL_PATH], struct cf_error *e) {
     if (*model) return 0;
     const char *named = getenv("COFFER_MODEL");

@@ -16,4 +16,7 @@ enum { CF__MODEL_PATH = 4096 };
  */
 int cf__default_model(const char **model, char path[CF__MODEL_PATH], struct cf_error *e);
 
+/* Commands that have no model without being asked: what COFFER_MODEL names, if it does, and that is said. */
+void cf__named_model(const char **model);
+
 #endif

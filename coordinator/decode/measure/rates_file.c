@@ -74,7 +74,8 @@ void cf_rates_close(struct cf_rates_file *f) {
     if (f->changed && *f->path) {
         make_folders(f->path);
         snprintf(part, sizeof part, "%s.%ld", f->path, (long)getpid());
-        if (json_dump_file(f->rates, part, JSON_INDENT(2) | JSON_SORT_KEYS) || rename(part, f->path)) unlink(part);
+        if (json_dump_file(f->rates, part, JSON_INDENT(2) | JSON_SORT_KEYS) || rename(part, f->path))
+            unlink(part), f->path[0] = 0;
     }
     json_decref(f->rates);
     f->rates = NULL;

@@ -73,12 +73,31 @@ static struct cf_link link_between(
     return cf_link_of(way.latency, way.bandwidth);
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Two hosts of one name could not be told apart in any table. */
+static int check_names(const struct cf_cluster *c, struct cf_error *e) {
+    const char **names = calloc(c->n_hosts, sizeof *names);
+    int rc = names ? 0 : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    for (uint32_t h = 0; names && h < c->n_hosts; h++)
+        names[h] = c->hosts[h].name;
+    if (names) qsort(names, c->n_hosts, sizeof *names, by_name);
+    for (uint32_t h = 1; !rc && h < c->n_hosts; h++)
+        if (!strcmp(names[h - 1], names[h]))
+            rc = cf_fail(e, CF_ERR_USAGE, "two hosts of the cluster are called %s", names[h]);
+    free(names);
+    return rc;
+}
+
 int cf_cluster_figures(struct cf_figures *f, const struct cf_cluster *c, unsigned *assumed, struct cf_error *e) {
     uint32_t n_ranks = 0;
     for (uint32_t h = 0; h < c->n_hosts; h++)
         for (uint32_t n = 0; n < c->hosts[h].n_nodes; n++)
             n_ranks += c->hosts[h].nodes[n].cores > 0;
     if (!n_ranks) return cf_fail(e, CF_ERR_USAGE, "the cluster has no cores");
+    if (check_names(c, e)) return -1;
     if (n_ranks > CF_CLUSTER_RANKS)
         return cf_fail(e, CF_ERR_LIMIT, "the cluster has %u NUMA nodes, more than %d", n_ranks, (int)CF_CLUSTER_RANKS);
     if (cf_figures_new(f, n_ranks, c->n_hosts, e)) return -1;

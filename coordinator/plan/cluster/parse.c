@@ -116,7 +116,8 @@ static int take_rates(struct source *s, const json_t *rates, struct cf_cluster_h
 static int take_isa(const struct source *s, const json_t *v, struct cf_cluster_host *h, struct cf_error *e) {
     const char *text = json_string_value(v);
     if (!text || strlen(text) != json_string_length(v) || !cf_assume_knows(text))
-        return wrong(s, e, "isa", "avx2 or avx512 is wanted: of others no rates are known (give gmacs_per_core)");
+        return wrong(s, e, "isa",
+            "avx2 or avx512 is wanted; of others no rates are known: leave isa out and give gmacs_per_core");
     snprintf(h->isa, sizeof h->isa, "%s", text);
     return 0;
 }

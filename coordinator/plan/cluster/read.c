@@ -69,9 +69,11 @@ static bool counted(const char *word, char path[CF__CLUSTER_PATH], double *count
     return true;
 }
 
+/* Of a pipe the beginning cannot be read twice: a description comes out of it. */
 static bool is_export(const char *path) {
     char start[256] = "";
-    FILE *f = fopen(path, "rbe");
+    struct stat about;
+    FILE *f = !stat(path, &about) && S_ISREG(about.st_mode) ? fopen(path, "rbe") : NULL;
     size_t n = f ? fread(start, 1, sizeof start - 1, f) : 0, blank = strspn(start, " \t\r\n\xef\xbb\xbf");
     if (f) fclose(f);
     return n > blank && start[blank] == '<';
@@ -94,7 +96,7 @@ int cf_cluster_read(struct cf_cluster *c, const char *word, struct cf_error *e) 
     double count = 1;
     size_t n;
     bool several = counted(word, path, &count);
-    const char *file = several ? path : word;
+    const char *file = several ? path : strcmp(word, "-") ? word : "/dev/stdin";
     if (is_export(file)) return add_export(c, file, count, e);
     char *text = read_text(file, &n, e);
     int rc = text ? 0 : -1;

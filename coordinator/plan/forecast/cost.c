@@ -102,5 +102,5 @@ double cf_cost_seconds(
     bytes += c->key_bytes * keys * r->sequences;
     return together(fmax(bytes / bandwidth, unpacking),
                r->rows * (c->row_seconds + c->key_seconds * (seen > 1 ? seen : 1))) +
-           c->rounds * info->step;
+           c->rounds * info->step + (c->rounds > 0 && info->step > 0 ? CF_COST_INSTRUCTION : 0);
 }

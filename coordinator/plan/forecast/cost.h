@@ -38,6 +38,10 @@ double cf_cost_seconds(
 /* Reading and multiplying go on together, but not perfectly: the longer of the two and this share of the other. */
 #define CF_COST_BESIDE 0.5
 
+/* What an instruction costs beside its products and its threads' meetings: norms and rotations of a row, mailboxes, the
+ * clock. Measured with a model of 1.7 MB on an AMD EPYC 9005 (README.md); counted where `step` is known. */
+#define CF_COST_INSTRUCTION 0.8e-6
+
 /* Products whose weights and rows come from memory, and whose results go there, against the same in cache. */
 #define CF_COST_STREAMED 1.15
 

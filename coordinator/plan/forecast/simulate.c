@@ -160,7 +160,8 @@ static struct batch batch_number(const struct drive *d, uint32_t k) {
     struct batch b = {0};
     if (w->prompt) {
         uint32_t first = k * d->chunk, n = w->prompt - first < d->chunk ? w->prompt - first : d->chunk;
-        b.rows = n, b.want = k + 1 == d->all;
+        uint32_t scored = w->scored ? w->scored : 1, plain = w->prompt > scored ? w->prompt - scored : 0;
+        b.rows = n, b.want = first + n <= plain ? 0 : first >= plain ? n : first + n - plain;
         b.cost = (struct cf_cost_rows){n, 1, w->depth + first + n};
     } else {
         uint32_t first, last;

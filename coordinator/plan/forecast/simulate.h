@@ -16,6 +16,7 @@
  * dealt to the batches in flight as decode/split.h says. */
 struct cf_workload {
     uint32_t depth, prompt, generate, sequences;
+    uint32_t scored; /* of a prompt: the last so many tokens want logits, 0: the last one */
 };
 
 /* Where a rank's time went, seconds. The rest it waited. */

@@ -197,7 +197,7 @@ static void hint(const struct job *j, uint32_t i) {
     uint32_t ahead = cf_team_size(j->l->team) + AHEAD_BYTES / READ_BYTES;
     uint32_t behind = BEHIND_BYTES / (j->most_bytes < READ_BYTES ? j->most_bytes : READ_BYTES);
     if (j->n_items - i > ahead && (!direct || it[i + ahead].part.cached)) cf_gguf_soon(j->l->gguf, &it[i + ahead].part);
-    if (i >= behind && it[i - behind].part.cached) cf_gguf_done(j->l->gguf, &it[i - behind].part);
+    if (i >= behind && direct) cf_gguf_done(j->l->gguf, &it[i - behind].part);
 }
 
 /* The next item, with its reading begun; NULL: none is left. */
@@ -263,7 +263,7 @@ static void close_worker(struct worker *k) {
 
 static void close_job(struct job *j, uint32_t threads) {
     for (uint32_t i = 0; i < j->n_items && cf_gguf_is_direct(j->l->gguf); i++)
-        if (j->items[i].part.cached) cf_gguf_done(j->l->gguf, &j->items[i].part);
+        cf_gguf_done(j->l->gguf, &j->items[i].part); /* also what somebody else had read into the cache before */
     for (uint32_t i = 0; j->workers && i < threads; i++)
         close_worker(&j->workers[i]);
     free(j->workers);
