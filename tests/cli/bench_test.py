@@ -134,6 +134,17 @@ class Bench(unittest.TestCase):
             read = k["read_gbps"] * 1e9 * k["seconds"][0] / k["n_gen"]
             self.assertTrue(0.8 * size < read < 1.1 * size, (read, size))
 
+    def test_files_beside_the_table(self):
+        """With several numbers of ranks, too: one file of all; and what auto has taken is told from what was named."""
+        files = [os.path.join(self.dir, "beside." + x) for x in ("csv", "json")]
+        out = self.bench("-p", "8", "-n", "4", "-r", "1", "--ranks", "1,2", "--layout", "layers,auto", "--csv", files[0], "--json", files[1])
+        with open(files[0]) as f: rows = list(csv.DictReader(f))
+        with open(files[1]) as f: tests = json.load(f)["tests"]
+        self.assertEqual([(r["ranks"], r["test"]) for r in rows], [(n, t) for n in "12" for _ in "ab" for t in ("pp8", "tg4")])
+        self.assertEqual([t["layout"] for t in tests], [r["layout"] for r in rows])
+        self.assertEqual([r["layout"].startswith("auto: ") for r in rows], 2 * [False, False, True, True])
+        for t in tests: self.assertIn("| %.2f |" % t["tps_median"], out)
+
     def test_csv(self):
         columns = None
         for ranks, words in ((1, ()), (2, ("--layout", "tensor,layers"))):

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/bench/bench.h"
@@ -17,7 +18,7 @@
 struct config {
     const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *pairs, *threads, *ranks, *output;
     int64_t repetitions, delay;
-    const char *svg;
+    const char *svg, *csv, *json;
     bool warm_up, no_exchange, cluster;
     struct cf_placement place;
     struct cf_watch watch; /* hosts */
@@ -85,6 +86,8 @@ static const struct cf_option options[] = {
         "that "
         "makes a difference on these ranks, beside rank 0 alone; see below",
         0, 0, NULL},
+    {"csv", 0, CF_OPT_STRING, AT(csv), "FILE", "write the result to FILE as CSV, too", 0, 0, NULL},
+    {"json", 0, CF_OPT_STRING, AT(json), "FILE", "write the result to FILE as JSON, too", 0, 0, NULL},
     {"svg", 0, CF_OPT_STRING, AT(svg), "FILE", "with --cluster: also plot total tokens/s against sequences", 0, 0,
         NULL},
     {0},
@@ -125,12 +128,20 @@ static void fill_defaults(struct config *c) {
     if (!c->sequences) c->sequences = c->cluster ? "1,2,4,8,16" : "1";
 }
 
-/* Before it takes hours: can the plot be written? */
-static int check_svg(const struct config *c, struct cf_error *e) {
-    if (!c->svg || !cf_terminal_speaks()) return 0;
-    FILE *f = fopen(c->svg, "a");
-    if (!f) return cf_fail(e, CF_ERR_FILE, "%s: %s", c->svg, strerror(errno));
-    return fclose(f) ? cf_fail(e, CF_ERR_FILE, "%s: %s", c->svg, strerror(errno)) : 0;
+/* Before it takes hours: can this file be written? */
+static int check_file(const char *path, struct cf_error *e) {
+    if (!path || !cf_terminal_speaks()) return 0;
+    bool is_there = !access(path, F_OK);
+    FILE *f = fopen(path, "a");
+    if (!f || fclose(f)) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
+    if (!is_there) unlink(path);
+    return 0;
+}
+
+static int check_files(struct config *c, struct cf_error *e) {
+    if (c->csv && !*c->csv) c->csv = NULL; /* as bench_front.c says it to ranks of which it asks lines */
+    if (c->json && !*c->json) c->json = NULL;
+    return check_file(c->svg, e) || check_file(c->csv, e) || check_file(c->json, e) ? -1 : 0;
 }
 
 /* Lists and what follows from them. */
@@ -164,6 +175,7 @@ static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
     b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
     b->repetitions = (uint32_t)c->repetitions, b->delay = (uint32_t)c->delay, b->warm_up = c->warm_up;
     b->no_exchange = c->no_exchange, b->cluster = c->cluster, b->svg = c->svg;
+    b->csv = c->csv, b->json = c->json;
     return c->synthetic ? cf__bench_shape_check(b, e) : 0;
 }
 
@@ -193,6 +205,10 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
     int rc = cf_job_run(&o, cf__bench_tests, b, e);
     struct cf_error unused;
     if (b->begun && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
+        cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
+        b->status = cf_exit_status(e);
+    }
+    if (b->begun && o.terminal->is_rank0 && cf__bench_write_files(b, rc ? &unused : e) && !rc) {
         cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
         b->status = cf_exit_status(e);
     }
@@ -226,7 +242,7 @@ static int command(void *config, int argc, char **argv) {
     struct cf__bench b = {.terminal = &terminal};
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     cf_terminal_open(&terminal, cf_terminal_role(), cf_terminal_speaks());
-    if (!e.code && !check_words(c, &e) && !check_svg(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
+    if (!e.code && !check_words(c, &e) && !check_files(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
         cf__bench_model(&b, cf_transport_launched(), &e);
     if (e.code) return cf__command_failed(&cf_command_bench, &e);
     int status = launch_or_run(c, &b, &e);

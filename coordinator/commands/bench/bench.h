@@ -61,9 +61,10 @@ struct cf__bench {
     /* As asked for: */
     const char *model, *synthetic, *output;
     struct cf__numbers prompts, generates, pairs, sequences, depths, threads, ranks; /* pairs: prompt, generate, ... */
-    bool no_exchange; /* every test once more without the exchange */
-    bool cluster;     /* totals, latencies, links and efficiency of all ranks together */
-    const char *svg;  /* where its plot shall be; NULL: none */
+    bool no_exchange;       /* every test once more without the exchange */
+    bool cluster;           /* totals, latencies, links and efficiency of all ranks together */
+    const char *svg;        /* where its plot shall be; NULL: none */
+    const char *csv, *json; /* files that get the result, too; NULL: none */
     uint32_t repetitions;
     uint32_t delay; /* seconds before each test */
     bool warm_up;
@@ -129,6 +130,8 @@ double cf__bench_median(const struct cf__bench_test *k);
 int cf__bench_print_head(struct cf__bench *b, struct cf_error *e);
 int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test *k, struct cf_error *e);
 int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e);
+/* All of it once more into --csv and --json, on rank 0. */
+int cf__bench_write_files(const struct cf__bench *b, struct cf_error *e);
 void cf__bench_free(struct cf__bench *b);
 
 #endif

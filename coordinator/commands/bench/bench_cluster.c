@@ -58,6 +58,15 @@ static double sum_of_links(const struct cf__bench_test *k, bool predicted) {
     return sum;
 }
 
+/* Of ranks of one host among themselves there is a way, too, if there are several. */
+static bool is_way(const struct cf__bench_test *k, uint32_t link) {
+    uint32_t from = link / k->n_hosts, ranks = 0;
+    if (from != link % k->n_hosts) return true;
+    for (uint32_t r = 0; r < k->n_ranks; r++)
+        ranks += k->ranks[r].host_index == from;
+    return ranks > 1;
+}
+
 static uint32_t ranks_used(const struct cf__bench_test *k) {
     return k->alone ? 1 : k->n_ranks;
 }
@@ -113,9 +122,12 @@ static void foot_md(FILE *f, const struct cf__bench *b) {
         for (uint32_t i = 0; i < k->n_hosts * k->n_hosts; i++) {
             uint32_t from = i / k->n_hosts, to = i % k->n_hosts;
             const struct cf__bench_link *l = &k->links[i];
-            if (from == to || (k->alone && k->n_ranks > 1)) continue;
-            fprintf(f, "| %s | %s | %u | %u (%s) to %u (%s) | %.0f |", k->layout, k->wire, k->sequences, from,
-                host_of(k, from), to, host_of(k, to), l->payload);
+            if (!is_way(k, i) || (k->alone && k->n_ranks > 1)) continue;
+            fprintf(f, "| %s | %s | %u | ", k->layout, k->wire, k->sequences);
+            if (from == to)
+                fprintf(f, "within %u (%s) | %.0f |", from, host_of(k, from), l->payload);
+            else
+                fprintf(f, "%u (%s) to %u (%s) | %.0f |", from, host_of(k, from), to, host_of(k, to), l->payload);
             print_if(f, " %.0f |", l->predicted);
             fprintf(f, " %.0f |\n", l->bytes);
         }
@@ -141,7 +153,7 @@ static void csv_links(FILE *f, const struct cf__bench_test *k, bool predicted) {
     const char *between = "";
     for (uint32_t i = 0; i < k->n_hosts * k->n_hosts; i++) {
         double v = predicted ? k->links[i].predicted : k->links[i].payload;
-        if (i / k->n_hosts == i % k->n_hosts || isnan(v)) continue;
+        if (!is_way(k, i) || isnan(v)) continue;
         fprintf(f, "%s%u>%u=%.9g", between, i / k->n_hosts, i % k->n_hosts, v);
         between = ";";
     }
@@ -188,7 +200,7 @@ json_t *cf__cluster_json(const struct cf__bench *b, const struct cf__bench_test 
                        "wait_share", number(wait_share(x))));
     }
     for (uint32_t i = 0; i < k->n_hosts * k->n_hosts; i++)
-        if (i / k->n_hosts != i % k->n_hosts)
+        if (is_way(k, i))
             json_array_append_new(
                 links, json_pack("{s:i,s:i,s:f,s:o,s:f}", "from", (int)(i / k->n_hosts), "to", (int)(i % k->n_hosts),
                            "bytes_per_token", k->links[i].payload, "bytes_per_token_predicted",

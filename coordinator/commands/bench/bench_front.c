@@ -122,7 +122,7 @@ int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch 
     for (uint32_t i = 0; !status && i < b->ranks.n; i++) {
         char number[16];
         snprintf(number, sizeof number, "%u", b->ranks.v[i]);
-        const char *const more[] = {"--ranks", number, "--output", "jsonl", NULL};
+        const char *const more[] = {"--ranks", number, "--output", "jsonl", "--csv=", "--json=", NULL};
         struct cf_launch launch = {
             .ranks = b->ranks.v[i], .map = map, .watch = watch, .more = more, .text = take_text, .ctx = &r};
         r.n = 0;
@@ -132,5 +132,6 @@ int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch 
     if (status == 1 && r.e.code) *e = r.e;
     struct cf_error unused;
     if (b->begun && cf__bench_print_foot(b, status ? &unused : e) && !status) status = cf_exit_status(e);
+    if (b->begun && cf__bench_write_files(b, status ? &unused : e) && !status) status = cf_exit_status(e);
     return status;
 }

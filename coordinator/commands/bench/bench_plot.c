@@ -57,12 +57,14 @@ static void survey(struct plot *p) {
             known |= same_line(k, &p->b->tests[p->lines[n]]);
         if (!known && p->n_lines < MOST_LINES) p->lines[p->n_lines++] = i;
     }
-    double step = 1e-3;
-    while (10 * step * TICKS <= p->most)
-        step *= 10;
-    for (int i = 0; step * TICKS < p->most; i++)
-        step *= i % 3 == 1 ? 2.5 : 2; /* 1, 2, 5, 10, ... */
-    p->most = step * TICKS;
+    static const double steps[] = {1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10};
+    double ten = 1e-3;
+    size_t i = 0;
+    while (10 * ten * TICKS <= p->most)
+        ten *= 10;
+    while (i + 1 < sizeof steps / sizeof *steps && steps[i] * ten * TICKS < p->most)
+        i++;
+    p->most = steps[i] * ten * TICKS;
 }
 
 static void frame(FILE *f, const struct plot *p) {
@@ -90,7 +92,7 @@ static int by_x(const void *a, const void *b) {
 static int line(FILE *f, const struct plot *p, uint32_t number) {
     const struct cf__bench *b = p->b;
     const struct cf__bench_test *first = &b->tests[p->lines[number]];
-    const char *colour = colours[number % COLOURS];
+    const char *colour = colours[number % COLOURS], *inside = number / COLOURS % 2 ? "white" : colour;
     double(*points)[2] = calloc(b->n_tests, sizeof *points), y = TOP + 20 * number;
     int n = 0;
     char text[96];
@@ -101,8 +103,8 @@ static int line(FILE *f, const struct plot *p, uint32_t number) {
     qsort(points, (size_t)n, sizeof *points, by_x);
     cf__svg_line(f, points, n, colour);
     for (int i = 0; i < n; i++)
-        cf__svg_box(f, points[i][0] - 3, points[i][1] - 3, 6, 6, colour, colour);
-    cf__svg_box(f, RIGHT + 16, y - 8, 10, 10, colour, colour);
+        cf__svg_box(f, points[i][0] - 3, points[i][1] - 3, 6, 6, inside, colour);
+    cf__svg_box(f, RIGHT + 16, y - 8, 10, 10, inside, colour);
     snprintf(text, sizeof text, first->alone ? "rank 0 alone" : "%s, wire %s", first->layout, first->wire);
     cf__svg_text(f, RIGHT + 32, y + 1, "t", text);
     free(points);

@@ -1,5 +1,6 @@
 /* What `coffer bench` prints, line by line as the tests end: markdown for people; CSV (one line per test, the same
  * columns always), JSON and JSON lines for programs. */
+#include <errno.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdio.h>
@@ -305,4 +306,23 @@ int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test 
 
 int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e) {
     return print(FOOT, b, NULL, e);
+}
+
+static int write_file(const struct cf__bench *b, const char *path, const char *form, struct cf_error *e) {
+    struct cf__bench as = *b;
+    as.output = form;
+    FILE *f = fopen(path, "we");
+    if (!f) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
+    int rc = write_part(f, HEAD, &as, NULL);
+    for (uint32_t i = 0; !rc && i < b->n_tests; i++)
+        rc = write_part(f, TEST, &as, &b->tests[i]);
+    if (!rc) rc = write_part(f, FOOT, &as, NULL);
+    bool bad = ferror(f);
+    if (fclose(f) || bad) return cf_fail(e, CF_ERR_FILE, "%s cannot be written: %s", path, strerror(errno));
+    return rc ? cf_fail(e, CF_ERR_MEMORY, "no memory to write %s", path) : 0;
+}
+
+int cf__bench_write_files(const struct cf__bench *b, struct cf_error *e) {
+    if (b->csv && write_file(b, b->csv, "csv", e)) return -1;
+    return b->json ? write_file(b, b->json, "json", e) : 0;
 }

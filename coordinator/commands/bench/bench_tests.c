@@ -138,7 +138,7 @@ static void add_traffic(struct tests *t, struct cf__bench_test *k) {
                                 *then = t->sent + (size_t)a * k->n_ranks;
         for (uint32_t b = 0; b < k->n_ranks; b++) {
             struct cf__bench_link *l = &k->links[k->ranks[a].host_index * k->n_hosts + k->ranks[b].host_index];
-            l->payload += (double)(now[b].payload - then[b].payload) / tokens;
+            l->payload += (double)(now[b].payload + now[b].window - then[b].payload - then[b].window) / tokens;
             l->bytes += (double)(now[b].bytes - then[b].bytes) / tokens;
         }
     }
@@ -243,6 +243,15 @@ static int open_cluster(struct tests *t, struct cf__bench_test *k, struct cf_err
     bool known = !cf_job_forecast(t->job, &w, &f, &ignored);
     for (uint32_t i = 0; i < k->n_hosts * k->n_hosts; i++)
         k->links[i].predicted = known ? (double)f.traffic[i] / ((double)k->generate * k->sequences) : NAN;
+    /* Within a host: what its ranks send, less what leaves it. */
+    for (uint32_t h = 0; known && h < k->n_hosts; h++) {
+        double inside = 0;
+        for (uint32_t r = 0; r < f.n_ranks; r++)
+            if (t->job->ranks[r].host_index == (int)h) inside += (double)f.ranks[r].bytes;
+        for (uint32_t to = 0; to < k->n_hosts; to++)
+            if (to != h) inside -= (double)f.traffic[h * k->n_hosts + to];
+        k->links[h * (k->n_hosts + 1)].predicted = inside / ((double)k->generate * k->sequences);
+    }
     if (known) cf_forecast_free(&f);
     return 0;
 }
@@ -257,7 +266,9 @@ static int test(
     k->prompt = prompt, k->generate = generate, k->depth = depth, k->sequences = sequences;
     k->batches = cf_split_sequences(p, prompt ? chunks : sequences);
     k->no_exchange = t->job->no_exchange;
-    snprintf(k->layout, sizeof k->layout, "%s", cf_layout_name(p->layout));
+    const char *asked = t->job->o->place.layout; /* of several, what auto has taken is told from what was named */
+    bool took = !t->job->alone && asked && strchr(asked, ',') && (!*t->job->layout || !strcmp(t->job->layout, "auto"));
+    snprintf(k->layout, sizeof k->layout, "%s%s", took ? "auto: " : "", cf_layout_name(p->layout));
     snprintf(k->wire, sizeof k->wire, "%s", cf_dtype_name(p->wire));
     describe_ranks(k, t->job);
     if (!k->no_exchange && !(prompt && generate))
