@@ -14,13 +14,14 @@ enum {
     COFFER_W = 236, /* 35 letters */
     COFFER_H = 8 + 2 * LINE + 24 + 6 * LINE + 4,
     PAD = 10,
-    HOST_HEAD = 2 * LINE + 10,
+    HOST_HEAD = 3 * LINE + 10,
     ABREAST = 4, /* coffers side by side in a host */
     GAP_X = 118, /* between hosts, with two arrows and what they carry */
     GAP_Y = 58,
     MARGIN = 24,
     LANE = 16, /* of an arrow along the left margin */
     MOST_LANES = 4,
+    MOST_NAMED = 8, /* hops that are not drawn, but named */
 };
 
 static const struct domain_look {
@@ -154,6 +155,15 @@ static int draw_host(FILE *to, const struct cf__drawing *d, const struct grid *g
     else
         snprintf(text, sizeof text, "nothing passes inside");
     cf__svg_text(to, x + PAD, y + 17 + LINE, inside > 0 ? "t" : "dim", text);
+    double out = 0, in = 0;
+    for (uint32_t h = 0; h < f->n_hosts; h++)
+        if (h != host)
+            out += d->traffic[(size_t)host * f->n_hosts + h], in += d->traffic[(size_t)h * f->n_hosts + host];
+    if (out + in > 0) {
+        char other[16];
+        snprintf(text, sizeof text, "out: %s, in: %s", cf__size_text(out, 1000, size), cf__size_text(in, 1000, other));
+        cf__svg_text(to, x + PAD, y + 17 + 2 * LINE, "t", text);
+    }
     for (uint32_t r = 0; r < f->n_ranks; r++) {
         if ((uint32_t)f->ranks[r].host_index != host) continue;
         double cx = x + PAD + (k % g->abreast) * (COFFER_W + PAD),
@@ -209,11 +219,23 @@ static void draw_return(FILE *to, const struct grid *g, uint32_t a, uint32_t b, 
     cf__svg_end(to, x_of(g, ca) - 8, from - 4, size);
 }
 
+/* Hops that are not drawn: the largest by name, all in number. */
 struct rest {
-    char text[160];
-    uint32_t pairs;
+    uint32_t n, named;
     double bytes;
+    struct hop {
+        uint32_t from, to;
+        double bytes;
+    } at[MOST_NAMED]; /* [named], descending */
 };
+
+static void leave_out(struct rest *r, uint32_t from, uint32_t to, double bytes) {
+    uint32_t at = r->named < MOST_NAMED ? r->named++ : MOST_NAMED;
+    r->n++, r->bytes += bytes;
+    for (; at && r->at[at - 1].bytes < bytes; at--)
+        if (at < MOST_NAMED) r->at[at] = r->at[at - 1];
+    if (at < MOST_NAMED) r->at[at] = (struct hop){from, to, bytes};
+}
 
 static void draw_hops(FILE *to, const struct cf__drawing *d, const struct grid *g, struct rest *rest) {
     uint32_t n = d->s->figures.n_hosts, lane = 0;
@@ -228,7 +250,7 @@ static void draw_hops(FILE *to, const struct cf__drawing *d, const struct grid *
                 draw_return(to, g, a, b, lane++, size);
                 continue;
             }
-            rest->pairs++, rest->bytes += bytes;
+            leave_out(rest, a, b, bytes);
         }
 }
 
@@ -245,8 +267,33 @@ static uint32_t lanes(const struct cf__drawing *d, const struct grid *g) {
     return found < MOST_LANES ? found : MOST_LANES;
 }
 
-static void draw_legend(FILE *to, double x, double y, const struct rest *rest) {
+static const char *name_of(const struct cf_figures *f, uint32_t host) {
+    uint32_t r = 0;
+    while (r + 1 < f->n_ranks && f->ranks[r].host_index != (int)host)
+        r++;
+    return f->ranks[r].host;
+}
+
+static void draw_rest(FILE *to, double x, double y, const struct rest *rest, const struct cf_figures *f) {
     char text[160], size[16];
+    double bytes = rest->bytes;
+    if (!rest->n) return;
+    cf__svg_text(to, x, y, "t", "Not drawn:");
+    for (uint32_t i = 0; i < rest->named; i++, y += LINE) {
+        const struct hop *h = &rest->at[i];
+        snprintf(text, sizeof text, "%.40s to %.40s %s", name_of(f, h->from), name_of(f, h->to),
+            cf__size_text(h->bytes, 1000, size));
+        cf__svg_text(to, x + 11 * CF__SVG_LETTER, y, "t", text);
+        bytes -= h->bytes;
+    }
+    if (rest->n == rest->named) return;
+    snprintf(text, sizeof text, "and %u more, %s together", rest->n - rest->named,
+        cf__size_text(bytes > 0 ? bytes : 0, 1000, size));
+    cf__svg_text(to, x + 11 * CF__SVG_LETTER, y, "t", text);
+}
+
+static void draw_legend(FILE *to, double x, double y) {
+    char text[160];
     double at = x;
     for (int d = 0; d < CF_DOMAINS; d++) {
         snprintf(text, sizeof text, "%s%s", cf_domain_name((enum cf_domain)d), d == CF_TEMPORAL ? " (KV cache)" : "");
@@ -256,17 +303,16 @@ static void draw_legend(FILE *to, double x, double y, const struct rest *rest) {
     }
     cf__svg_box(to, at, y - 9, 10, 10, buffers_color, "none");
     cf__svg_text(to, at + 16, y, "t", "buffers");
-    cf__svg_text(to, x, y + LINE + 3, "t", "bar: memory of the node. Arrows: what one token sends from host to host.");
-    if (!rest->pairs) return;
-    snprintf(text, sizeof text, "Not drawn: %u more pairs of hosts, %s a token.", rest->pairs,
-        cf__size_text(rest->bytes, 1000, size));
-    cf__svg_text(to, x, y + 2 * LINE + 6, "t", text);
+    cf__svg_text(
+        to, x, y + LINE + 3, "t", "bar: memory of the node. Arrows, out, in: what one token sends from host to host.");
 }
 
 static int draw(FILE *to, const struct cf__drawing *d, struct cf_error *e) {
     const struct cf_figures *f = &d->s->figures;
     struct grid g = lay_out(f);
-    struct rest rest = {.pairs = 0};
+    struct rest rest = {.n = 0};
+    char *hops = NULL;
+    size_t n_hops;
     uint32_t n_lanes = lanes(d, &g);
     g.x0 = MARGIN + (n_lanes ? GAP_X / 2.0 + n_lanes * LANE + 10 : 0), g.y0 = MARGIN + 4 * LINE + 20;
     double right = x_of(&g, g.columns - 1) + g.host_w + MARGIN, bottom = y_of(&g, g.rows - 1) + g.host_h;
@@ -274,15 +320,23 @@ static int draw(FILE *to, const struct cf__drawing *d, struct cf_error *e) {
     for (int i = 0; i < 3; i++)
         if (d->lines[i] && cf__svg_width(d->lines[i], !i) + 2 * MARGIN > wide)
             wide = cf__svg_width(d->lines[i], !i) + 2 * MARGIN;
-    cf__svg_begin(to, right > wide ? right : wide, bottom + 3 * LINE + 50);
+    FILE *aside = open_memstream(&hops, &n_hops);
+    if (!aside) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    draw_hops(aside, d, &g, &rest);
+    if (fclose(aside)) return free(hops), cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    uint32_t more = rest.named + (rest.n > rest.named);
+    cf__svg_begin(to, right > wide ? right : wide, bottom + (2 + more) * LINE + 50);
     for (int i = 0; i < 3; i++)
         if (d->lines[i]) cf__svg_text(to, MARGIN, MARGIN + 12 + i * (LINE + 4), i ? "t" : "h", d->lines[i]);
-    for (uint32_t h = 0; h < f->n_hosts; h++)
-        if (draw_host(to, d, &g, h, e)) return -1;
-    draw_hops(to, d, &g, &rest);
-    draw_legend(to, MARGIN, bottom + 30, &rest);
+    int rc = 0;
+    for (uint32_t h = 0; !rc && h < f->n_hosts; h++)
+        rc = draw_host(to, d, &g, h, e);
+    fputs(hops, to);
+    free(hops);
+    draw_legend(to, MARGIN, bottom + 30);
+    draw_rest(to, MARGIN, bottom + 30 + 2 * LINE + 6, &rest, f);
     cf__svg_finish(to);
-    return 0;
+    return rc;
 }
 
 int cf__draw_plan(const char *path, const struct cf__drawing *d, struct cf_error *e) {
