@@ -25,6 +25,7 @@ static const struct note {
         {"1", "failure: the message on stderr names the file, tensor or rank"},
         {"2", "the command line is wrong"},
         {"130", "ended by Ctrl-C; the text up to there is complete"},
+        {"143", "ended by SIGTERM, likewise; an mpirun of your own makes 1 of it"},
         {NULL, NULL},
 },
   environment[] = {
@@ -32,6 +33,9 @@ static const struct note {
           "the mpirun that a self-launched run starts, with options if need be (\"mpirun --hostfile hosts\")"},
       {"COFFER_MODEL",
           "the model of a command that is given none; without it, the small model of stories that comes with coffer"},
+      {"COFFER_CALIBRATION",
+          "the file that keeps what this host's kernels can do (by default one in XDG_CACHE_HOME/coffer or "
+          "~/.cache/coffer); empty: none"},
       {"COFFER_ISA",
           "use this set of kernels; all of them give the same bits. scalar; on x86 sse41, avx, avx2, avx2_vnni, "
           "avx512, amx; on aarch64 neon, neon_dot; on ppc64le vsx"},
