@@ -21,9 +21,29 @@ class Input(Case):
                  ("text.gguf", b"hello, I am no model\n", r"text\.gguf: .*not a GGUF file"),
                  ("empty.gguf", b"", r"empty\.gguf: "),
                  ("zeros.gguf", bytes(100000), r"zeros\.gguf: .*not a GGUF file")]
+        def changed(key, value):
+            key = b"llama." + key + struct.pack("<I", 4)
+            self.assertEqual(whole.count(key), 1)
+            at = whole.index(key) + len(key)
+            return whole[:at] + struct.pack("<I", value) + whole[at + 4:]
+        cases += [("fewer.gguf", changed(b"block_count", 3), r"fewer\.gguf: there is a tensor blk\.3\.\S+, but llama\.block_count is 3"),
+                  ("none.gguf", changed(b"block_count", 0), r"none\.gguf: llama\.block_count is 0"),
+                  ("heads.gguf", changed(b"attention.head_count_kv", 3), r"heads\.gguf: llama\.attention\.head_count is \d+, no multiple of llama\.attention\.head_count_kv, 3"),
+                  ("rotten.gguf", whole[:-100000] + bytes([255]) * 100000, r"non-finite .* \(is \S*rotten\.gguf damaged\?\)")]
         for name, data, pattern in cases:
             for launcher in self.each_launcher():
                 self.fails(1, pattern, "-n", "4", model=self.path(name, data), **launcher)
+
+    def test_words_of_others(self):
+        """Options of llama.cpp that have no meaning here are named, and not read as something else."""
+        for words in (["-ngl", "0"], ["-fa", "on"], ["--no-mmap"], ["--n-gpu-layers=3"]):
+            self.fails(2, f"option {words[0].split('=')[0]} is one of llama.cpp's, and not needed here", "-n", "4", *words)
+        status, out, err = self.run_to_end("-n", "2", prompt=("-p", "-ngl"))  # what is said is no option
+        self.assertEqual(status, 0, err)
+
+    def test_longer_than_trained(self):
+        status, out, err = self.run_to_end("-n", "2", "-c", "5000")
+        self.assertEqual((status, err.count("is longer than the 4096 that the model was trained for")), (0, 1), err)
 
     def test_no_model_file(self):
         for launcher in self.each_launcher():
