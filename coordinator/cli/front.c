@@ -99,6 +99,7 @@ static void drain(struct front *f, int status) {
         return;
     }
     f->drained_by = status;
+    if (f->s) cf_supervisor_drain(f->s, status);
     ask_to_stop(f);
     if (!f->deadline) f->deadline = now_ms() + DRAIN_FOR;
 }
@@ -422,6 +423,17 @@ static int run_once(struct front *f, struct cf_error *e) {
     return 0;
 }
 
+/* The pause before the next start. False: somebody wants no other one. */
+static bool rests(struct front *f) {
+    int64_t end = now_ms() + cf_supervisor_pause(f->s);
+    int before = f->interrupts;
+    for (int64_t left; (left = end - now_ms()) > 0 && !f->ended_by && f->interrupts == before;) {
+        struct pollfd fd = {.fd = f->signals, .events = POLLIN};
+        if (poll(&fd, 1, (int)left) > 0) on_signals(f);
+    }
+    return !f->ended_by && f->interrupts == before;
+}
+
 int cf_front_launch(const struct cf_front_options *o, struct cf_error *e) {
     struct front f = {.o = o, .s = o->supervisor, .streams = o->talk || o->supervisor};
     sigset_t mine, before;
@@ -440,7 +452,7 @@ int cf_front_launch(const struct cf_front_options *o, struct cf_error *e) {
     } else if (cf_talk_open(&f.talk, o->talk, wait_for_key, &f, e) == 0) {
         do
             failed = run_once(&f, e);
-        while (!failed && starts_again(&f));
+        while (!failed && starts_again(&f) && rests(&f));
         if (!failed) status = conclude(&f);
     }
     cf_talk_close(&f.talk);

@@ -49,8 +49,10 @@ static int read_all(int fd, const char *name, char **bytes, size_t *n, struct cf
     for (*n = 0;;) {
         if (*n == room) {
             room = 2 * room + (1 << 16);
-            char *more = *n < MOST_INPUT ? realloc(*bytes, room) : NULL;
-            if (!more) return cf_fail(e, CF_ERR_LIMIT, "%s: no memory for %zu bytes", name, room);
+            if (*n >= MOST_INPUT)
+                return cf_fail(e, CF_ERR_LIMIT, "%s: the text is longer than %d bytes", name, MOST_INPUT);
+            char *more = realloc(*bytes, room);
+            if (!more) return cf_fail(e, CF_ERR_MEMORY, "%s: no memory for %zu bytes", name, room);
             *bytes = more;
         }
         ssize_t got = read(fd, *bytes + *n, room - *n);
@@ -94,16 +96,24 @@ static void remember_call(struct cf_journal *j, const struct cf_front_options *o
     if (o->n_input && !s->n_input) cf_journal_remark(j, "input", o->input, o->n_input);
 }
 
-/* Where it was read to its end before, that is what counts. */
-static int choose_input(
-    struct cf_front_options *o, const struct cf_launch *l, const char *resumed, char **input, struct cf_error *e) {
+static int open_output(struct output *to, const struct cf_launch *l, struct cf_error *e) {
+    if (!l->output) return 0;
+    to->path = l->output;
+    to->fd = open(l->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return to->fd < 0 ? cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)) : 0;
+}
+
+/* Whatever can go wrong with input and output does so before there is a journal. What is resumed has one, and its input
+ * is there. */
+static int open_all(struct cf_front_options *o, const struct cf_launch *l, const struct cf_supervision *how,
+    struct output *to, char **input, struct cf_error *e) {
+    if (!how->resumed && l->reads && read_input(l->reads, input, &o->n_input, e)) return -1;
+    if (!how->resumed && open_output(to, l, e)) return -1;
+    if (cf_supervisor_open(&o->supervisor, how, e)) return -1;
+    if (!how->resumed) return 0;
     struct cf_story *s = cf_supervisor_story(o->supervisor);
-    if (resumed)
-        *input = s->input, o->n_input = s->n_input, s->input = NULL;
-    else if (l->reads && read_input(l->reads, input, &o->n_input, e))
-        return -1;
-    o->input = *input;
-    return 0;
+    *input = s->input, o->n_input = s->n_input, s->input = NULL;
+    return open_output(to, l, e);
 }
 
 static int supervise(
@@ -117,14 +127,12 @@ static int supervise(
         .chosen = l->ranks > 0,
         .whole = l->whole,
         .asks = l->asks || l->talk};
-    struct output to = {l->output, -1};
+    struct output to = {NULL, -1};
     char *input = NULL;
-    if (cf_supervisor_open(&o->supervisor, &how, e)) return cf_exit_status(e);
-    int status = choose_input(o, l, how.resumed, &input, e) ? 1 : 0;
-    unsetenv(CF_LAUNCH_RESUMES); /* also the end of how.resumed's text */
-    if (!status && l->output && (to.fd = open(l->output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)) < 0)
-        cf_fail(e, CF_ERR_FILE, "%s: %s", l->output, strerror(errno)), status = 1;
+    int status = open_all(o, l, &how, &to, &input, e) ? cf_exit_status(e) : 0;
+    unsetenv(CF_LAUNCH_RESUMES); /* from here on only whether there is a how.resumed matters */
     if (!status) {
+        o->input = input;
         o->asks = l->asks;
         if (l->output) o->text = write_output, o->ctx = &to;
         remember_call(cf_supervisor_journal(o->supervisor), o, cf_supervisor_story(o->supervisor));

@@ -6,6 +6,8 @@
 #include "coordinator/decode/internal.h"
 #include "coordinator/plan/advice.h"
 
+enum { MOST_RANKS = 32 }; /* with which a second search takes no time */
+
 static int wish_of(const struct cf_job *j, struct cf_plan_wish *w, struct cf_error *e) {
     const struct cf_placement *p = &j->o->place;
     const char *zero = getenv("COFFER_TEST_ZERO_RANK"); /* test hooks: see tests/ranks */
@@ -45,6 +47,8 @@ static int say_choice(const struct cf_job *j, const struct cf_search *s, const s
     struct cf_terminal *t = j->o->terminal;
     if (!t->is_rank0) return 0;
     cf_search_advise(s, &j->plan, before, note_line, t);
+    /* The others wait meanwhile, and commands that measure plan again and again. */
+    if (j->n_ranks > MOST_RANKS || !j->o->fewer_threads) return 0;
     return cf_search_advise_first(s, w, &j->model, j->gguf, before, note_line, t, e);
 }
 

@@ -149,15 +149,17 @@ static int read_list(struct cf_hosts *h, const char *list, struct cf_error *e) {
     return h->n ? 0 : cf_fail(e, CF_ERR_USAGE, "--host names no host");
 }
 
-/* What stands behind one of these words in COFFER_MPIRUN, the last time; else `text` stays as it is. */
-static void find_word(const char *const *names, char *text, size_t size) {
+/* What stands behind one of these words in COFFER_MPIRUN: the last time, or with `all` each time, with commas between;
+ * else `text` stays as it is. */
+static void find_word(const char *const *names, bool all, char *text, size_t size) {
     const char *mpirun = getenv("COFFER_MPIRUN");
     char *copy = strdup(mpirun ? mpirun : ""), *rest = NULL;
     for (char *word = copy ? strtok_r(copy, " \t", &rest) : NULL; word; word = strtok_r(NULL, " \t", &rest))
         for (size_t i = 0; names[i]; i++) {
             char *value = strcmp(word, names[i]) ? NULL : strtok_r(NULL, " \t", &rest);
             if (!value) continue;
-            snprintf(text, size, "%s", value);
+            size_t n = all ? strlen(text) : 0;
+            snprintf(text + n, size - n, "%s%s", n ? "," : "", value);
             break;
         }
     free(copy);
@@ -173,13 +175,17 @@ int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct
     static const char *const lists[] = {"--host", "-host", "-H", NULL};
     const char *set = getenv("OMPI_MCA_orte_default_hostfile");
     *path = '\0';
-    find_word(lists, path, sizeof path); /* as mpirun has it, which counts hosts of the list among those of a file */
+    find_word(lists, true, path, sizeof path); /* mpirun counts hosts of the list among those of a file */
     if (*path) {
-        h->listed = true; /* --host takes the place of that word: spawn.c */
-        return read_list(h, path, e);
+        struct cf_error
+            ignored; /* mpirun knows more forms: then nothing is known of its hosts, and they are its affair */
+        bool known = !read_list(h, path, &ignored);
+        if (!known) cf_hosts_close(h);
+        h->listed = h->borrowed = known; /* --host takes the place of that word: spawn.c */
+        return 0;
     }
     snprintf(path, sizeof path, "%s", set ? set : "");
-    find_word(files, path, sizeof path);
+    find_word(files, false, path, sizeof path);
     int rc = *path ? read_file(h, path, e) : 0;
     h->listed = false; /* mpirun's own affair, then */
     return rc;

@@ -30,7 +30,8 @@ struct cf_hosts {
     /* It must be told of all of them, always: --host, or a --hostfile without the slots of each, which would be as many
      * as the host has cores to mpirun: all ranks on the first one. */
     bool listed;
-    char *words; /* of cf_hosts_list */
+    bool borrowed; /* from COFFER_MPIRUN: they say where ranks may be, not how many there shall be */
+    char *words;   /* of cf_hosts_list */
 };
 
 /* file, list: the options, or NULL. A line of the file is a name, "slots=N" (1) and what else Open MPI allows; the list

@@ -72,9 +72,11 @@ static int choose_path(struct cf_journal *j) {
     return 0;
 }
 
-/* Does another run write it? Where a file system knows no locks nobody can tell. */
+/* Locks the file. True: another run writes it. Where a file system knows no locks nobody can tell; devices may be
+ * shared. */
 static bool is_taken(const struct cf_journal *j) {
-    return flock(j->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
+    struct stat s;
+    return !fstat(j->fd, &s) && S_ISREG(s.st_mode) && flock(j->fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK;
 }
 
 int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) {
@@ -92,8 +94,7 @@ int cf_journal_open(struct cf_journal *j, const char *path, struct cf_error *e) 
     if (j->fd < 0)
         fprintf(stderr, "coffer: no place for a journal (%s: %s): it is kept in memory alone (--journal FILE)\n",
             *j->path ? j->path : "neither XDG_STATE_HOME nor HOME is set", strerror(errno));
-    if (j->fd >= 0 && path && is_taken(j))
-        return cf_fail(e, CF_ERR_USAGE, "--journal %s: another run writes to it", path);
+    if (j->fd >= 0 && is_taken(j)) return cf_fail(e, CF_ERR_USAGE, "--journal %s: another run writes to it", j->path);
     write_file(j, CF_JOURNAL_HEAD, sizeof CF_JOURNAL_HEAD - 1);
     return 0;
 }
@@ -144,15 +145,16 @@ int cf_journal_add(struct cf_journal *j, const char *word, const char *text, siz
 }
 
 void cf_journal_remark(struct cf_journal *j, const char *word, const char *text, size_t n) {
-    write_file(j, word, strlen(word));
-    write_file(j, " ", 1);
-    for (size_t plain; n; text += plain, n -= plain) {
-        for (plain = 0; plain < n && text[plain] != '\n' && text[plain] != '\\';)
-            plain++;
-        write_file(j, text, plain);
-        if (plain < n) write_file(j, text[plain++] == '\n' ? "\\n" : "\\\\", 2);
+    char piece[8192];
+    size_t at = (size_t)snprintf(piece, sizeof piece / 2, "%s ", word);
+    j->holds_input |= !strcmp(word, "input");
+    for (size_t i = 0; i < n; i++) {
+        if (at + 3 > sizeof piece) write_file(j, piece, at), at = 0;
+        if (text[i] == '\n' || text[i] == '\\') piece[at++] = '\\';
+        piece[at++] = text[i] == '\n' ? 'n' : text[i];
     }
-    write_file(j, "\n", 1);
+    piece[at++] = '\n';
+    write_file(j, piece, at);
 }
 
 void cf_journal_start(struct cf_journal *j, int start) {

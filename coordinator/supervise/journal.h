@@ -21,8 +21,9 @@ struct cf_story;
 struct cf_journal {
     int fd; /* -1: there is no file, or none any more */
     char path[4096];
-    bool named;  /* by the user: it stays whatever happens */
-    char *bytes; /* [n]: records, each with its newline */
+    bool named;       /* by the user: it stays whatever happens */
+    bool holds_input; /* of the user's, which may be nowhere else any more */
+    char *bytes;      /* [n]: records, each with its newline */
     size_t n, room;
     int64_t synced_ms;
 };

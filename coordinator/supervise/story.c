@@ -75,23 +75,6 @@ struct reading {
     size_t n;
 };
 
-/* There is room for the whole file in records and in shown. 1: it is no record of a journal. */
-static int take(struct cf_story *s, struct reading *k, const struct record *r, struct cf_error *e) {
-    size_t n = (size_t)(r->text + r->n - r->word) + 1, ignored;
-    if (is(r, "argument")) return add_word(s, r, e);
-    if (is(r, "directory")) return take_remark(&s->directory, &ignored, r, e);
-    if (is(r, "model")) return take_remark(&s->model, &ignored, r, e);
-    if (is(r, "input")) return take_remark(&s->input, &s->n_input, r, e);
-    if (is(r, "said")) return take_remark(&k->said, &k->n, r, e);
-    if (is(r, "start")) return s->n = cf_story_without_rest(s->records, s->n), 0;
-    if (!for_ranks(r)) return 1;
-    if (is(r, "answered") && k->n) memcpy(s->shown + s->n_shown, k->said, k->n), s->n_shown += k->n;
-    k->n = 0;
-    memcpy(s->records + s->n, r->word, n);
-    s->n += n;
-    return 0;
-}
-
 size_t cf_story_without_rest(const char *records, size_t n) {
     struct record r;
     size_t left = 0;
@@ -113,6 +96,27 @@ static size_t without_last_end(const char *records, size_t n) {
                : n;
 }
 
+/* There is room for the whole file in records and in shown. 1: it is no record of a journal. */
+static int take(struct cf_story *s, struct reading *k, const struct record *r, struct cf_error *e) {
+    size_t n = (size_t)(r->text + r->n - r->word) + 1, ignored;
+    if (is(r, "argument")) return add_word(s, r, e);
+    if (is(r, "directory")) return take_remark(&s->directory, &ignored, r, e);
+    if (is(r, "model")) return take_remark(&s->model, &ignored, r, e);
+    if (is(r, "input")) return take_remark(&s->input, &s->n_input, r, e);
+    if (is(r, "said")) return take_remark(&k->said, &k->n, r, e);
+    if (is(r, "start")) {
+        s->n = without_last_end(s->records, cf_story_without_rest(s->records, s->n));
+        s->started = true;
+        return 0;
+    }
+    if (!for_ranks(r)) return 1;
+    if (is(r, "answered") && k->n) memcpy(s->shown + s->n_shown, k->said, k->n), s->n_shown += k->n;
+    k->n = 0;
+    memcpy(s->records + s->n, r->word, n);
+    s->n += n;
+    return 0;
+}
+
 int cf_story_parse(struct cf_story *s, const char *bytes, size_t n, const char *path, struct cf_error *e) {
     struct reading k = {0};
     struct record r;
@@ -131,7 +135,8 @@ int cf_story_parse(struct cf_story *s, const char *bytes, size_t n, const char *
     free(k.said);
     if (rc > 0) return cf_fail(e, CF_ERR_FORMAT, "%s: line %zu is no record of a journal", path, line);
     if (rc) return -1;
-    if (!s->n_words) return cf_fail(e, CF_ERR_FORMAT, "%s: it does not say how the run was called", path);
+    if (!s->n_words || !s->started)
+        return cf_fail(e, CF_ERR_FORMAT, "%s: it does not say how the run was called", path);
     s->n = without_last_end(s->records, cf_story_without_rest(s->records, s->n));
     return 0;
 }

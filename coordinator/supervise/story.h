@@ -4,6 +4,7 @@
 #ifndef COFFER_COORDINATOR_SUPERVISE_STORY_H
 #define COFFER_COORDINATOR_SUPERVISE_STORY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "proto/error.h"
@@ -17,6 +18,7 @@ struct cf_story {
     char *shown;   /* [n_shown]: the text of answers that are whole (--prompts) */
     char *records; /* [n]: what ranks have to know, as cf_journal_add has made them */
     size_t n_input, n_shown, n;
+    bool started; /* the call is there to its end */
     size_t whole; /* bytes of the file up to the end of its last whole record */
 };
 

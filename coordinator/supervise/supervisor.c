@@ -35,6 +35,7 @@ struct cf_supervisor {
     struct cf_journal journal;
     struct cf_story story; /* of the run that is resumed */
     int starts;            /* so far */
+    int fruitless;         /* starts after a failure that have brought nothing new so far */
     uint64_t shown;        /* bytes of text that have been passed on since the beginning */
     struct text held;      /* o->whole: not whole yet */
     struct text whole;     /* to be shown */
@@ -44,6 +45,7 @@ struct cf_supervisor {
     char sweep[16 * MOST_JOBS];
     int64_t failed_ms; /* when the last failure was noticed; 0: there is none to be said the end of */
     bool ever_alive;   /* a start has come up */
+    int drained_by;    /* the exit status of whoever has asked for the end; 0: nobody */
     bool open;         /* tokens have come since the last "end" */
     char model[96];    /* as rank 0 has named it at the first start; "" not yet */
     bool other_model;  /* and this start has another one */
@@ -101,7 +103,7 @@ int cf_supervisor_open(struct cf_supervisor **out, const struct cf_supervision *
 void cf_supervisor_close(struct cf_supervisor *s, int status) {
     if (!s) return;
     bool bad = (status != 0 && status < 128) || status == 128 + SIGTERM || status == 128 + SIGHUP;
-    cf_journal_close(&s->journal, bad && s->journal.n);
+    cf_journal_close(&s->journal, bad && (s->journal.n || s->journal.holds_input || s->o->resumed));
     cf_story_free(&s->story);
     unsetenv("COFFER_SWEEP");
     free(s->held.bytes);
@@ -122,7 +124,8 @@ struct cf_journal *cf_supervisor_journal(struct cf_supervisor *s) {
 static int ranks_now(const struct cf_supervisor *s) {
     const struct cf_hosts *h = s->o->hosts;
     int slots = cf_hosts_slots(h);
-    if (!h->n || (s->o->chosen && (!h->n_lost || slots > s->o->ranks))) return s->o->ranks;
+    bool chosen = s->o->chosen || h->borrowed;
+    if (!h->n || (chosen && (!h->n_lost || slots > s->o->ranks))) return s->o->ranks;
     return slots;
 }
 
@@ -176,6 +179,7 @@ static void keep(struct cf_supervisor *s, const char *word, const char *text) {
 static void going_on(struct cf_supervisor *s) {
     if (s->failed_ms) say("going on after %.1f s", (double)(now_ms() - s->failed_ms) / 1e3);
     s->failed_ms = 0;
+    s->fruitless = 0;
 }
 
 static void on_alive(struct cf_supervisor *s, const char *text) {
@@ -208,8 +212,11 @@ static void on_token(struct cf_supervisor *s, const char *text) {
 static void on_end(struct cf_supervisor *s, const char *text) {
     int status;
     int64_t n_cached;
+    char other[32];
     if (!cf_replay_end(text, strlen(text), &status, &n_cached)) return; /* as above */
-    keep(s, "end", text);
+    /* The ranks are told in one way, whoever has asked: only Ctrl-C ends an answer for good. */
+    snprintf(other, sizeof other, "%d %lld", s->drained_by, (long long)n_cached);
+    keep(s, "end", status == 130 && s->drained_by > 130 ? other : text);
     s->open = false;
 }
 
@@ -341,6 +348,10 @@ bool cf_supervisor_failed(const struct cf_supervisor *s) {
     return s->lost;
 }
 
+void cf_supervisor_drain(struct cf_supervisor *s, int status) {
+    s->drained_by = status;
+}
+
 /* ---- the end of a start ---- */
 
 /* Which hosts are left, in words. */
@@ -374,6 +385,12 @@ void cf_supervisor_tidy(struct cf_supervisor *s, bool failed, pid_t launcher) {
         cf_sweep(s->jobs[i], 0);
 }
 
+int cf_supervisor_pause(const struct cf_supervisor *s) {
+    enum { AT_ONCE = 2, FIRST = 2000, DOUBLED = 4 };
+    int late = s->fruitless - AT_ONCE - 1;
+    return late < 0 ? 0 : FIRST << (late < DOUBLED ? late : DOUBLED);
+}
+
 bool cf_supervisor_again(struct cf_supervisor *s, const struct cf_supervised_end *end) {
     bool host_lost = s->o->hosts->n && cf_hosts_ask(s->o->hosts, false) > 0;
     if (!may_help(s, end, host_lost) || (end->interrupted && !s->o->asks)) return false;
@@ -387,10 +404,12 @@ bool cf_supervisor_again(struct cf_supervisor *s, const struct cf_supervised_end
         say("%s: given up after %d starts (--max-restarts %lld)", why, s->starts, (long long)s->o->max_restarts);
         return false;
     }
-    char hosts[512];
+    char hosts[512], pause[32] = "";
     name_hosts(s, hosts, sizeof hosts);
     int ranks = ranks_now(s);
-    say("%s; start %d with %d rank%s%s", why, s->starts + 1, ranks, ranks == 1 ? "" : "s", hosts);
+    s->fruitless++;
+    if (cf_supervisor_pause(s)) snprintf(pause, sizeof pause, " in %d s", cf_supervisor_pause(s) / 1000);
+    say("%s; start %d with %d rank%s%s%s", why, s->starts + 1, ranks, ranks == 1 ? "" : "s", pause, hosts);
     if (end->interrupted && s->open) on_end(s, "130 -1");
     return true;
 }

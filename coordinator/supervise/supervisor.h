@@ -66,6 +66,9 @@ bool cf_supervisor_silent(struct cf_supervisor *s);
 /* Rank 0 has said that a rank is lost: its own end is only a matter of time. */
 bool cf_supervisor_failed(const struct cf_supervisor *s);
 
+/* The ranks are asked to stop behind the token in hand, because of a signal other than Ctrl-C. */
+void cf_supervisor_drain(struct cf_supervisor *s, int status);
+
 /* How a start has ended. */
 struct cf_supervised_end {
     bool has_status;  /* rank 0 reported an exit status */
@@ -81,5 +84,7 @@ void cf_supervisor_tidy(struct cf_supervisor *s, bool failed, pid_t launcher);
 /* True: start again, which has been said. False: it is over; if that is because of a failure, it
  * has been said that it was the last. */
 bool cf_supervisor_again(struct cf_supervisor *s, const struct cf_supervised_end *end);
+/* Milliseconds to wait before it: longer and longer while starts bring nothing, as when a switch comes up anew. */
+int cf_supervisor_pause(const struct cf_supervisor *s);
 
 #endif

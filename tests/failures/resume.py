@@ -161,12 +161,13 @@ class Resume(Case):
             self.assertRegex(got[2], pattern)
             self.assertEqual(read(path), text)
         refused("", "is no journal of this coffer")
-        refused("coffer journal 2\nargument quantize\nargument x\n", 'the journal of "quantize", not of coffer run or chat')
-        refused("coffer journal 2\nargument run\nargument --no-such-option\n", "unknown option --no-such-option", 2)
+        refused("coffer journal 2\nargument quantize\nargument x\nstart 1\n", 'the journal of "quantize", not of coffer run or chat')
+        refused("coffer journal 2\nargument run\nargument --no-such-option\nstart 1\n", "unknown option --no-such-option", 2)
         refused("coffer journal 2\nargument run\ntoken 5\n", "line 3 is no record")
-        refused("coffer journal 2\ndirectory /no/such\nargument run\n", "started in /no/such, which cannot be entered: No such file")
-        refused(f"coffer journal 2\nargument run\nargument -m\nargument {self.model}\nargument -p\nargument x\n", "has a supervisor: not with --no-supervise", 2,
+        refused("coffer journal 2\ndirectory /no/such\nargument run\nstart 1\n", "started in /no/such, which cannot be entered: No such file")
+        refused(f"coffer journal 2\nargument run\nargument -m\nargument {self.model}\nargument -p\nargument x\nstart 1\n", "has a supervisor: not with --no-supervise", 2,
                 ["--", "--no-supervise"])
+        refused("coffer journal 2\nargument run\nargument -p\n", "does not say how the run was called")  # it may have had more words
         got = self.resumed(self.dir)
         self.assertEqual(got[0], 1)
         self.assertIn("is no file", got[2])
@@ -175,12 +176,42 @@ class Resume(Case):
         self.assertEqual((status, "which journal?" in err), (2, True), err)
         status, out, err = self.end(subprocess.Popen([*MPIRUN, "-n", "2", coffer, "resume", path], env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         self.assertEqual((status, err.count("starts mpirun itself")), (2, 1), err)
-        p = self.start(*ENDLESS, "--journal", path + "2", how="self", ranks=2)
         self.addCleanup(lambda: os.unlink(path + "2"))
-        self.journal(b"token", 5, path + "2")
-        self.assertIn("its run is still going on", self.resumed(path + "2")[2])
-        p.send_signal(signal.SIGINT)
-        self.end(p)
+        for named in ([], ["--journal", path + "2"]):
+            p = self.start(*ENDLESS, *named, how="self", ranks=2)
+            self.assertIn("its run is still going on", self.resumed(self.journal(b"token", 5, named and named[1]))[2])
+            p.send_signal(signal.SIGINT)
+            self.end(p)
+
+    def test_nothing_is_lost_on_the_way(self):
+        """A resume that fails leaves the journal, and so does an early end, if the journal has what was read from a pipe; a mistake in a first call
+        leaves none."""
+        lines = b'{"prompt": "Once", "n_predict": 3000, "ignore_eos": true}\n'
+        command = self.command("--parallel", "1", "-c", "4000", "--seed", "1", prompt=("--prompts", "-"), how="self", ranks=2)
+        path, *_ = self.ended(command, b"start", 1, data=lines)
+        status, out, err = self.resumed(path, "--", "-o", "/no/such/folder/x")
+        self.assertEqual(status, 1, err)
+        self.assertIn(f"the journal is {path}", err)
+        path2, status, out, err = self.ended([coffer, "resume", path], b"start", 2, number=signal.SIGTERM, path=path)
+        self.assertIn(status, (143, -signal.SIGTERM))
+        self.assertTrue(os.path.exists(path), err)
+        self.assertIn("input", read(path))
+        os.unlink(path)
+        for words in (["-f", "/no/such"], ["--prompts", "/no/such"]):
+            status, out, err = self.run_to_end("-n", "2", prompt=words, how="self", ranks=2)
+            self.assertEqual((status, os.listdir(self.dir + "/coffer")), (1, []), err)
+
+    def test_term_in_a_conversation(self):
+        """An answer that SIGTERM has cut goes on, more than once."""
+        talk = ["chat", "-n", "300", "-c", "4000", "--temp", "0.9", "--seed", "7", "--chat-template", "chatml", "--ignore-eos", "-m", self.model]
+        p = subprocess.run([coffer, *talk], input=b"Hello\nAgain\n", env=self.env, capture_output=True)
+        path, status, out, err = self.ended([coffer, *talk, "--ranks", "2"], b"token", 40, number=signal.SIGTERM, data=b"Hello\n")
+        self.assertEqual(status, 143, err)
+        self.assertRegex(read(path), r"\nend 143 \d+\n$")
+        path, status, out, err = self.ended([coffer, "resume", path], b"token", 120, number=signal.SIGTERM, path=path)
+        self.assertEqual(status, 143, err)
+        status, out, err = self.resumed(path, data=b"Again\n")
+        self.assertEqual((status, out), (0, p.stdout), err)
 
     def test_print(self):
         path, *_ = self.ended(self.command(*LONG, prompt=("-p", "it's \\n"), how="self", ranks=2), b"token", 5, cwd=self.dir)

@@ -151,6 +151,26 @@ class Supervise(Case):
         self.assertIn("argument --max-restarts", lines)
         self.assertGreater(sum(l.startswith("token ") for l in lines), 10)
 
+    def test_waits_longer_and_longer(self):
+        """Starts that bring nothing come at growing distances; whoever has had enough need not wait for the next one."""
+        mpirun = self.dir + "/dying-mpirun"
+        with open(mpirun, "w") as f: f.write("#!/bin/bash\nkill -9 $$\n")
+        os.chmod(mpirun, 0o755)
+        self.env["COFFER_MPIRUN"] = mpirun
+        began = time.time()
+        status, out, err = self.run_to_end("-n", "2", "--max-restarts", "3", how="self", ranks=2)
+        self.assertEqual(status, 1, err)
+        self.assertEqual(re.findall(r"mpirun died: Killed; start (\d) with 2 ranks(.*)", err), [("2", ""), ("3", ""), ("4", " in 2 s")])
+        self.assertIn("given up after 4 starts", err)
+        self.assertGreater(time.time() - began, 2)
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+            p = self.start("-n", "2", "--max-restarts", "9", how="self", ranks=2)
+            self.wait_for_line(p, r"in 4 s")
+            began = time.time()
+            p.send_signal(number)
+            self.assertEqual(self.end(p)[0], status)
+            self.assertLess(time.time() - began, 2)
+
     def test_no_supervisor(self):
         status, out, err = self.harmed([*ENDLESS, "--no-supervise"], self.kill_rank(1), ranks=2)
         self.assertEqual(status, 1, err)
@@ -230,11 +250,19 @@ class Supervise(Case):
         self.assertRegex(err, r"the model's file is not the one that this answer was begun with: given up")
         self.assertNotIn("going on", err)
 
+    def wait_until_blocked(self, pid, number):
+        """The front takes its signals out of a descriptor from then on."""
+        end = time.time() + 10
+        while not int(re.search(r"SigBlk:\s*(\w+)", read(f"/proc/{pid}/status"))[1], 16) >> (number - 1) & 1:
+            self.assertLess(time.time(), end)
+            time.sleep(0.002)
+
     def test_early_signals(self):
         """Whoever asks for the end before the ranks can hear it is heard all the same, and by nobody as a failure."""
-        for number, status, after in ((signal.SIGINT, 130, 0.03), (signal.SIGTERM, 143, 0.03), (signal.SIGINT, 130, 0.2)):
+        for number, status, after in ((signal.SIGINT, 130, 0), (signal.SIGTERM, 143, 0), (signal.SIGINT, 130, 0.2)):
             with self.subTest(number=number, after=after):
                 p = self.start(*ENDLESS, how="self", ranks=2)
+                self.wait_until_blocked(p.pid, number)
                 time.sleep(after)
                 p.send_signal(number)
                 got, out, err = self.end(p, 9)  # SIGTERM would end it after ten seconds in any case

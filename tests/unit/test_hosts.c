@@ -156,9 +156,32 @@ static void no_files(void **state) {
     cf_hosts_close(&h);
 }
 
+/* What COFFER_MPIRUN says of hosts is what mpirun makes of it: all lists together, and forms that only mpirun knows
+ * are left to it. */
+static void borrowed(void **state) {
+    (void)state;
+    struct cf_hosts h;
+    setenv("COFFER_MPIRUN", "mpirun -H a:2,b --mca x 1 --host c", 1);
+    assert_int_equal(cf_hosts_open(&h, NULL, NULL, &error), 0);
+    assert_int_equal(h.n, 3);
+    assert_true(h.borrowed);
+    assert_string_equal(cf_hosts_list(&h), "a:2,b:1,c:1");
+    cf_hosts_close(&h);
+    setenv("COFFER_MPIRUN", "mpirun --host a:*", 1);
+    assert_int_equal(cf_hosts_open(&h, NULL, NULL, &error), 0);
+    assert_int_equal(h.n, 0);
+    assert_false(h.borrowed);
+    assert_null(cf_hosts_list(&h));
+    cf_hosts_close(&h);
+    assert_int_equal(cf_hosts_open(&h, NULL, "x", &error), 0); /* what the command line says comes first */
+    assert_false(h.borrowed);
+    cf_hosts_close(&h);
+    unsetenv("COFFER_MPIRUN");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(files), cmocka_unit_test(wrong_files),
         cmocka_unit_test(long_lines), cmocka_unit_test(lists), cmocka_unit_test(told_of_slots),
-        cmocka_unit_test(no_files)};
+        cmocka_unit_test(no_files), cmocka_unit_test(borrowed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

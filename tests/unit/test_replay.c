@@ -228,7 +228,7 @@ static void story(void **state) {
     parse(&s, CF_JOURNAL_HEAD
         "directory /a b\nargument run\nargument -p\nargument a\\\\n\\nb\\\ninput x\\n\\\\\\n\nstart 1\n"
         "token 7" STATE "\nmore half\nstart 2\nmore {\nload }\nsaid never whole\nsaid one\\n\nanswered 1\n"
-        "answered 0\nsaid two\nanswered 2\nend 0 3\nend 143 9\nmore again\ntoken 8 01");
+        "answered 0\nsaid two\nanswered 2\nend 0 3\nend 143 8\nstart 1\nend 143 9\nmore again\ntoken 8 01");
     assert_string_equal(s.directory, "/a b");
     assert_int_equal(s.n_words, 3);
     assert_string_equal(s.words[2], "a\\n\nb\\");
@@ -241,7 +241,7 @@ static void story(void **state) {
     assert_int_equal(s.n, sizeof want - 1);
     assert_memory_equal(s.records, want, s.n);
     cf_story_free(&s);
-    parse(&s, CF_JOURNAL_HEAD "argument chat\nend 130 4\n"); /* Ctrl-C ended that answer, and nothing else */
+    parse(&s, CF_JOURNAL_HEAD "argument chat\nstart 1\nend 130 4\n"); /* Ctrl-C ended that answer, and nothing else */
     assert_int_equal(s.n, 10);
     assert_null(s.directory);
     cf_story_free(&s);
@@ -252,9 +252,10 @@ static void wrong_stories(void **state) {
     static const char *const cases[][2] = {{"", "no journal of this coffer"},
         {"coffer journal 1\nargument run\n", "no journal of this coffer"},
         {"coffer journal", "no journal of this coffer"}, {CF_JOURNAL_HEAD, "does not say how"},
-        {CF_JOURNAL_HEAD "argument run", "does not say how"}, {CF_JOURNAL_HEAD "argument run\nwhat 1\n", "line 3"},
-        {CF_JOURNAL_HEAD "argument run\ntoken 7\n", "line 3"}, {CF_JOURNAL_HEAD "argument run\nend 0\n", "line 3"},
-        {CF_JOURNAL_HEAD "argument run\n\n", "line 3"}, {CF_JOURNAL_HEAD "argument run\nanswered x\n", "line 3"}};
+        {CF_JOURNAL_HEAD "argument run", "does not say how"}, {CF_JOURNAL_HEAD "argument run\n", "does not say how"},
+        {CF_JOURNAL_HEAD "argument run\nwhat 1\n", "line 3"}, {CF_JOURNAL_HEAD "argument run\ntoken 7\n", "line 3"},
+        {CF_JOURNAL_HEAD "argument run\nend 0\n", "line 3"}, {CF_JOURNAL_HEAD "argument run\n\n", "line 3"},
+        {CF_JOURNAL_HEAD "argument run\nanswered x\n", "line 3"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct cf_story s;
         assert_int_equal(cf_story_parse(&s, cases[i][0], strlen(cases[i][0]), "j", &error), -1);
@@ -273,6 +274,7 @@ static void reopened(void **state) {
     assert_true(fd >= 0);
     assert_int_equal(cf_journal_open(&j, path, &error), 0);
     cf_journal_remark(&j, "argument", "run", 3);
+    cf_journal_start(&j, 1);
     assert_int_equal(cf_journal_add(&j, "line", "a", 1), 0);
     assert_int_equal(cf_journal_reopen(&other, path, true, &s, &error), -1);
     assert_non_null(strstr(error.text, "still going on"));
@@ -286,7 +288,7 @@ static void reopened(void **state) {
     assert_int_equal(cf_journal_add(&j, "more", "b", 1), 0);
     cf_journal_start(&j, 2);
     assert_int_equal(j.n, 7);
-    static const char want[] = CF_JOURNAL_HEAD "argument run\nline a\nmore b\nstart 2\n";
+    static const char want[] = CF_JOURNAL_HEAD "argument run\nstart 1\nline a\nmore b\nstart 2\n";
     assert_int_equal(pread(fd, text, sizeof text, 0), sizeof want - 1);
     assert_memory_equal(text, want, sizeof want - 1);
     cf_journal_close(&j, false); /* nobody named it, and all is well */

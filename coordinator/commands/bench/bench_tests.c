@@ -139,7 +139,7 @@ static void add_traffic(struct tests *t, struct cf__bench_test *k) {
         for (uint32_t b = 0; b < k->n_ranks; b++) {
             struct cf__bench_link *l = &k->links[k->ranks[a].host_index * k->n_hosts + k->ranks[b].host_index];
             l->payload += (double)(now[b].payload + now[b].window - then[b].payload - then[b].window) / tokens;
-            l->bytes += (double)(now[b].bytes - then[b].bytes) / tokens;
+            l->bytes += (double)(now[b].bytes + now[b].window - then[b].bytes - then[b].window) / tokens;
         }
     }
 }

@@ -101,7 +101,11 @@ static int judge(struct verdict *v, struct cf__subject *s, struct config *c, str
         return 0;
     }
     if (s->wish.n_ctx > v->context) s->wish.n_ctx = v->context;
-    if (cf__subject_plan(s, &p, &found, e)) return -1;
+    if (cf__subject_plan(s, &p, &found, e)) {
+        cf_search_free(&found);
+        cf_plan_free(&p);
+        return -1;
+    }
     v->fits = true, v->layout = p.layout;
     cf__subject_count(s, &p, &v->ranks, &v->hosts);
     snprintf(v->advice, sizeof v->advice, "%s", s->advice);

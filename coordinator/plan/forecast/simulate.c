@@ -375,7 +375,8 @@ static const char *host_name(const struct cf_figures *f, uint32_t host) {
 static void name_bottleneck(const struct cf_simulation *s, struct cf_forecast *f) {
     uint32_t rank = 0, host = 0, stages = stages_of(s->plan), at_once = s->drive->at_once;
     double busy = 0, cable = 0;
-    if (stages < s->plan->n_flight) stages = s->plan->n_flight; /* domains that take turns */
+    if (s->plan->layout == CF_LAYOUT_DOMAIN && stages < s->plan->n_flight)
+        stages = s->plan->n_flight; /* they take turns */
     for (uint32_t r = 0; r < f->n_ranks; r++) {
         double t = (f->ranks[r].compute + f->ranks[r].exchange) / f->seconds;
         if (t > busy) busy = t, rank = r;
