@@ -59,7 +59,8 @@ class Cluster(unittest.TestCase):
             # Of a tensor group each token's embedding comes from the rank that has its part of the vocabulary: see below.
             if t["layout"] != "tensor":
                 self.assertAlmostEqual(x["bytes_per_token"], x["bytes_per_token_predicted"], delta=1, msg=(t["layout"], t["wire"]))
-            self.assertGreater(x["bytes_per_token_with_envelopes"], x["bytes_per_token"])
+            if x["from"] != x["to"]: self.assertGreater(x["bytes_per_token_with_envelopes"], x["bytes_per_token"])
+            self.assertGreaterEqual(x["bytes_per_token_with_envelopes"], x["bytes_per_token"])
             if t["layout"] in ("layers", "hybrid") and hosts == 2 and ranks == 2 and t["wire"] in BYTES:
                 # By hand: one hidden row to the second host, one back to the head.
                 self.assertEqual(x["bytes_per_token"], BYTES[t["wire"]])
@@ -116,7 +117,7 @@ class Cluster(unittest.TestCase):
         self.assertEqual(len(table), 6)
         for form in (rows, tests):
             self.assertEqual(len(form), 6)
-            for x, y in zip(table, form): self.assertAlmostEqual(x / float(y["tps_median"]), 1, places=5)
+            for x, y in zip(table, form): self.assertAlmostEqual(x, float(y["tps_median"]), delta=0.006 + 1e-6 * x)
         self.assertTrue(os.path.getsize(files[2]) > 1000)
         missing = self.dir + "/missing.csv"
         self.bench("-n", "3", "-b", "1", "-r", "1", "-m", "/no/such.gguf", "--csv", missing, status=1)
