@@ -15,6 +15,7 @@
 #include "coordinator/commands/shared/on_ranks.h"
 #include "coordinator/decode/embed.h"
 #include "coordinator/plan/split.h"
+#include "transport/clock.h"
 
 struct config {
     const char *model, *prompt, *file, *separator, *pooling, *format;
@@ -106,8 +107,20 @@ static int prepare(struct cf_job *j, void *ctx, struct cf_error *e) {
     return 0;
 }
 
+/* All texts together count as one prompt, as far as a batch goes. */
+static void say_speed(struct run *r, struct cf_job *j, double seconds) {
+    uint64_t tokens = 0;
+    for (uint32_t i = 0; i < r->n_texts; i++)
+        tokens += r->texts[i].n;
+    uint32_t prompt = tokens < j->plan.n_rows ? (uint32_t)tokens : j->plan.n_rows;
+    double predicted = cf_job_predict(j, &(struct cf_workload){.prompt = prompt});
+    cf_terminal_note(&r->terminal, "load %.2f s, %llu tokens at %.1f tokens/s (predicted %.1f)", j->load_seconds,
+        (unsigned long long)tokens, seconds > 0 ? (double)tokens / seconds : 0, predicted);
+}
+
 static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
     struct run *r = ctx;
+    double start = cf_now();
     r->n_embd = j->model.n_embd, r->n_rows = cf_embed_rows(r->texts, r->n_texts, r->pooling);
     r->rows = calloc(r->n_rows, r->n_embd * sizeof *r->rows);
     if (!r->rows) return cf_fail(e, CF_ERR_MEMORY, "no memory for %llu vectors", (unsigned long long)r->n_rows);
@@ -118,6 +131,7 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
         .interrupted = cf_interrupted,
         .rows = r->rows};
     if (cf_embed_run(&m, e)) return -1;
+    double seconds = cf_now() - start;
     for (uint64_t i = 0; i < r->n_rows; i++)
         cf_embed_normalise(r->rows + i * r->n_embd, r->n_embd, r->c->normalise);
     r->status = m.interrupt_status;
@@ -127,7 +141,9 @@ static int work(struct cf_job *j, void *ctx, struct cf_error *e) {
         .n_embd = r->n_embd,
         .texts = r->pooling == CF_POOL_NONE ? NULL : r->begin,
         .whole = r->c->normalise == 0};
-    return r->status ? 0 : cf__embed_print(&t, r->c->format, &r->terminal, e);
+    if (!r->status && cf__embed_print(&t, r->c->format, &r->terminal, e)) return -1;
+    if (!r->status) say_speed(r, j, seconds);
+    return 0;
 }
 
 static int read_text(void *ctx, struct cf_error *e) {
