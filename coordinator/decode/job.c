@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/measure/calibrate.h"
@@ -15,7 +17,6 @@
 #include "coordinator/decode/measure/measure.h"
 #include "coordinator/decode/rounding.h"
 #include "coordinator/supervise/supervisor.h"
-#include "node/check/check.h"
 #include "proto/wire.h"
 #include "transport/clock.h"
 
@@ -332,14 +333,21 @@ static void on_beat(void *ctx) {
     cf_terminal_event(ctx, "alive", "%s", "");
 }
 
-/* The supervisor wants to know whether it is the same model after a failure: a few MiB of it say so. */
-static int say_model(const struct cf_job *j, struct cf_error *e) {
-    uint64_t bytes, header, content;
-    if (!cf_terminal_supervised() || cf_transport_rank(j->transport) != 0) return 0;
+/* The supervisor wants to know whether it is the same model after a failure: size and header say much, and on the same
+ * host when the files were written. */
+static void say_model(const struct cf_job *j) {
+    uint64_t bytes, header, stamp[4], hash = 0;
+    if (!cf_terminal_supervised() || cf_transport_rank(j->transport) != 0) return;
     cf_gguf_identity(j->gguf, &bytes, &header);
-    if (cf_check_content(j->gguf, false, NULL, NULL, &content, e)) return -1;
-    cf_terminal_event(j->o->terminal, "model", "%" PRIu64 " %016" PRIx64 " %016" PRIx64, bytes, header, content);
-    return 0;
+    for (uint32_t i = 0; i < cf_gguf_files(j->gguf); i++) {
+        struct stat s;
+        if (stat(cf_gguf_file(j->gguf, i).path, &s)) continue;
+        stamp[0] = (uint64_t)s.st_ino, stamp[1] = (uint64_t)s.st_mtim.tv_sec, stamp[2] = (uint64_t)s.st_mtim.tv_nsec;
+        stamp[3] = hash;
+        hash = XXH64(stamp, sizeof stamp, 0);
+    }
+    cf_terminal_event(j->o->terminal, "model", "%" PRIu64 " %016" PRIx64 " %016" PRIx64 " %s", bytes, header, hash,
+        cf_transport_host_name(j->transport, 0));
 }
 
 static void close_job(struct cf_job *j) {
@@ -411,7 +419,7 @@ int cf_job_run(const struct cf_job_options *o, int (*work)(struct cf_job *job, v
     o->terminal->is_rank0 = cf_transport_rank(j.transport) == 0;
     cf_transport_on_beat(j.transport, on_beat, o->terminal);
     int rc = meet(&j, ctx, e);
-    if (!rc) rc = say_model(&j, e);
+    if (!rc) say_model(&j);
     if (!rc) rc = run_teams(&j, &b, e);
     if (rc) blame_file(&j, e);
     if (rc) {

@@ -47,7 +47,7 @@ struct cf_supervisor {
     bool ever_alive;   /* a start has come up */
     int drained_by;    /* the exit status of whoever has asked for the end; 0: nobody */
     bool open;         /* tokens have come since the last "end" */
-    char model[96];    /* as rank 0 has named it at the first start; "" not yet */
+    char model[160];   /* as rank 0 has named it at the first start; "" not yet */
     bool other_model;  /* and this start has another one */
 
     /* Of this start: */
@@ -220,15 +220,30 @@ static void on_end(struct cf_supervisor *s, const char *text) {
     s->open = false;
 }
 
-/* The answer is one of that model, and of no other. */
+struct model {
+    char bytes[24], header[20], stamp[20], host[80];
+};
+
+static bool read_model(struct model *m, const char *text) {
+    return sscanf(text, "%23s %19s %19s %79s", m->bytes, m->header, m->stamp, m->host) == 4;
+}
+
+/* The answer is one of that model, and of no other. When its file was written counts on the host and in the run that it
+ * was seen in: a copy is as good. */
 static void on_model(struct cf_supervisor *s, const char *text) {
-    if (!*s->model) {
+    struct model now, then;
+    if (!read_model(&now, text)) return;
+    if (!*s->model || !read_model(&then, s->model)) {
         snprintf(s->model, sizeof s->model, "%s", text);
         cf_journal_remark(&s->journal, "model", text, strlen(text));
-    } else if (strcmp(s->model, text) != 0) {
-        snprintf(s->why, sizeof s->why, "the model's file is not the one that this answer was begun with");
-        s->other_model = s->lost = true;
+        return;
     }
+    bool same = !strcmp(now.bytes, then.bytes) && !strcmp(now.header, then.header);
+    bool touched = !s->o->resumed && !strcmp(now.host, then.host) && strcmp(now.stamp, then.stamp) != 0;
+    if (same && !touched) return;
+    snprintf(s->why, sizeof s->why, "the model's file %s since this answer was begun with it",
+        same ? "has been written or replaced" : "has become another one");
+    s->other_model = s->lost = true;
 }
 
 static void on_more(struct cf_supervisor *s, const char *text) {

@@ -241,14 +241,21 @@ class Supervise(Case):
         self.fails(1, r"coffer run: /no/such: No such file", "-n", "2", prompt=("-f", "/no/such"), how="self", ranks=2)
 
     def test_another_model(self):
-        model, other = self.synth("swapped.gguf"), self.synth("other.gguf", "--seed", "2")
-        def harm(p):
-            os.replace(other, model)
-            self.kill_rank(1)(p)
-        status, out, err = self.harmed([*LONG, *SAMPLED], harm, command=self.command(*LONG, *SAMPLED, model=model, how="self", ranks=2))
-        self.assertEqual(status, 1, err)
-        self.assertRegex(err, r"the model's file is not the one that this answer was begun with: given up")
-        self.assertNotIn("going on", err)
+        """An answer is not gone on with by another model; of a file that was only written again `coffer resume` knows that it is the same."""
+        status, want, err = self.run_to_end(*LONG, *SAMPLED)
+        for other, what in ((self.synth("other.gguf", "--seed", "2"), "become another one"), (self.synth("twin.gguf"), "been written or replaced")):
+            with self.subTest(what=what):
+                model = self.synth("swapped.gguf")
+                def harm(p):
+                    os.replace(other, model)
+                    self.kill_rank(1)(p)
+                status, out, err = self.harmed(None, harm, command=self.command(*LONG, *SAMPLED, model=model, how="self", ranks=2))
+                self.assertEqual(status, 1, err)
+                self.assertRegex(err, rf"the model's file has {what} since this answer was begun with it: given up")
+                self.assertNotIn("going on", err)
+                journal = re.search(r"the journal is (\S+)", err)[1]
+                p = subprocess.run([coffer, "resume", journal], env=self.env, stdin=subprocess.DEVNULL, capture_output=True)
+                self.assertEqual((p.returncode, p.stdout == want), (0, True) if "written" in what else (1, False), p.stderr)
 
     def wait_until_blocked(self, pid, number):
         """The front takes its signals out of a descriptor from then on."""
