@@ -341,7 +341,7 @@ static bool starts_again(struct front *f) {
     if (!f->s) return false;
     /* mpirun may end with 0 though it has started nobody (seen with a host that was gone): only rank 0 counts. */
     bool done = f->lines.has_status && !cf_supervisor_failed(f->s);
-    cf_supervisor_tidy(f->s, !done || WIFSIGNALED(f->wait_status), f->launcher.pid);
+    cf_supervisor_tidy(f->s, !done || !ended_well(f), f->launcher.pid);
     if (done || f->ended_by || f->drained_by) return false;
     explain(f, why, sizeof why);
     const struct cf_supervised_end end = {.has_status = f->lines.has_status,
@@ -361,7 +361,10 @@ static int conclude(struct front *f) {
     if (f->lines.text_mid_line && f->both_on_terminal && (f->interrupts || f->ended_by)) fputc('\n', stderr);
     if (f->ended_by) return f->ended_by;
     if (f->drained_by) return f->drained_by;
-    if (f->lines.has_status && (f->lines.status || ended_well(f))) return f->lines.status;
+    /* Under a supervisor all text comes before the status: what befalls mpirun behind it takes nothing from the answer.
+     */
+    bool whole = f->s && !cf_supervisor_failed(f->s);
+    if (f->lines.has_status && (f->lines.status || whole || ended_well(f))) return f->lines.status;
     if (f->interrupts) return 130;
     if (ended_well(f)) return f->s ? 1 : 0;
     explain(f, why, sizeof why);

@@ -56,6 +56,28 @@ class Crash(Case):
         self.assertGreater(time.time() - began, 11)
         self.assertEqual(status, 0, err)
 
+    def test_what_follows_the_end_is_no_failure(self):
+        """Rank 0 has said that all is well and is gone; then mpirun is killed, while another rank is still there: the answer is whole all the same."""
+        self.env["XDG_STATE_HOME"] = self.dir
+        words = ["--ignore-eos", "-n", "20", "--seed", "1"]
+        status, want, err = self.run_to_end(*words)
+        self.env.update(LD_PRELOAD=shim, SLOW_EXIT="20")
+        p = self.start(*words, ranks=2, how="self")
+        seen, end = False, time.time() + 15
+        while time.time() < end:
+            try:
+                self.rank_pid(0)
+                seen = True
+            except AssertionError:
+                if seen: break
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(self.alive("mpirun")[0], signal.SIGKILL)
+        status, out, err = self.end(p)
+        self.assertEqual((status, out), (0, want), err)
+        self.assertNotIn("start 2", err)
+        self.assertNotIn("journal", err)
+
     def test_waiting_ranks_sleep(self):
         """More ranks than cores, rank 0 does not answer: the others wait, and use next to no time for it."""
         p = self.start(*ENDLESS, ranks=4)
