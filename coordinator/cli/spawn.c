@@ -102,14 +102,16 @@ static int build(struct words *w, const struct cf_front_options *o, struct cf_er
     return w->failed ? cf_fail(e, CF_ERR_MEMORY, "no memory for mpirun's command line") : 0;
 }
 
-/* In the child: never returns. What goes wrong is written to `report` as an errno. */
-static void become(char **words, int in, int out, int err, int report, pid_t parent) {
+/* In the child: never returns. What goes wrong is written to `report` as an errno. An mpirun ignores SIGPIPE: its own
+   handler is gone before its session directory is, so that text which finds no reader then (we were killed) would end
+   it in between. It gives its ranks the default back. */
+static void become(char **words, bool direct, int in, int out, int err, int report, pid_t parent) {
     setpgid(0, 0);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent) _exit(1); /* it died before the prctl */
     sigset_t none;
     sigemptyset(&none);
-    signal(SIGPIPE, SIG_DFL);
+    signal(SIGPIPE, direct ? SIG_DFL : SIG_IGN);
     sigprocmask(SIG_SETMASK, &none, NULL);
     /* A background process group must not read the terminal. */
     if (in >= 0) {
@@ -131,7 +133,7 @@ static void close_pair(int pair[2]) {
         if (pair[i] >= 0) close(pair[i]);
 }
 
-static int start(struct cf_launcher_process *p, struct words *w, bool feeds, struct cf_error *e) {
+static int start(struct cf_launcher_process *p, struct words *w, bool direct, bool feeds, struct cf_error *e) {
     int in[2] = {-1, -1}, out[2] = {-1, -1}, err[2] = {-1, -1}, report[2] = {-1, -1}, why = 0;
     pid_t parent = getpid();
     if ((feeds && pipe2(in, O_CLOEXEC)) || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC) || pipe2(report, O_CLOEXEC) ||
@@ -140,7 +142,7 @@ static int start(struct cf_launcher_process *p, struct words *w, bool feeds, str
         close_pair(in), close_pair(out), close_pair(err), close_pair(report);
         return -1;
     }
-    if (p->pid == 0) become(w->word, in[0], out[1], err[1], report[1], parent);
+    if (p->pid == 0) become(w->word, direct, in[0], out[1], err[1], report[1], parent);
     setpgid(p->pid, p->pid); /* whoever comes first */
     close(out[1]), close(err[1]), close(report[1]);
     if (feeds) close(in[0]), fcntl(in[1], F_SETFL, O_NONBLOCK);
@@ -164,7 +166,7 @@ int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_optio
     setenv("COFFER_FRONT", "1", 1);
     if (o->talk) setenv("COFFER_TALK", "1", 1);
     if (o->supervisor) setenv("COFFER_SUPERVISED", "1", 1);
-    int failed = build(&w, o, e) || start(p, &w, o->talk || o->supervisor, e);
+    int failed = build(&w, o, e) || start(p, &w, o->direct, o->talk || o->supervisor, e);
     unsetenv("COFFER_FRONT");
     unsetenv("COFFER_SUPERVISED");
     unsetenv("COFFER_TALK");

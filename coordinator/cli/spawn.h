@@ -14,9 +14,9 @@ struct cf_launcher_process {
 };
 
 /* Starts mpirun (direct: the program itself) with COFFER_FRONT=1, in a talk with COFFER_TALK=1, under a supervisor with
- * COFFER_SUPERVISED=1, too. If this process
- * dies, even by SIGKILL, mpirun gets SIGTERM. Signals are unblocked and SIGPIPE is default in the child. Returns -1
- * with a message that names the program if it cannot be executed. */
+ * COFFER_SUPERVISED=1, too. If this process dies, even by SIGKILL, mpirun gets SIGTERM. Signals are unblocked in the
+ * child; SIGPIPE is ignored by mpirun and default in its ranks and in a program started directly. Returns -1 with a
+ * message that names the program if it cannot be executed. */
 int cf_spawn_launcher(struct cf_launcher_process *p, const struct cf_front_options *o, struct cf_error *e);
 
 /* Kills every process below pid and pid itself, at once. pid may be our own: then its descendants only. */

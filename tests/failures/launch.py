@@ -103,6 +103,21 @@ class Launch(Case):
                 self.assertIn(status, (130, -signal.SIGINT), err)
                 self.assertLess(time.time() - began, 5)
 
+    def test_text_without_a_reader(self):
+        """It must not end mpirun, which would leave its session directory behind; but a rank, as any program."""
+        ignored, program = self.dir + "/ignored", self.dir + "/program"
+        with open(program, "w") as f:
+            f.write(f'#!/bin/sh\ngrep SigIgn /proc/self/status > {ignored}\nexec mpirun "$@"\n')
+        os.chmod(program, 0o755)
+        self.env["COFFER_MPIRUN"] = program
+        p = self.start(*ENDLESS, ranks=2, how="self")
+        self.wait_for_text(p)
+        ranks = [read(f"/proc/{self.rank_pid(r)}/status") for r in range(2)]
+        p.send_signal(signal.SIGINT)
+        self.end(p)
+        held = [int(re.search(r"SigIgn:\s*(\w+)", text)[1], 16) >> signal.SIGPIPE - 1 & 1 for text in (read(ignored), *ranks)]
+        self.assertEqual(held, [1, 0, 0], "mpirun, rank 0, rank 1")
+
     # --- what a terminal sees
 
     def on_terminal(self, words, stdout=None):
