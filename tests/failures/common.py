@@ -18,6 +18,7 @@ def read(path, mode="r"):
 
 class Case(unittest.TestCase):
     """Every process that a test starts carries MARK in its environment, so that orphans are found wherever they hang."""
+    shape = ["--layers", "4", "--dim", "256"]  # of the models
 
     @classmethod
     def setUpClass(cls):
@@ -34,8 +35,8 @@ class Case(unittest.TestCase):
     @classmethod
     def synth(cls, name, *words):
         path = os.path.join(cls.dir, name)
-        shape = ["--layers", "4", "--dim", "256", "--vocab", "1000", "--seed", "1", *words]
-        subprocess.run([coffer, "synth", "--arch", "llama", *shape, "-o", path], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([coffer, "synth", "--arch", "llama", *cls.shape, "--vocab", "1000", "--seed", "1", *words, "-o", path], check=True,
+                       stderr=subprocess.DEVNULL)
         return path
 
     def setUp(self):
@@ -142,6 +143,18 @@ class Case(unittest.TestCase):
         self.assertRegex(err, pattern)
         self.assertNotRegex(err, r"(rank \d+ \([^)]*\)): \1", "names the same rank twice")
         return out, err
+
+SAMPLED = ["--temp", "0.9", "--seed", "7", "--repeat-penalty", "1.2", "--dry-multiplier", "0.5", "--xtc-probability", "0.3"]
+LONG = ["--layout", "tensor", "--ignore-eos", "-n", "300", "-c", "400"]
+
+class Supervised(Case):
+    """Runs with a journal, which their tests leave behind. The model is slow enough (300 tokens are a third of a second) for something
+    to befall a run that has been seen to be in its middle."""
+    shape = ["--layers", "8", "--dim", "512"]
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(shutil.rmtree, self.dir + "/coffer", ignore_errors=True)
 
 def main():
     unittest.main(argv=[sys.argv[0], *sys.argv[2:]], verbosity=1)

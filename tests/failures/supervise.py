@@ -5,14 +5,7 @@ import json, os, pty, signal, time
 
 from common import *
 
-SAMPLED = ["--temp", "0.9", "--seed", "7", "--repeat-penalty", "1.2", "--dry-multiplier", "0.5", "--xtc-probability", "0.3"]
-LONG = ["--layout", "tensor", "--ignore-eos", "-n", "300", "-c", "400"]
-
-class Supervise(Case):
-    def setUp(self):
-        super().setUp()
-        self.addCleanup(shutil.rmtree, self.dir + "/coffer", ignore_errors=True)
-
+class Supervise(Supervised):
     def launcher(self):
         return self.alive("mpirun")[0]
 
