@@ -10,6 +10,8 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "coordinator/supervise/hosts.h"
+
 enum { MAX_DEPTH = 16 };
 
 extern char **environ;
@@ -43,16 +45,12 @@ static void free_words(struct words *w) {
     free(w->word);
 }
 
-static bool names_hosts(const char *word) {
-    return !strcmp(word, "--host") || !strcmp(word, "-host") || !strcmp(word, "-H");
-}
-
 /* without_hosts: other words say which hosts there are. */
 static void add_split(struct words *w, const char *text, bool without_hosts) {
     char *copy = strdup(text), *state = NULL;
     w->failed |= !copy;
     for (char *word = copy ? strtok_r(copy, " \t", &state) : NULL; word; word = strtok_r(NULL, " \t", &state)) {
-        if (without_hosts && names_hosts(word))
+        if (without_hosts && cf_hosts_names_list(word))
             strtok_r(NULL, " \t", &state);
         else
             add(w, word);
@@ -81,7 +79,7 @@ static int build(struct words *w, const struct cf_front_options *o, struct cf_er
     snprintf(ranks, sizeof ranks, "%d", o->ranks);
     bool hosts = false;
     for (const char *const *word = o->words; word && *word; word++)
-        hosts |= names_hosts(*word);
+        hosts |= cf_hosts_names_list(*word);
     if (!o->direct) add_split(w, mpirun && *mpirun ? mpirun : "mpirun", hosts);
     if (!o->direct && !w->n) return cf_fail(e, CF_ERR_USAGE, "COFFER_MPIRUN names no program");
     static const char *const always[] = {"--bind-to", "none", "--mca", "odls_base_sigkill_timeout", "0"};

@@ -14,7 +14,7 @@
 #include "coordinator/decode/job.h"
 #include "coordinator/supervise/story.h"
 
-enum { MORE_WORDS = 16, MOST_INPUT = 1 << 30, MOST_RANKS = 1024 }; /* as --ranks */
+enum { MORE_WORDS = 16, MOST_RANKS = 1024 }; /* as --ranks */
 
 struct output {
     const char *path;
@@ -43,33 +43,6 @@ static char **own_arguments(const char *const *more, int *argc) {
 }
 
 /* ---- under a supervisor ---- */
-
-static int read_all(int fd, const char *name, char **bytes, size_t *n, struct cf_error *e) {
-    size_t room = 0;
-    for (*n = 0;;) {
-        if (*n == room) {
-            room = 2 * room + (1 << 16);
-            if (*n >= MOST_INPUT)
-                return cf_fail(e, CF_ERR_LIMIT, "%s: the text is longer than %d bytes", name, MOST_INPUT);
-            char *more = realloc(*bytes, room);
-            if (!more) return cf_fail(e, CF_ERR_MEMORY, "%s: no memory for %zu bytes", name, room);
-            *bytes = more;
-        }
-        ssize_t got = read(fd, *bytes + *n, room - *n);
-        if (got == 0) return 0;
-        if (got < 0 && errno != EINTR) return cf_fail(e, CF_ERR_FILE, "%s: %s", name, strerror(errno));
-        if (got > 0) *n += (size_t)got;
-    }
-}
-
-static int read_input(const char *path, char **bytes, size_t *n, struct cf_error *e) {
-    if (!strcmp(path, "-")) return read_all(STDIN_FILENO, "stdin", bytes, n, e);
-    int fd = open(path, O_RDONLY | O_CLOEXEC), rc;
-    if (fd < 0) return cf_fail(e, CF_ERR_FILE, "%s: %s", path, strerror(errno));
-    rc = read_all(fd, path, bytes, n, e);
-    close(fd);
-    return rc;
-}
 
 /* The text into a file (cf_front_options.text). */
 static int write_output(void *ctx, const char *bytes, size_t n) {
@@ -107,7 +80,7 @@ static int open_output(struct output *to, const struct cf_launch *l, struct cf_e
  * is there. */
 static int open_all(struct cf_front_options *o, const struct cf_launch *l, const struct cf_supervision *how,
     struct output *to, char **input, struct cf_error *e) {
-    if (!how->resumed && l->reads && read_input(l->reads, input, &o->n_input, e)) return -1;
+    if (!how->resumed && l->reads && l->read(l->reads, input, &o->n_input, e)) return -1;
     if (!how->resumed && open_output(to, l, e)) return -1;
     if (cf_supervisor_open(&o->supervisor, how, e)) return -1;
     if (!how->resumed) return 0;

@@ -31,10 +31,11 @@ struct cf_launch {
 
     /* Who can be supervised says how (coordinator/supervise/supervisor.h). NULL: there is no supervisor. */
     const struct cf_watch *watch;
-    double timeout;     /* as --timeout says; 0: default */
-    bool asks;          /* rank 0 asks for lines of stdin */
-    const char *reads;  /* a file, "-" stdin, that rank 0 reads to its end: the front reads it, once, and rank 0 finds
-                           it on its stdin; NULL: none */
+    double timeout;    /* as --timeout says; 0: default */
+    bool asks;         /* rank 0 asks for lines of stdin */
+    const char *reads; /* a file, "-" stdin, that rank 0 reads to its end: the front reads it, once, and rank 0 finds
+                          it on its stdin; NULL: none */
+    int (*read)(const char *path, char **bytes, size_t *n, struct cf_error *e); /* does that; bytes are malloc'ed */
     bool whole;         /* text counts once a piece of it is whole */
     bool draws_seed;    /* nobody has chosen a seed: one is drawn here and handed on, as --seed */
     const char *output; /* a file that gets the text in place of stdout; NULL: stdout */

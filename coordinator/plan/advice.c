@@ -14,12 +14,10 @@ static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f,
     text[0] = '\0';
     for (uint32_t h = 0; h < f->n_hosts; h++) {
         char ranks[96] = "";
-        const char *name = "";
         size_t at = 0, many = 0;
         bool works = false;
         for (uint32_t r = 0; r < f->n_ranks; r++) {
             if (f->ranks[r].host_index != (int)h) continue;
-            name = f->ranks[r].host;
             if (cf_plan_works(p, (int)r)) {
                 works = true;
                 continue;
@@ -35,8 +33,8 @@ static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f,
         if (works || f->n_hosts == 1)
             n += (size_t)snprintf(text + n, size - n, "%srank%s %s", n ? ", " : "", several ? "s" : "", ranks);
         else
-            n += (size_t)snprintf(
-                text + n, size - n, "%shost %s (rank%s %s)", n ? ", " : "", name, several ? "s" : "", ranks);
+            n += (size_t)snprintf(text + n, size - n, "%shost %s (rank%s %s)", n ? ", " : "", cf_figures_host(f, h),
+                several ? "s" : "", ranks);
         if (n >= size) n = size - 1;
     }
     return unused;
@@ -100,15 +98,13 @@ void cf_search_advise(
 
 /* The host whose ranks read most together; 0 unless that is a quarter more than the first one. */
 static uint32_t quickest_host(const struct cf_figures *f) {
-    double *sum = calloc(f->n_hosts, sizeof *sum);
+    double first = cf_figures_host_bandwidth(f, 0), most = first;
     uint32_t best = 0;
-    for (uint32_t r = 0; sum && r < f->n_ranks; r++)
-        sum[f->ranks[r].host_index] += f->ranks[r].bandwidth;
-    for (uint32_t h = 1; sum && h < f->n_hosts; h++)
-        if (sum[h] > sum[best]) best = h;
-    if (sum && best && sum[best] < 1.25 * sum[0]) best = 0;
-    free(sum);
-    return best;
+    for (uint32_t h = 1; h < f->n_hosts; h++) {
+        double sum = cf_figures_host_bandwidth(f, h);
+        if (sum > most) best = h, most = sum;
+    }
+    return most < 1.25 * first ? 0 : best;
 }
 
 /* The same machines, this host and its ranks first. */
@@ -140,20 +136,18 @@ static int put_first(struct cf_figures *to, const struct cf_figures *f, uint32_t
 
 int cf_search_advise_first(const struct cf_search *s, const struct cf_plan_wish *wish, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx, struct cf_error *e) {
-    uint32_t host = s->n && s->c[0].fits && !wish->use ? quickest_host(f) : 0, r = 0;
+    uint32_t host = s->n && s->c[0].fits && !wish->use ? quickest_host(f) : 0;
     struct cf_figures other = {0};
     struct cf_search found = {0};
     struct cf_plan plan = {0};
     struct cf_error why = {0};
     char note[512], line[LINE];
     if (!host || put_first(&other, f, host, e)) return host ? -1 : 0;
-    while (f->ranks[r].host_index != (int)host)
-        r++;
     if (!cf_planner_search(&found, &plan, wish, m, g, &other, note, &why) &&
         1.03 * found.c[0].seconds < s->c[0].seconds) {
         snprintf(line, sizeof line,
             "rank 0 would be better on host %.48s: %s (predicted %.2f tokens/s, here %.2f); name that host first",
-            f->ranks[r].host, found.c[0].name, found.c[0].all, s->c[0].all);
+            cf_figures_host(f, host), found.c[0].name, found.c[0].all, s->c[0].all);
         say(ctx, line);
     }
     cf_search_free(&found);

@@ -60,18 +60,6 @@ static bool same_threads(const struct cf_figures *f) {
     return true;
 }
 
-/* Ranks and hosts with work. */
-static void count_work(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_figures *f) {
-    bool *seen = calloc(f->n_hosts, sizeof *seen);
-    c->n_work = c->n_work_hosts = 0;
-    for (uint32_t r = 0; seen && plan && r < f->n_ranks; r++) {
-        if (!cf_plan_works(plan, (int)r)) continue;
-        c->n_work++, c->n_work_hosts += !seen[f->ranks[r].host_index];
-        seen[f->ranks[r].host_index] = true;
-    }
-    free(seen);
-}
-
 /* "4 ranks", "3 of 4 ranks" */
 static void count_text(char text[40], uint32_t work, uint32_t all, const char *what) {
     if (work && work < all)
@@ -91,7 +79,8 @@ void cf__candidate_describe(
         snprintf(threads, sizeof threads, ", %u thread%s%s", n, n == 1 ? "" : "s", c->n_use == 1 ? "" : " each");
     else if (c->halved)
         snprintf(threads, sizeof threads, ", 1/%u of the threads", 1u << c->halved);
-    count_work(c, plan, f);
+    c->n_work = c->n_work_hosts = 0;
+    if (plan) cf_planner_count(plan, f, &c->n_work, &c->n_work_hosts);
     count_text(ranks, c->n_work, c->n_use, "rank");
     count_text(hosts, c->n_work_hosts, c->n_hosts, "host");
     snprintf(c->name, sizeof c->name, "%s%s on %s of %s%s%s%s%s", cf_layout_name(c->layout), stages, ranks, hosts,

@@ -173,6 +173,16 @@ static int draw_up(struct cf_draft *d, char note[512], struct cf_error *e) {
     return 0;
 }
 
+void cf_planner_count(const struct cf_plan *p, const struct cf_figures *f, uint32_t *ranks, uint32_t *hosts) {
+    *ranks = *hosts = 0;
+    for (uint32_t h = 0; h < f->n_hosts; h++) {
+        uint32_t before = *ranks;
+        for (uint32_t r = 0; r < f->n_ranks; r++)
+            *ranks += f->ranks[r].host_index == (int)h && cf_plan_works(p, (int)r);
+        *hosts += *ranks > before;
+    }
+}
+
 int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e) {
     memset(plan, 0, sizeof *plan);

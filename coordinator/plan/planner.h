@@ -47,6 +47,9 @@ struct cf_rank_need {
 int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g, uint32_t rank,
     const struct cf_rank_info *info, struct cf_rank_need *need, struct cf_error *e);
 
+/* Ranks that the plan gives work, and their hosts. */
+void cf_planner_count(const struct cf_plan *p, const struct cf_figures *f, uint32_t *ranks, uint32_t *hosts);
+
 /* The table of placements. */
 int cf_planner_print(FILE *to, const struct cf_plan *p, const struct cf_model *m, const struct cf_gguf *g,
     const struct cf_rank_info *ranks, uint32_t n_ranks, struct cf_error *e);

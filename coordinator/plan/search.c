@@ -42,10 +42,10 @@ static uint32_t ranks_of(struct searching *k, uint32_t n) {
 static void order_hosts(struct searching *k) {
     uint32_t n = k->f->n_hosts;
     double *sum = calloc(n, sizeof *sum);
-    for (uint32_t r = 0; sum && r < k->f->n_ranks; r++)
-        sum[k->f->ranks[r].host_index] += k->f->ranks[r].bandwidth;
-    for (uint32_t h = 0; h < n; h++)
+    for (uint32_t h = 0; h < n; h++) {
         k->hosts[h] = h; /* rank 0's host is host 0 */
+        if (sum) sum[h] = cf_figures_host_bandwidth(k->f, h);
+    }
     for (uint32_t a = 1; sum && a < n; a++)
         for (uint32_t b = a; b > 1 && sum[k->hosts[b]] > sum[k->hosts[b - 1]]; b--) {
             uint32_t t = k->hosts[b];

@@ -149,6 +149,14 @@ static int read_list(struct cf_hosts *h, const char *list, struct cf_error *e) {
     return h->n ? 0 : cf_fail(e, CF_ERR_USAGE, "--host names no host");
 }
 
+static const char *const list_options[] = {"--host", "-host", "-H", NULL};
+
+bool cf_hosts_names_list(const char *word) {
+    for (size_t i = 0; list_options[i]; i++)
+        if (!strcmp(word, list_options[i])) return true;
+    return false;
+}
+
 /* What stands behind one of these words in COFFER_MPIRUN: the last time, or with `all` each time, with commas between;
  * else `text` stays as it is. */
 static void find_word(const char *const *names, bool all, char *text, size_t size) {
@@ -172,10 +180,9 @@ int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct
     if (list) return read_list(h, list, e);
     if (file) return read_file(h, file, e);
     static const char *const files[] = {"--hostfile", "-hostfile", "--machinefile", "-machinefile", NULL};
-    static const char *const lists[] = {"--host", "-host", "-H", NULL};
     const char *set = getenv("OMPI_MCA_orte_default_hostfile");
     *path = '\0';
-    find_word(lists, true, path, sizeof path); /* mpirun counts hosts of the list among those of a file */
+    find_word(list_options, true, path, sizeof path); /* mpirun counts hosts of the list among those of a file */
     if (*path) {
         struct cf_error
             ignored; /* mpirun knows more forms: then nothing is known of its hosts, and they are its affair */

@@ -37,6 +37,8 @@ struct cf_hosts {
 /* file, list: the options, or NULL. A line of the file is a name, "slots=N" (1) and what else Open MPI allows; the list
  * is "a:2,b". Who is named twice has both slots. Closed by cf_hosts_close, also after a failure. */
 int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct cf_error *e);
+/* Is this one of mpirun's options for such a list? */
+bool cf_hosts_names_list(const char *word);
 /* The bytes[n] of a host file, into an h that is zero; file: for messages. Closed by cf_hosts_close as well. */
 int cf_hosts_parse(struct cf_hosts *h, const char *file, const char *bytes, size_t n, struct cf_error *e);
 void cf_hosts_close(struct cf_hosts *h);

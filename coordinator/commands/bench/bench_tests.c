@@ -243,15 +243,6 @@ static int open_cluster(struct tests *t, struct cf__bench_test *k, struct cf_err
     bool known = !cf_job_forecast(t->job, &w, &f, &ignored);
     for (uint32_t i = 0; i < k->n_hosts * k->n_hosts; i++)
         k->links[i].predicted = known ? (double)f.traffic[i] / ((double)k->generate * k->sequences) : NAN;
-    /* Within a host: what its ranks send, less what leaves it. */
-    for (uint32_t h = 0; known && h < k->n_hosts; h++) {
-        double inside = 0;
-        for (uint32_t r = 0; r < f.n_ranks; r++)
-            if (t->job->ranks[r].host_index == (int)h) inside += (double)f.ranks[r].bytes;
-        for (uint32_t to = 0; to < k->n_hosts; to++)
-            if (to != h) inside -= (double)f.traffic[h * k->n_hosts + to];
-        k->links[h * (k->n_hosts + 1)].predicted = inside / ((double)k->generate * k->sequences);
-    }
     if (known) cf_forecast_free(&f);
     return 0;
 }

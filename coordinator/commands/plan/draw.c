@@ -267,13 +267,6 @@ static uint32_t lanes(const struct cf__drawing *d, const struct grid *g) {
     return found < MOST_LANES ? found : MOST_LANES;
 }
 
-static const char *name_of(const struct cf_figures *f, uint32_t host) {
-    uint32_t r = 0;
-    while (r + 1 < f->n_ranks && f->ranks[r].host_index != (int)host)
-        r++;
-    return f->ranks[r].host;
-}
-
 static void draw_rest(FILE *to, double x, double y, const struct rest *rest, const struct cf_figures *f) {
     char text[160], size[16];
     double bytes = rest->bytes;
@@ -281,7 +274,7 @@ static void draw_rest(FILE *to, double x, double y, const struct rest *rest, con
     cf__svg_text(to, x, y, "t", "Not drawn:");
     for (uint32_t i = 0; i < rest->named; i++, y += LINE) {
         const struct hop *h = &rest->at[i];
-        snprintf(text, sizeof text, "%.40s to %.40s %s", name_of(f, h->from), name_of(f, h->to),
+        snprintf(text, sizeof text, "%.40s to %.40s %s", cf_figures_host(f, h->from), cf_figures_host(f, h->to),
             cf__size_text(h->bytes, 1000, size));
         cf__svg_text(to, x + 11 * CF__SVG_LETTER, y, "t", text);
         bytes -= h->bytes;

@@ -107,7 +107,7 @@ static int judge(struct verdict *v, struct cf__subject *s, struct config *c, str
         return -1;
     }
     v->fits = true, v->layout = p.layout;
-    cf__subject_count(s, &p, &v->ranks, &v->hosts);
+    cf_planner_count(&p, &s->figures, &v->ranks, &v->hosts);
     snprintf(v->advice, sizeof v->advice, "%s", s->advice);
     int rc = cf_planner_knows(&s->figures) ? cf_planner_forecast(&v->best, &p, &s->model, s->gguf, &s->figures, e) : 0;
     cf_search_free(&found);

@@ -46,18 +46,6 @@ int cf__subject_held(const struct cf__subject *s, const struct cf_plan *p, uint3
     return 0;
 }
 
-void cf__subject_count(const struct cf__subject *s, const struct cf_plan *p, uint32_t *ranks, uint32_t *hosts) {
-    bool *seen = calloc(s->figures.n_hosts, sizeof *seen);
-    *ranks = *hosts = 0;
-    for (uint32_t r = 0; seen && r < s->figures.n_ranks; r++) {
-        int host = s->figures.ranks[r].host_index;
-        if (!cf_plan_works(p, (int)r)) continue;
-        ++*ranks, *hosts += !seen[host];
-        seen[host] = true;
-    }
-    free(seen);
-}
-
 const char *cf__size_text(double bytes, int base, char buf[16]) {
     static const char *const units[2][5] = {{"B", "kB", "MB", "GB", "TB"}, {"B", "KiB", "MiB", "GiB", "TiB"}};
     size_t unit = 0;

@@ -37,7 +37,7 @@ static const struct cf_shared_options shared[] = {
 
 enum { TOKENS = 4 };
 
-/* Bytes that a token of one sequence sends, host by host; within a host what its ranks send less what leaves it. */
+/* Bytes that a token of one sequence sends, host by host. */
 static double *traffic_of(const struct cf__subject *s, const struct cf_plan *p, struct cf_error *e) {
     uint32_t n = s->figures.n_hosts;
     double *traffic = calloc((size_t)n * n, sizeof *traffic);
@@ -51,14 +51,8 @@ static double *traffic_of(const struct cf__subject *s, const struct cf_plan *p, 
         free(traffic);
         return NULL;
     }
-    for (uint32_t r = 0; r < f.n_ranks; r++)
-        traffic[(size_t)s->figures.ranks[r].host_index * (n + 1)] += (double)f.ranks[r].bytes / TOKENS;
-    for (uint32_t a = 0; a < n; a++)
-        for (uint32_t b = 0; b < n; b++) {
-            if (a == b) continue;
-            traffic[(size_t)a * n + b] = (double)f.traffic[(size_t)a * n + b] / TOKENS;
-            traffic[(size_t)a * (n + 1)] -= traffic[(size_t)a * n + b];
-        }
+    for (uint32_t i = 0; i < n * n; i++)
+        traffic[i] = (double)f.traffic[i] / TOKENS;
     cf_forecast_free(&f);
     cf_simulation_free(sim);
     return traffic;
@@ -70,7 +64,7 @@ static int draw_it(const struct config *c, const struct cf__subject *s, const st
     uint32_t ranks, hosts;
     double *traffic = traffic_of(s, p, e);
     if (!traffic) return -1;
-    cf__subject_count(s, p, &ranks, &hosts);
+    cf_planner_count(p, &s->figures, &ranks, &hosts);
     snprintf(title, sizeof title, "%s, layout %s on %u of %u NUMA nodes (%u of %u host%s)", s->name,
         cf_layout_name(p->layout), ranks, s->figures.n_ranks, hosts, s->figures.n_hosts,
         s->figures.n_hosts == 1 ? "" : "s");

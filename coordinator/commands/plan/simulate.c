@@ -134,7 +134,7 @@ static double tokens(const struct simulation *k, const struct line *l) {
 static double between_hosts(const struct line *l) {
     double sum = 0;
     for (size_t i = 0; i < (size_t)l->f.n_hosts * l->f.n_hosts; i++)
-        sum += (double)l->f.traffic[i];
+        if (i / l->f.n_hosts != i % l->f.n_hosts) sum += (double)l->f.traffic[i];
     return sum;
 }
 
@@ -149,7 +149,7 @@ static void print_text(const struct simulation *k) {
     char name[32], size[16];
     uint32_t host;
     uint32_t ranks, hosts, all = k->s.figures.n_ranks, all_hosts = k->s.figures.n_hosts;
-    cf__subject_count(&k->s, &k->plan, &ranks, &hosts);
+    cf_planner_count(&k->plan, &k->s.figures, &ranks, &hosts);
     printf("%s, layout %s on %u of %u rank%s (%u of %u host%s), at most %u batch%s in flight, context %u\n", k->s.name,
         cf_layout_name(k->plan.layout), ranks, all, all == 1 ? "" : "s", hosts, all_hosts, all_hosts == 1 ? "" : "s",
         k->plan.n_flight, k->plan.n_flight == 1 ? "" : "es", k->plan.n_ctx);

@@ -48,9 +48,6 @@ int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t seq
  * was tried. */
 int cf__subject_plan(struct cf__subject *s, struct cf_plan *p, struct cf_search *found, struct cf_error *e);
 
-/* Ranks and hosts that the plan gives work. */
-void cf__subject_count(const struct cf__subject *s, const struct cf_plan *p, uint32_t *ranks, uint32_t *hosts);
-
 /* The advice, each line behind a prefix. */
 void cf__subject_say_advice(const char *advice, FILE *to, const char *prefix);
 

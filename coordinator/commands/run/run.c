@@ -387,6 +387,7 @@ static int command(void *config, int argc, char **argv) {
             .reads = c->prompt_ids ? NULL
                      : c->prompts  ? c->prompts
                                    : c->file,
+            .read = cf__read_text,
             .whole = c->json || c->prompts,
             .draws_seed = !c->prompts && c->sampling.params.seed < 0,
             .output = c->output},

@@ -21,6 +21,20 @@ void cf_figures_free(struct cf_figures *f) {
     memset(f, 0, sizeof *f);
 }
 
+const char *cf_figures_host(const struct cf_figures *f, uint32_t host) {
+    uint32_t r = 0;
+    while (r + 1 < f->n_ranks && f->ranks[r].host_index != (int)host)
+        r++;
+    return f->ranks[r].host;
+}
+
+double cf_figures_host_bandwidth(const struct cf_figures *f, uint32_t host) {
+    double sum = 0;
+    for (uint32_t r = 0; r < f->n_ranks; r++)
+        if (f->ranks[r].host_index == (int)host) sum += f->ranks[r].bandwidth;
+    return sum;
+}
+
 struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint32_t to) {
     return &f->links[(size_t)f->ranks[from].host_index * f->n_hosts + (size_t)f->ranks[to].host_index];
 }

@@ -67,6 +67,10 @@ struct cf_figures {
 int cf_figures_new(struct cf_figures *f, uint32_t n_ranks, uint32_t n_hosts, struct cf_error *e);
 void cf_figures_free(struct cf_figures *f); /* also of a zeroed one */
 
+/* A host by its host_index: its name, and bytes/s that its ranks read together. */
+const char *cf_figures_host(const struct cf_figures *f, uint32_t host);
+double cf_figures_host_bandwidth(const struct cf_figures *f, uint32_t host);
+
 /* The link between two ranks' hosts. */
 struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint32_t to);
 /* A link that is given by its latency (seconds, one way) and its bandwidth (bytes/s). */

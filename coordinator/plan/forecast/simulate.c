@@ -67,6 +67,7 @@ static double arrival(struct cf_simulation *s, uint32_t from, const struct cf_ti
     const struct cf_link *l = cf_figures_link(s->figures, from, m->to);
     const double *seconds = m->mutual ? l->both : l->seconds;
     uint32_t a = (uint32_t)s->figures->ranks[from].host_index, b = (uint32_t)s->figures->ranks[m->to].host_index;
+    s->out->traffic[(size_t)a * s->figures->n_hosts + b] += (uint64_t)bytes;
     if (a == b) return s->now + seconds[0];
     double latency = seconds[0], wire = cf_link_seconds(seconds, bytes) - latency;
     double begin = s->now > s->leaves[a] ? s->now : s->leaves[a];
@@ -74,7 +75,6 @@ static double arrival(struct cf_simulation *s, uint32_t from, const struct cf_ti
     double end = (begin > s->enters[b] ? begin : s->enters[b]) + wire;
     s->enters[b] = end;
     s->out->link_busy[a] += wire, s->entering[b] += wire;
-    s->out->traffic[(size_t)a * s->figures->n_hosts + b] += (uint64_t)bytes;
     return end + latency + (m->mutual ? l->apart : 0);
 }
 
@@ -365,13 +365,6 @@ static uint32_t stages_of(const struct cf_plan *p) {
     return stages;
 }
 
-static const char *host_name(const struct cf_figures *f, uint32_t host) {
-    uint32_t r = 0;
-    while (r + 1 < f->n_ranks && f->ranks[r].host_index != (int)host)
-        r++;
-    return f->ranks[r].host;
-}
-
 static void name_bottleneck(const struct cf_simulation *s, struct cf_forecast *f) {
     uint32_t rank = 0, host = 0, stages = stages_of(s->plan), at_once = s->drive->at_once;
     double busy = 0, cable = 0;
@@ -389,7 +382,7 @@ static void name_bottleneck(const struct cf_simulation *s, struct cf_forecast *f
             info->host, info->node, 100 * busy);
     else if (cable >= 0.5)
         snprintf(f->bottleneck, sizeof f->bottleneck, "the network of host %.48s, busy %.0f %% of the time",
-            host_name(s->figures, host), 100 * cable);
+            cf_figures_host(s->figures, host), 100 * cable);
     else if (at_once < stages)
         snprintf(f->bottleneck, sizeof f->bottleneck,
             "too little in flight: %u batch%s for %u stages, ranks wait for their turn%s", at_once,

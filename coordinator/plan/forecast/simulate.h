@@ -31,7 +31,7 @@ struct cf_forecast {
     uint32_t n_ranks, n_hosts;
     struct cf_forecast_rank *ranks; /* [n_ranks] owned */
     double *link_busy; /* [n_hosts] owned: seconds that bytes were leaving the host, or entering it: the longer */
-    uint64_t *traffic; /* [n_hosts][n_hosts] owned: bytes from (row) to (column) */
+    uint64_t *traffic; /* [n_hosts][n_hosts] owned: bytes from (row) to (column); diagonal: within the host */
     uint64_t messages, bytes; /* all, and all their payload */
     char bottleneck[128];     /* what a faster run would have to be rid of, in words */
 };
