@@ -112,11 +112,11 @@ class Plan(Base):
         """The two of coordinator/plan/cluster/README.md, milliseconds of a token."""
         out = self.run_it("plan", "--synthetic", "llama-70b:q4_k_m", "--cluster", self.four, "--layout", "layers")
         read = (39.60 * 2**30 - 128256 * 8192 * 4.5 / 8) / 180e6
-        hand = read + 69.5e9 / (24 * 245e6) / 2 + 80 * 15 * 6e-3 + 4 * (30e-3 + 32768 / 2.9e6) + 4 * 15e-3
+        hand = read + 69.5e9 / (24 * 245e6) / 2 + 80 * (15 * 6e-3 + 6 * 0.8e-3) + 4 * (30e-3 + 32768 / 2.9e6) + 4 * 15e-3
         self.assertTrue(0.97 < 1e3 / hand / self.predicted(out)[1] < 1.04, (hand, out))
         out = self.run_it("plan", "--synthetic", "deepseek-v3-671b:q4_k_m", "--cluster", self.eight, "--layout", "hybrid")
         read = (36.6e9 + 61 * 7168 * (1536 + 576)) * 4.83 / 8 / 500e6
-        hand = read + 36.6e9 / (64 * 245e6) / 2 + 61 * 19 * 6e-3 + 61 * 2 * 4e-3 + 8 * (8e-3 + 57344 / 11.7e6)
+        hand = read + 36.6e9 / (64 * 245e6) / 2 + 61 * (19 * 6e-3 + 6 * 0.8e-3) + 61 * 2 * 4e-3 + 8 * (8e-3 + 57344 / 11.7e6)
         self.assertTrue(0.97 < 1e3 / hand / self.predicted(out)[1] < 1.07, (hand, out))
 
     def test_what_the_file_says_decides(self):

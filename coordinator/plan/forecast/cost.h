@@ -39,7 +39,9 @@ double cf_cost_seconds(
 #define CF_COST_BESIDE 0.5
 
 /* What an instruction costs beside its products and its threads' meetings: norms and rotations of a row, mailboxes, the
- * clock. Measured with a model of 1.7 MB on an AMD EPYC 9005 (README.md); counted where `step` is known. */
+ * clock. An estimate: on an AMD EPYC 9005 a token of the story model (1.7 MB, one thread) takes 44 us, about half of it
+ * outside of products as perf sees it, in some 26 instructions. Counted where `step` is known. README.md has what runs
+ * make of it. */
 #define CF_COST_INSTRUCTION 0.8e-6
 
 /* Products whose weights and rows come from memory, and whose results go there, against the same in cache. */
