@@ -185,7 +185,8 @@ int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     if (getenv(CF_LAUNCH_RESUMES) && (!l->watch || l->watch->never))
         return cf_fail(e, CF_ERR_USAGE, "what is resumed has a supervisor: not with --no-supervise"), 2;
     int failed = l->watch ? cf_hosts_open(&hosts, l->watch->hostfile, l->watch->host, e) : 0;
-    if (!failed && !ranks && l->watch && (l->watch->hostfile || l->watch->host)) ranks = cf_hosts_slots(&hosts);
+    if (!failed && !ranks && l->watch && (l->watch->hostfile || l->watch->host || hosts.counted))
+        ranks = cf_hosts_slots(&hosts);
     if (!failed && ranks > MOST_RANKS)
         failed = cf_fail(e, CF_ERR_LIMIT, "the hosts have %d slots: one rank each would be too many: --ranks N", ranks);
     if (!failed && !ranks) failed = cf_job_ranks_here(l->map, &ranks, e);

@@ -173,6 +173,19 @@ static void find_word(const char *const *names, bool all, char *text, size_t siz
     free(copy);
 }
 
+/* As Open MPI looks for them. What is not understood is mpirun's affair. */
+static void open_slurm(struct cf_hosts *h) {
+    const char *nodes = getenv("SLURM_NODELIST"), *tasks = getenv("SLURM_TASKS_PER_NODE");
+    struct cf_error ignored;
+    if (!getenv("SLURM_JOBID") || !nodes || !tasks) return;
+    if (cf_hosts_allocated(h, nodes, tasks, &ignored)) {
+        cf_hosts_close(h);
+        return;
+    }
+    h->borrowed = true;
+    h->counted = h->n > 1 || h->at[0].slots > 1;
+}
+
 int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct cf_error *e) {
     char path[4096];
     *h = (struct cf_hosts){.file = file, .listed = list != NULL};
@@ -195,6 +208,7 @@ int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct
     find_word(files, false, path, sizeof path);
     int rc = *path ? read_file(h, path, e) : 0;
     h->listed = false; /* mpirun's own affair, then */
+    if (!*path) open_slurm(h);
     return rc;
 }
 

@@ -1,6 +1,6 @@
 /* The hosts that mpirun may use, and which of them still answer. They come from --hostfile or --host, else from a
- * --hostfile in COFFER_MPIRUN, else from the default that Open MPI's environment names; without any there is this host
- * alone, and nothing here has anything to do.
+ * --hostfile in COFFER_MPIRUN, else from the default that Open MPI's environment names, else from the Slurm allocation
+ * around us; without any there is this host alone, and nothing here has anything to do.
  *
  * A host answers if its kernel does: a TCP connection to its port 22 is accepted or refused. Asked once before the
  * first start (who does not answer then, because of a firewall, is never asked again and never counts as lost) and
@@ -30,7 +30,8 @@ struct cf_hosts {
     /* It must be told of all of them, always: --host, or a --hostfile without the slots of each, which would be as many
      * as the host has cores to mpirun: all ranks on the first one. */
     bool listed;
-    bool borrowed; /* from COFFER_MPIRUN: they say where ranks may be, not how many there shall be */
+    bool borrowed; /* from COFFER_MPIRUN, Slurm: they say where ranks may be, not how many there shall be */
+    bool counted;  /* but this allocation does: several hosts, or several tasks on one */
     char *words;   /* of cf_hosts_list */
 };
 
@@ -39,6 +40,9 @@ struct cf_hosts {
 int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct cf_error *e);
 /* Is this one of mpirun's options for such a list? */
 bool cf_hosts_names_list(const char *word);
+/* What Slurm has allocated, into an h that is zero: nodes "n[1-3,8],x", and the tasks of each, "2(x3),1,1". Fails where
+ * they are not understood. Closed by cf_hosts_close as well. */
+int cf_hosts_allocated(struct cf_hosts *h, const char *nodes, const char *tasks, struct cf_error *e);
 /* The bytes[n] of a host file, into an h that is zero; file: for messages. Closed by cf_hosts_close as well. */
 int cf_hosts_parse(struct cf_hosts *h, const char *file, const char *bytes, size_t n, struct cf_error *e);
 void cf_hosts_close(struct cf_hosts *h);

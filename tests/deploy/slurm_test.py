@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 """slurm_test.py COFFER BATCHFILE: starts a Slurm of two nodes on this machine (own key, ports, folders; nothing of it stays),
-gives it the batch file of deploy/ as it is, and wants the answer of one rank. Then tasks that --mpi=pmix does not bring
+gives it the batch file of deploy/ as it is, and wants the answer of one rank; also of a coffer that starts mpirun in the allocation
+itself and loses a rank. Then tasks that --mpi=pmix does not bring
 together, and bindings that the doctor must see. Status 77: skipped, and why."""
-import json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, unittest
+import json, os, re, shlex, shutil, signal, socket, subprocess, sys, tempfile, time, unittest
 
 coffer, batch = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2])
 PROGRAMS = ("munged", "slurmctld", "slurmd", "srun", "sbatch", "sinfo", "unshare")
@@ -114,6 +115,33 @@ class Slurm(unittest.TestCase):
             got = json.loads(next(line for line in out.splitlines() if line.startswith("{")))
             self.assertEqual((got["ids"], got["logits_xxh64"]), (want["ids"], want["logits_xxh64"]))
             self.assertEqual([r["host"] for r in got["plan"]["ranks"]], ["n1", "n1", "n2", "n2"])
+
+    def test_own_mpirun(self):
+        """Without srun a run takes all that is allocated, under a supervisor: a rank dies, and the answer is whole."""
+        words = ["run", "-m", self.env["MODEL"], "-p", "Once", "-n", "2000", "-c", "2100", "--temp", "0", "--ignore-eos"]
+        want = subprocess.run([coffer, *words], env=environment(), capture_output=True, check=True).stdout
+        with open(self.dir + "/job", "w") as f:
+            f.write(f"#!/bin/bash\nexport XDG_STATE_HOME={self.dir}\nexec {shlex.join([coffer, *words, '--layout', 'layers'])} > {self.dir}/own.text\n")
+        p = subprocess.Popen(["sbatch", "--wait", "--output=own", "--nodes=2", "--ntasks-per-node=2", "--exclusive", "--mem=0", self.dir + "/job"],
+                             env=self.env, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self.until(lambda: os.path.exists(self.dir + "/own.text") and os.path.getsize(self.dir + "/own.text") > 100)
+        os.kill(self.rank(3), signal.SIGKILL)
+        status = p.wait(60)
+        with open(self.dir + "/own") as f, open(self.dir + "/own.text", "rb") as text:
+            said = f.read()
+            self.assertEqual((status, text.read()), (0, want), said)
+        self.assertRegex(said, r"(?s)\nrank 3 host n2 .*; start 2 with 4 ranks\n.*\nrank 3 host n2 ")
+
+    def rank(self, n):
+        """The pid of this rank of ours."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/environ", "rb") as f:
+                    words = f.read().split(b"\0")
+            except OSError:
+                continue
+            if f"OMPI_COMM_WORLD_RANK={n}".encode() in words and f"SLURM_CONF={self.dir}/slurm.conf".encode() in words: return int(pid)
+        self.fail(f"no rank {n}")
 
     def test_model_missing(self):
         """The doctor ends the job before a run would."""

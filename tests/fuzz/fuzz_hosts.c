@@ -1,4 +1,5 @@
-/* Fuzz target: any bytes as a host file and as the list of --host (coordinator/supervise/hosts.h). What is accepted and
+/* Fuzz target: any bytes as a host file, as the list of --host, and (two lines) as what Slurm has allocated
+ * (coordinator/supervise/hosts.h). What is accepted and
  * told to mpirun is read again as the same hosts. Seeds: corpus/hosts. */
 #include "coordinator/supervise/hosts.h"
 
@@ -55,6 +56,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         check_again(&h);
     else if (strncmp(e.text, "--host ", 7) != 0)
         abort();
+    cf_hosts_close(&h);
+
+    char *tasks = strchr(list, '\n');
+    if (tasks) *tasks++ = '\0';
+    h = (struct cf_hosts){0};
+    if (tasks && !cf_hosts_allocated(&h, list, tasks, &e)) check_again(&h);
     cf_hosts_close(&h);
     free(list);
     return 0;

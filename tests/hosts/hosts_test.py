@@ -178,6 +178,22 @@ class Hosts(Bed):
                 self.assertLess(said or took, 10)
                 self.assertLess(took, 15)
 
+    def test_slurm_loses_a_host(self):
+        """In an allocation (as Slurm's variables tell it; daemons start by the test bed's shell) a run takes all hosts, and goes on without one that is lost."""
+        slurm = ["env", "-u", "OMPI_MCA_orte_default_hostfile", "SLURM_JOBID=7", "SLURM_NODELIST=h[1-2]", "SLURM_TASKS_PER_NODE=2(x2)", "OMPI_MCA_plm=rsh"]
+        words = self.command("-n", "2000", "-c", "2100", "--layout", "tensor")
+        want = subprocess.run(words, env=env(), stdin=subprocess.DEVNULL, capture_output=True, check=True)
+        p = subprocess.Popen([hosts, "run", *slurm, *words], env={**env(), "XDG_STATE_HOME": self.dir}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        text = os.read(p.stdout.fileno(), 4096)
+        bed("cut", "h2")
+        try:
+            more, err = p.communicate(timeout=60)
+        finally:
+            bed("mend", "h2")
+        err = err.decode()
+        self.assertEqual((p.returncode, text + more), (0, want.stdout), err)
+        self.assertRegex(err, r"(?s)\nrank 3 host h2 .*; start 2 with 2 ranks; without host h2\n")
+
 def select_read(pipe):
     """Takes what is there, so that the pipe never fills; True if there was something."""
     import select

@@ -179,9 +179,62 @@ static void borrowed(void **state) {
     unsetenv("COFFER_MPIRUN");
 }
 
+/* What Slurm's variables say, and where they say nothing. */
+static void allocation(void **state) {
+    (void)state;
+    struct cf_hosts h;
+    static const struct {
+        const char *nodes, *tasks, *want; /* NULL: not understood */
+    } cases[] = {
+        {"n1", "4", "n1:4"},
+        {"n[1-3]", "2(x3)", "n1:2,n2:2,n3:2"},
+        {"n[08-11,3],gpu-a,z[1]", "1(x4),7,2,3", "n08:1,n09:1,n10:1,n11:1,n3:7,gpu-a:2,z1:3"},
+        {"r[1-2]n[0-1].x", "1(x2),2(x2)", "r1n0.x:1,r1n1.x:1,r2n0.x:2,r2n1.x:2"},
+        {"n[1-3]", "2(x2)", NULL},
+        {"n[1-3", "2(x3)", NULL},
+        {"n1]", "2", NULL},
+        {"n[3-1]", "2", NULL},
+        {"n[]", "2", NULL},
+        {"n[1-]", "2", NULL},
+        {"n[1,]", "2(x2)", NULL},
+        {"n[1-99999999999]", "2(x3)", NULL},
+        {"n[1-900000]", "2(x900000)", NULL}, /* too long */
+        {",", "1", NULL},
+        {"", "1", NULL},
+        {"n1", "0", NULL},
+        {"n1", "2(x", NULL},
+        {"n1", "2(x0)", NULL},
+        {"n1", "two", NULL},
+        {"n1", "", NULL},
+        {"n 1", "1", NULL},
+    };
+    setenv("SLURM_JOBID", "7", 1);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        setenv("SLURM_NODELIST", cases[i].nodes, 1);
+        setenv("SLURM_TASKS_PER_NODE", cases[i].tasks, 1);
+        assert_int_equal(cf_hosts_open(&h, NULL, NULL, &error), 0);
+        if (!cases[i].want != !h.n) fail_msg("%s %s: %zu hosts", cases[i].nodes, cases[i].tasks, h.n);
+        assert_true(h.borrowed == !!cases[i].want);
+        assert_true(h.counted == (h.n > 1 || cf_hosts_slots(&h) > 1)); /* one task: a user of threads, as anywhere */
+        assert_null(cf_hosts_list(&h)); /* mpirun knows them itself, as long as all are there */
+        h.listed = true;
+        if (cases[i].want) assert_string_equal(cf_hosts_list(&h), cases[i].want);
+        cf_hosts_close(&h);
+    }
+    setenv("SLURM_NODELIST", "n1", 1), setenv("SLURM_TASKS_PER_NODE", "2", 1);
+    assert_int_equal(cf_hosts_open(&h, NULL, "x", &error), 0);
+    assert_false(h.borrowed || h.counted);
+    cf_hosts_close(&h);
+    unsetenv("SLURM_JOBID");
+    assert_int_equal(cf_hosts_open(&h, NULL, NULL, &error), 0);
+    assert_int_equal(h.n, 0);
+    cf_hosts_close(&h);
+    unsetenv("SLURM_NODELIST"), unsetenv("SLURM_TASKS_PER_NODE");
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(files), cmocka_unit_test(wrong_files),
-        cmocka_unit_test(long_lines), cmocka_unit_test(lists), cmocka_unit_test(told_of_slots),
-        cmocka_unit_test(no_files), cmocka_unit_test(borrowed)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(allocation), cmocka_unit_test(files),
+        cmocka_unit_test(wrong_files), cmocka_unit_test(long_lines), cmocka_unit_test(lists),
+        cmocka_unit_test(told_of_slots), cmocka_unit_test(no_files), cmocka_unit_test(borrowed)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,8 +53,7 @@ static const struct cf_option options[] = {
     {"threads", 't', CF_OPT_INT, AT(threads), "N",
         "threads per rank (default the rank's share of physical cores, or fewer where that is predicted to be faster)",
         0, 4096, NULL},
-    {"ranks", 0, CF_OPT_INT, AT(ranks), "N",
-        "without mpirun: start N ranks here (default one per NUMA node with cores)", 0, 1024, NULL},
+    {"ranks", 0, CF_OPT_INT, AT(ranks), "N", CF__RANKS_HELP, 0, 1024, NULL},
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__sampling_options, AT(sampling)}, {cf__layout_options, AT(place)},

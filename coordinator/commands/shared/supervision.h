@@ -6,6 +6,11 @@
 #include "coordinator/cli/options.h"
 #include "coordinator/decode/launch.h"
 
+/* Of --ranks. */
+#define CF__RANKS_HELP                                                                                                 \
+    "without mpirun: start N ranks (default one per slot of the hosts that are named, or per task of a Slurm "         \
+    "allocation; else one per NUMA node with cores)"
+
 /* Offsets count from struct cf_watch. On which hosts, and who watches. */
 extern const struct cf_option cf__host_options[], cf__watch_options[];
 
