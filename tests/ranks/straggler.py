@@ -1,4 +1,4 @@
-"""A rank that is held up while it works, by somebody else on its machine, is named at the end of a run; where nobody is, none is.
+"""A rank that is held up while it works, by somebody else on its machine, is named at the end of a run and behind an answer of a chat.
 The rank is stopped for 20 of every 24 ms from the moment on when all ranks have loaded, so that what was measured of it at the
 start was another one's speed. A machine that is busy with something else may hide it: then it is tried again."""
 import os
@@ -31,16 +31,23 @@ def hold_up(pid, launcher):
             return
 
 
-def run(path, n, slow):
+RUN = ["run", "--prompt-ids", "3,5,7,9"]
+CHAT = ["chat", "--chat-template", "chatml"]
+
+
+def run(path, n, slow, command):
     env, _ = common.environment({})
     env["ASAN_OPTIONS"] = "detect_leaks=0:" + env.get("ASAN_OPTIONS", "")
-    words = [a.coffer, "run", "-m", path, "--prompt-ids", "3,5,7,9", "-n", "150", "--temp", "0", "--ignore-eos", "-t", "1", "--layout", "tensor"]
+    words = [a.coffer, *command, "-m", path, "-n", "150", "--temp", "0", "--ignore-eos", "-t", "1", "--layout", "tensor"]
     with tempfile.TemporaryFile("w+") as out:
-        p = subprocess.Popen(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(n), *words], env=env, stdout=subprocess.PIPE,
-                             stderr=out, text=True)
+        p = subprocess.Popen(["mpirun", "--oversubscribe", "--bind-to", "none", "-n", str(n), *words], env=env, stdin=subprocess.PIPE,
+                             stdout=subprocess.PIPE, stderr=out, text=True)
+        if command is CHAT:
+            p.stdin.write("Hello\n")
+        p.stdin.close()
+        p.stdin = None
         p.stdout.read(1)  # the first of the answer
-        if slow is not None:
-            hold_up(children(p.pid)[slow], p)
+        hold_up(children(p.pid)[slow], p)
         p.communicate(timeout=120)
         out.seek(0)
         said = out.read()
@@ -53,15 +60,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.gguf")
         common.synth(a.coffer, path, "--layers 6 --dim 1024 --heads 16 --kv-heads 4 --ffn 4096 --vocab 650 --type q8_0")
-        for n, slow in ((2, 1), (3, 2)):
+        for n, slow, command in ((2, 1, RUN), (3, 2, RUN), (2, 1, CHAT)):
             for _ in range(ATTEMPTS):
-                said = run(path, n, slow)
+                said = run(path, n, slow, command)
                 found = named.search(said)
                 if found and int(found.group(1)) == slow:
                     break
             else:
-                sys.exit(f"rank {slow} of {n} was held up, and this was said:\n{said}")
-            print(f"rank {slow} of {n}: {found.group(2)} x slower")
+                sys.exit(f"{command[0]}: rank {slow} of {n} was held up, and this was said:\n{said}")
+            print(f"{command[0]}, rank {slow} of {n}: {found.group(2)} x slower")
 
 
 main()

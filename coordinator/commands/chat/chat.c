@@ -170,6 +170,7 @@ static void free_session(struct cf__chat_session *s) {
     cf__chat_input_free(&s->input);
     cf_replay_free(&s->replay);
     cf_chat_answer_free(&s->answer);
+    free(s->worked);
     free(s->cached);
     free(s->ids);
 }

@@ -61,6 +61,7 @@ struct cf__chat_session {
     bool dim;             /* the text on the screen is */
     struct cf_error lost; /* why an id could not be kept */
     struct cf_generate *generate;
+    double *worked; /* [n_ranks] seconds that ranks had worked when it was last asked; NULL: it was not */
 
     bool end;   /* /exit */
     int status; /* exit status other than 0: 143 */

@@ -5,8 +5,8 @@
 
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/commands/chat/chat.h"
+#include "coordinator/decode/pace.h"
 
-enum { PLAYED = 16 };         /* tokens of an answer that a prediction plays through */
 enum { MOST_RESERVED = 256 }; /* tokens of the context that a prompt leaves for its answer, where it can */
 
 static int keep(uint32_t **list, size_t *room, size_t n, struct cf_error *e) {
@@ -142,10 +142,15 @@ static int remember(struct cf__chat_session *s, struct cf_error *e) {
     return 0;
 }
 
-/* " (predicted 12.3)" */
-static void beside(const struct cf__chat_session *s, struct cf_workload w, bool any, char text[48]) {
-    double rate = any ? cf_job_predict(s->job, &w) : 0;
-    if (rate > 0) snprintf(text, 48, " (predicted %.1f)", rate);
+/* Who held the others up in this answer. A rank that is lost is found at the next one. */
+static void say_straggler(struct cf__chat_session *s, const struct cf_pace *p) {
+    struct cf_error ignored;
+    uint32_t n = s->job->n_ranks;
+    struct cf_rank_counts *counts = n > 1 ? calloc(n, sizeof *counts) : NULL;
+    if (!s->worked) s->worked = calloc(n, sizeof *s->worked);
+    if (counts && s->worked && !cf_engine_counts(s->job->engine, counts, &ignored))
+        cf_pace_say_straggler(p, s->terminal, s->job, counts, s->worked);
+    free(counts);
 }
 
 static void say_speed(struct cf__chat_session *s, const struct cf_generate *g) {
@@ -158,17 +163,16 @@ static void say_speed(struct cf__chat_session *s, const struct cf_generate *g) {
     uint32_t n_new = g->n_generated - g->n_again;
     double decode = n_new > 1 && g->decode_seconds > 0 ? (n_new - 1) / g->decode_seconds : 0;
     double prefill = g->prefill_seconds > 0 ? (g->n_prompt + g->n_again - g->start) / g->prefill_seconds : 0;
-    uint32_t n = g->n_prompt + g->n_again - g->start;
-    char predicted[2][48] = {"", ""};
-    beside(s, (struct cf_workload){.depth = g->start, .prompt = n}, n > 0, predicted[0]);
-    beside(s, (struct cf_workload){.depth = g->n_prompt + g->n_again + n_new / 2, .generate = PLAYED, .sequences = 1},
-        n_new > 1, predicted[1]);
+    struct cf_pace p;
+    cf_pace_of(&p, s->job, g);
     cf_terminal_dim(s->terminal, true);
     cf_terminal_note(s->terminal,
         "[%s%u tokens, %.1f tokens/s%s; %u new of the prompt's %u, %.1f tokens/s%s; context %zu of %u; memory %s GiB]",
-        g->interrupt_status ? "stopped; " : "", g->n_generated, decode, predicted[1], g->n_prompt - g->start,
-        g->n_prompt, prefill, predicted[0], s->n_cached, s->job->plan.n_ctx, memory);
+        g->interrupt_status ? "stopped; " : "", g->n_generated, decode, p.decode, g->n_prompt - g->start, g->n_prompt,
+        prefill, p.prefill, s->n_cached, s->job->plan.n_ctx, memory);
+    say_straggler(s, &p);
     cf_terminal_dim(s->terminal, false);
+    cf_pace_free(&p);
 }
 
 /* Stopped before the first token: as if nothing had been asked. */

@@ -2,11 +2,9 @@
 #include "coordinator/commands/run/report.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "coordinator/plan/forecast/straggler.h"
-
+#include "coordinator/decode/pace.h"
 #include "coordinator/decode/rounding.h"
 
 void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
@@ -26,55 +24,19 @@ void cf_report_result(struct cf_result *result, const struct cf_job *j, const st
     }
 }
 
-static void beside(char text[64], double predicted) {
-    *text = 0;
-    if (predicted > 0) snprintf(text, 64, " (predicted %.*f)", predicted < 100 ? 2 : 1, predicted);
-}
-
-/* The rate, and what each rank's work of it should take, times `share`, is added to work[]. */
-static double forecast(const struct cf_job *j, struct cf_workload w, double share, double *work) {
-    struct cf_forecast f;
-    struct cf_error ignored;
-    if (cf_job_forecast(j, &w, &f, &ignored)) return 0;
-    double rate = f.rate;
-    for (uint32_t r = 0; r < f.n_ranks && work; r++)
-        work[r] += share * f.ranks[r].compute;
-    cf_forecast_free(&f);
-    return rate;
-}
-
-/* work: what was predicted, [n_ranks]; behind it there is room for as much again. */
-static void say_straggler(
-    struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts, double *work) {
-    double ratio, *measured = work + j->n_ranks;
-    for (uint32_t r = 0; r < j->n_ranks; r++)
-        for (int d = 0; d < CF_DOMAINS; d++)
-            measured[r] += counts[r].domain[d].seconds;
-    int rank = cf_straggler(work, measured, j->n_ranks, &ratio);
-    if (rank >= 0 && j->n_ranks > 1)
-        cf_terminal_note(t, "coffer: rank %d (%s node %d): %.1f x slower than predicted, and the others wait for it",
-            rank, j->ranks[rank].host, j->ranks[rank].node, ratio);
-}
-
 void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g,
     const struct cf_rank_counts *counts, double prefill, double decode) {
-    enum { TOKENS = 16 }; /* of the answer that are played through */
-    char before[64], after[64];
-    double *work = calloc(2 * (size_t)j->n_ranks, sizeof *work);
-    /* What was generated before a failure is part of the prompt. */
-    uint32_t all = g->n_prompt + g->n_again, n = all - g->start, n_new = g->n_generated - g->n_again,
-             more = n_new ? n_new - 1 : 0;
-    beside(before, n ? forecast(j, (struct cf_workload){.depth = g->start, .prompt = n}, 1, work) : 0);
-    beside(after, more ? forecast(j, (struct cf_workload){.depth = all + more / 2, .generate = TOKENS, .sequences = 1},
-                             (double)more / TOKENS, work)
-                       : 0);
+    struct cf_pace p;
+    uint32_t n_new = g->n_generated - g->n_again;
+    cf_pace_of(&p, j, g);
     if (isnan(decode))
-        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds, all, prefill, before);
+        cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s", j->load_seconds,
+            g->n_prompt + g->n_again, prefill, p.prefill);
     else
         cf_terminal_note(t, "load %.2f s, prefill %u tokens at %.1f tokens/s%s, decode %u tokens at %.2f tokens/s%s",
-            j->load_seconds, all, prefill, before, more, decode, after);
-    if (work) say_straggler(t, j, counts, work);
-    free(work);
+            j->load_seconds, g->n_prompt + g->n_again, prefill, p.prefill, n_new - 1, decode, p.decode);
+    cf_pace_say_straggler(&p, t, j, counts, NULL);
+    cf_pace_free(&p);
 }
 
 /* A line for each link that anything has passed over. */
