@@ -74,10 +74,8 @@ class Bench(unittest.TestCase):
             self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.05)
         if t["n_prompt"]:
             self.assertIsNone(t["read_gbps"])
-        if t["n_prompt"] and t["n_gen"]:
-            self.assertIsNone(t["roofline_share"])
-        else:
-            self.assertGreater(t["roofline_share"], 0)
+        self.assertGreater(t["roofline_share"], 0)
+        self.assertGreater(t["tps_predicted"], 0)
         if not t["n_prompt"]:
             bandwidth = sum(k["bandwidth_gbps"] for k in t["ranks"])
             self.assertGreater(t["read_gbps"], 0)
@@ -98,6 +96,16 @@ class Bench(unittest.TestCase):
                                for test in ("pp20", "tg3 x 2", "pp40+tg5", "pp3+tg2")])
         for t in r["tests"]:
             self.check(t, t["n_ranks"])
+
+    def test_prompt_and_answer(self):
+        """What a test of both may take at best is what the two may take; without a warm-up nobody knows what each reads."""
+        words = ("-p", "40", "-n", "30", "-pg", "40,30", "-r", "2", "-o", "json")
+        for ranks in (1, 2):
+            one, other, both = json.loads(self.bench(*words, "--ranks", str(ranks)))["tests"]
+            limit = [t["roofline_share"] * (t["seconds"][0] + t["seconds"][1]) / 2 for t in (one, other, both)]
+            self.assertTrue(0.98 < limit[2] / (limit[0] + limit[1]) < 1.05, limit)  # the answer sees the prompt's keys
+            self.assertTrue(0.9 < 70 / both["tps_predicted"] / (40 / one["tps_predicted"] + 30 / other["tps_predicted"]) < 1.1, (one, other, both))
+        self.assertIsNone(json.loads(self.bench(*words, "--no-warmup"))["tests"][2]["roofline_share"])
 
     def test_lists_in_every_form(self):
         words = ("-p", "9", "-n", "3", "-pg", "4,2", "-r", "1", "-t", "2,1", "--ranks", "2,1")

@@ -43,6 +43,7 @@ struct cf__bench_test {
     uint32_t n;                            /* repetitions */
     double seconds[CF__BENCH_REPETITIONS]; /* ascending */
     uint64_t bytes_read;                   /* weights and cache, all ranks, per repetition */
+    uint64_t bytes_prompt;                 /* of them for the prompt, where both are there; 0: not known */
     double limit;     /* seconds that the measured rates would allow, see bench_limit.c; 0 unknown */
     double predicted; /* tokens/s, by the planner's simulation; 0 unknown */
     uint32_t n_ranks;

@@ -1,6 +1,7 @@
 /* The roofline of a test: the seconds that it would take if nothing cost time but what bounds it, at the rates measured
  * before the tests (decode/measure/measure.h). Decoding reads weights and cache at the read bandwidth of all ranks;
- * prefill multiplies at the rate of their kernels, everything in cache. Attention, norms and exchanges are in neither.
+ * prefill multiplies at the rate of their kernels, everything in cache; of a prompt and its answer in one time, the one
+ * after the other. Attention, norms and exchanges are in neither.
  */
 #include "coordinator/commands/bench/bench.h"
 
@@ -25,9 +26,9 @@ void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k) {
     double bandwidth = 0;
     for (uint32_t r = 0; r < k->n_ranks; r++)
         bandwidth += k->ranks[r].bandwidth;
-    if (k->prompt && k->generate) return; /* two bounds in one time */
-    if (k->prompt && b->row_seconds > 0)
-        k->limit = k->prompt * b->row_seconds + b->head_seconds;
-    else if (k->generate && bandwidth > 0)
-        k->limit = (double)k->bytes_read / bandwidth;
+    double prompt = k->prompt ? k->prompt * b->row_seconds + b->head_seconds : 0;
+    double answer = k->generate && bandwidth > 0 ? (double)(k->bytes_read - k->bytes_prompt) / bandwidth : 0;
+    bool known = (!k->prompt || b->row_seconds > 0) && (!k->generate || answer > 0) &&
+                 (!k->prompt || !k->generate || k->bytes_prompt > 0);
+    if (known) k->limit = prompt + answer;
 }

@@ -120,6 +120,29 @@ static int run_once(struct tests *t, const struct cf__bench_test *k, uint32_t ge
     return generate ? decode(t, k, generate, e) : 0;
 }
 
+static uint64_t bytes_between(const struct tests *t, uint32_t n_ranks) {
+    uint64_t sum = 0;
+    for (uint32_t r = 0; r < n_ranks; r++)
+        for (int d = 0; d < CF_DOMAINS; d++)
+            sum += t->after[r].domain[d].bytes_read - t->before[r].domain[d].bytes_read;
+    return sum;
+}
+
+/* The whole prompt and the first tokens. Where they share a test, what the prompt reads is noted here: nobody asks
+ * while the clock runs. */
+static int warm_up(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
+    if (k->prompt && k->generate) {
+        if (cf_engine_counts(t->job->engine, t->before, e) || run_once(t, k, 0, e) ||
+            cf_engine_counts(t->job->engine, t->after, e))
+            return -1;
+        k->bytes_prompt = bytes_between(t, k->n_ranks);
+    } else if (k->prompt) {
+        return run_once(t, k, 0, e);
+    }
+    uint32_t n = k->generate < WARM_UP_TOKENS ? k->generate : WARM_UP_TOKENS;
+    return n ? decode(t, k, n, e) : 0;
+}
+
 /* Back to the depth. Asking for counters behind it means that every rank has done so. */
 static int rewind_all(struct tests *t, const struct cf__bench_test *k, uint32_t position, struct cf_error *e) {
     for (uint32_t s = 0; s < k->sequences; s++)
@@ -150,9 +173,8 @@ static void add_counts(struct tests *t, struct cf__bench_test *k) {
         k->ranks[r].compute += y->compute - x->compute;
         k->ranks[r].exchange += y->exchange - x->exchange;
         k->ranks[r].wait += y->wait - x->wait;
-        for (int d = 0; d < CF_DOMAINS; d++)
-            k->bytes_read += y->domain[d].bytes_read - x->domain[d].bytes_read;
     }
+    k->bytes_read += bytes_between(t, k->n_ranks);
 }
 
 /* Of all repetitions; the largest error is that of the plan so far. */
@@ -178,13 +200,12 @@ static bool is_interrupted(void *ctx) {
 /* All repetitions of a test. 1: interrupted. */
 static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
     struct cf_wire_count rounding = {0};
-    uint32_t warm = k->generate < WARM_UP_TOKENS ? k->generate : WARM_UP_TOKENS;
     if (t->b->delay && cf_wait_for(t->job->transport, is_interrupted, NULL, t->b->delay, NULL, e)) return -1;
     if ((t->b->status = cf_interrupted())) return 1;
     if (rewind_all(t, k, 0, e)) return -1;
     for (uint32_t s = 0; s < k->sequences; s++)
         if (prefill(t, s, 0, k->depth, e)) return -1;
-    if (t->b->warm_up && run_once(t, k, warm, e)) return -1;
+    if (t->b->warm_up && warm_up(t, k, e)) return -1;
     while (k->n < t->b->repetitions) {
         if ((t->b->status = cf_interrupted())) return 1;
         if (rewind_all(t, k, k->depth, e)) return -1;
@@ -247,6 +268,15 @@ static int open_cluster(struct tests *t, struct cf__bench_test *k, struct cf_err
     return 0;
 }
 
+/* Tokens/s; 0: not known. */
+static double predict(const struct cf_job *j, const struct cf__bench_test *k) {
+    struct cf_workload prompt = {.depth = k->depth, .prompt = k->prompt};
+    struct cf_workload answer = {.depth = k->depth + k->prompt, .generate = k->generate, .sequences = k->sequences};
+    double reads = k->prompt ? cf_job_predict(j, &prompt) : 0, writes = k->generate ? cf_job_predict(j, &answer) : 0;
+    if (!k->prompt || !k->generate) return reads + writes;
+    return reads > 0 && writes > 0 ? (k->prompt + k->generate) / (k->prompt / reads + k->generate / writes) : 0;
+}
+
 static int test(
     struct tests *t, uint32_t depth, uint32_t prompt, uint32_t generate, uint32_t sequences, struct cf_error *e) {
     struct cf__bench *b = t->b;
@@ -262,9 +292,7 @@ static int test(
     snprintf(k->layout, sizeof k->layout, "%s%s", took ? "auto: " : "", cf_layout_name(p->layout));
     snprintf(k->wire, sizeof k->wire, "%s", cf_dtype_name(p->wire));
     describe_ranks(k, t->job);
-    if (!k->no_exchange && !(prompt && generate))
-        k->predicted = cf_job_predict(t->job,
-            &(struct cf_workload){.depth = depth, .prompt = prompt, .generate = generate, .sequences = sequences});
+    if (!k->no_exchange) k->predicted = predict(t->job, k);
     int rc = b->cluster ? open_cluster(t, k, e) : 0;
     if (!rc) rc = repeat(t, k, e);
     free(t->gaps);
