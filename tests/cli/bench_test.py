@@ -84,7 +84,7 @@ class Bench(unittest.TestCase):
         units = -(-t["n_prompt"] // 32) or t["sequences"]
         self.assertEqual(t["batches"], min(most, units))
 
-    LISTS = ("-p", "20", "-n", "3", "-b", "2", "-pg", "40,5,3,2", "-d", "0,65", "-r", "3", "-ub", "32", "-t", "1,2", "--layout", "tensor,layers")
+    LISTS = ("-p", "20", "-n", "3", "-b", "2", "-pg", "40,5", "-pg", "3,2", "-d", "0", "-d", "65", "-r", "3", "-ub", "32", "-t", "1,2", "--layout", "tensor,layers")
 
     def test_lists(self):
         """Numbers of ranks, threads, layouts and depths; one run of its own for each number of ranks, one result."""

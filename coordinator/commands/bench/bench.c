@@ -16,7 +16,8 @@
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *synthetic, *prompts, *generates, *sequences, *depths, *pairs, *threads, *ranks, *output;
+    const char *model, *synthetic, *ranks, *output;
+    struct cf_option_list prompts, generates, sequences, depths, pairs, threads;
     int64_t repetitions, delay;
     const char *svg, *csv, *json;
     bool warm_up, no_exchange, cluster;
@@ -25,10 +26,7 @@ struct config {
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.generates = "128",
-        .depths = "0",
-        .threads = "0",
-        .ranks = "0",
+    *(struct config *)config = (struct config){.ranks = "0",
         .output = "md",
         .place = cf__placement_defaults(),
         .watch = cf__watch_never(),
@@ -45,15 +43,15 @@ static const struct cf_option options[] = {
         "lists all), of a type of coffer synth (q8_0 unless given), without a file; with -m FILE the model is made "
         "there unless it is there, and stays",
         0, 0, NULL},
-    {"n-prompt", 'p', CF_OPT_STRING, AT(prompts), "LIST", "prompt tokens of the prefill tests; 0 none (default 512)", 0,
+    {"n-prompt", 'p', CF_OPT_LIST, AT(prompts), "LIST", "prompt tokens of the prefill tests; 0 none (default 512)", 0,
         0, NULL},
-    {"n-gen", 'n', CF_OPT_STRING, AT(generates), "LIST",
-        "tokens per sequence of the decode tests; 0 none (default 128)", 0, 0, NULL},
-    {"pg", 0, CF_OPT_STRING, AT(pairs), "P,G[,P,G...]",
+    {"n-gen", 'n', CF_OPT_LIST, AT(generates), "LIST", "tokens per sequence of the decode tests; 0 none (default 128)",
+        0, 0, NULL},
+    {"pg", 0, CF_OPT_LIST, AT(pairs), "P,G[,P,G...]",
         "tests of a prompt and the tokens generated behind it, in one time (default none)", 0, 0, NULL},
-    {"sequences", 'b', CF_OPT_STRING, AT(sequences), "LIST",
+    {"sequences", 'b', CF_OPT_LIST, AT(sequences), "LIST",
         "sequences that decode at once, at most 1024 and --ubatch-size (default 1)", 0, 0, NULL},
-    {"n-depth", 'd', CF_OPT_STRING, AT(depths), "LIST", "positions in the cache before a test begins (default 0)", 0, 0,
+    {"n-depth", 'd', CF_OPT_LIST, AT(depths), "LIST", "positions in the cache before a test begins (default 0)", 0, 0,
         NULL},
     {"repetitions", 'r', CF_OPT_INT, AT(repetitions), "N", "repetitions of each test (default 5)", 1,
         CF__BENCH_REPETITIONS, NULL},
@@ -73,7 +71,7 @@ static const struct cf_option options[] = {
         "without mpirun: start so many ranks here, or several numbers of them one after the other (default one per "
         "NUMA node with cores)",
         0, 0, NULL},
-    {"threads", 't', CF_OPT_STRING, AT(threads), "LIST",
+    {"threads", 't', CF_OPT_LIST, AT(threads), "LIST",
         "threads per rank, or several numbers one after the other (default the rank's share of physical cores)", 0, 0,
         NULL},
     {"ctx-size", 'c', CF_OPT_INT, AT(place.ctx_size), "N", "context in tokens (default what the tests need)", 0,
@@ -96,10 +94,15 @@ static const struct cf_shared_options shared[] = {
     {cf__split_options, AT(place)}, {cf__rank_options, AT(place)}, {cf__host_options, AT(watch)}, {0}};
 
 /* Of one sequence: a prompt, and what is generated behind it. */
-static int read_pairs(struct cf__bench *b, const char *text, long most, struct cf_error *e) {
-    if (!text) return 0;
-    if (cf__numbers_read(&b->pairs, "pg", text, 1, most, e)) return -1;
-    return b->pairs.n % 2 ? cf_fail(e, CF_ERR_USAGE, "option --pg: %s is no list of pairs, 512,128 is one", text) : 0;
+static int read_pairs(struct cf__bench *b, const struct cf_option_list *texts, long most, struct cf_error *e) {
+    struct cf__numbers all = {0};
+    for (size_t i = 0; i < texts->n; i++) {
+        const struct cf_option_list one = {.at = {texts->at[i]}, .n = 1};
+        if (cf__numbers_read_all(&all, "pg", &one, NULL, 1, most, e)) return -1;
+        if (all.n % 2)
+            return cf_fail(e, CF_ERR_USAGE, "option --pg: %s is no list of pairs, 512,128 is one", texts->at[i]);
+    }
+    return cf__numbers_read_all(&b->pairs, "pg", texts, NULL, 1, most, e);
 }
 
 static uint32_t largest(const struct cf__numbers *l) {
@@ -116,16 +119,10 @@ static int check_words(struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);
     if (c->svg && !c->cluster) return cf_fail(e, CF_ERR_USAGE, "--svg plots what --cluster measures");
     if (!c->cluster) return 0;
-    if (c->prompts || c->pairs) return cf_fail(e, CF_ERR_USAGE, "--cluster measures decoding: without -p and --pg");
+    if (c->prompts.n || c->pairs.n) return cf_fail(e, CF_ERR_USAGE, "--cluster measures decoding: without -p and --pg");
     if (c->no_exchange) return cf_fail(e, CF_ERR_USAGE, "--cluster and --no-exchange do not go together");
     if (c->place.map) return cf_fail(e, CF_ERR_USAGE, "--cluster and --map do not go together");
     return 0;
-}
-
-/* What is left to defaults, which those of --cluster are not. */
-static void fill_defaults(struct config *c) {
-    if (!c->prompts) c->prompts = c->cluster ? "0" : "512";
-    if (!c->sequences) c->sequences = c->cluster ? "1,2,4,8,16" : "1";
 }
 
 /* Before it takes hours: can this file be written? */
@@ -146,14 +143,16 @@ static int check_files(struct config *c, struct cf_error *e) {
 
 /* Lists and what follows from them. */
 static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
-    fill_defaults(c);
+    const char *prompts = c->cluster ? "0" : "512", *sequences = c->cluster ? "1,2,4,8,16" : "1";
     const long most = 1 << 24, most_sequences = c->place.ubatch < 1024 ? (long)c->place.ubatch : 1024;
-    if (cf__numbers_read(&b->prompts, "n-prompt", c->prompts, 0, most, e) ||
-        cf__numbers_read(&b->generates, "n-gen", c->generates, 0, most, e) ||
-        cf__numbers_read(&b->sequences, "sequences", c->sequences, 1, most_sequences, e) ||
-        cf__numbers_read(&b->depths, "n-depth", c->depths, 0, most, e) || cf__placement_check(&c->place, true, e))
+    if (cf__numbers_read_all(&b->prompts, "n-prompt", &c->prompts, prompts, 0, most, e) ||
+        cf__numbers_read_all(&b->generates, "n-gen", &c->generates, "128", 0, most, e) ||
+        cf__numbers_read_all(&b->sequences, "sequences", &c->sequences, sequences, 1, most_sequences, e) ||
+        cf__numbers_read_all(&b->depths, "n-depth", &c->depths, "0", 0, most, e) ||
+        cf__placement_check(&c->place, true, e))
         return -1;
-    if (read_pairs(b, c->pairs, most, e) || cf__numbers_read(&b->threads, "threads", c->threads, 0, 4096, e) ||
+    if (read_pairs(b, &c->pairs, most, e) ||
+        cf__numbers_read_all(&b->threads, "threads", &c->threads, "0", 0, 4096, e) ||
         cf__numbers_read(&b->ranks, "ranks", c->ranks, 0, 1024, e))
         return -1;
     if (c->cluster && (b->ranks.n > 1 || b->generates.n > 1 || !b->generates.v[0]))
@@ -273,7 +272,8 @@ const struct cf_command cf_command_bench = {
         "With --no-exchange each layout is loaded and measured a second time, and every rank goes on with zeros for "
         "what the others should have sent. Such lines are marked \"no exchange: not a result\"; what lies between them "
         "and the others is what the exchange and waiting for it cost.\n\n"
-        "Lists of --ranks, --threads and --layout are gone through in this order, the right one fastest, and what the "
+        "-p, -n, -b, -d, -t and -pg may also be given several times. Lists of --ranks, --threads and --layout are gone "
+        "through in this order, the right one fastest, and what the "
         "machine can do is measured anew for each number of ranks and threads. Under a launcher there is one number of "
         "ranks.\n\n"
         "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "

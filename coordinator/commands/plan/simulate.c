@@ -11,18 +11,16 @@
 #include "coordinator/commands/shared/numbers.h"
 
 struct config {
-    const char *model, *synthetic, *sequences, *output;
+    const char *model, *synthetic, *output;
+    struct cf_option_list sequences;
     int64_t prompt, generate, depth;
     struct cf__machines machines;
     struct cf_placement place;
 };
 
 static void defaults(void *config) {
-    *(struct config *)config = (struct config){.sequences = "1,2,4,8,16,32",
-        .output = "text",
-        .prompt = 512,
-        .generate = 16,
-        .place = cf__placement_defaults()};
+    *(struct config *)config =
+        (struct config){.output = "text", .prompt = 512, .generate = 16, .place = cf__placement_defaults()};
 }
 
 #define AT(field) offsetof(struct config, field)
@@ -30,7 +28,7 @@ static const struct cf_option options[] = {
     {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file", 0, 0, NULL},
     {"synthetic", 0, CF_OPT_STRING, AT(synthetic), "SHAPE:TYPE",
         "instead of a file the shape of a known model (a wrong name lists all)", 0, 0, NULL},
-    {"sequences", 'b', CF_OPT_STRING, AT(sequences), "LIST", "sequences in flight (default 1,2,4,8,16,32)", 0, 0, NULL},
+    {"sequences", 'b', CF_OPT_LIST, AT(sequences), "LIST", "sequences in flight (default 1,2,4,8,16,32)", 0, 0, NULL},
     {"n-prompt", 'p', CF_OPT_INT, AT(prompt), "N", "tokens of a prompt, simulated too; 0 none (default 512)", 0,
         1 << 20, NULL},
     {"n-gen", 'n', CF_OPT_INT, AT(generate), "N", "tokens of each sequence (default 16)", 2, 1 << 20, NULL},
@@ -256,7 +254,7 @@ static int simulate(struct simulation *k, struct config *c, struct cf_error *e) 
     if (!c->model == !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "one model: -m FILE or --synthetic SHAPE:TYPE");
     if (strcmp(c->output, "text") && strcmp(c->output, "csv") && strcmp(c->output, "json"))
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: text, csv, json", c->output);
-    if (cf__numbers_read(&k->sequences, "sequences", c->sequences, 1, 4096, e)) return -1;
+    if (cf__numbers_read_all(&k->sequences, "sequences", &c->sequences, "1,2,4,8,16,32", 1, 4096, e)) return -1;
     for (uint32_t i = 0; i < k->sequences.n; i++)
         most = k->sequences.v[i] > most ? k->sequences.v[i] : most;
     if (!c->place.ctx_size) c->place.ctx_size = needs;

@@ -4,10 +4,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
-int cf__numbers_read(
+static int append(
     struct cf__numbers *l, const char *option, const char *text, long least, long most, struct cf_error *e) {
-    const char *s = text;
-    for (l->n = 0;; s++) {
+    for (const char *s = text;; s++) {
         char *end;
         errno = 0;
         long v = *s >= '0' && *s <= '9' ? strtol(s, &end, 10) : (end = NULL, 0);
@@ -23,4 +22,18 @@ int cf__numbers_read(
         s = end;
         if (!*s) return 0;
     }
+}
+
+int cf__numbers_read(
+    struct cf__numbers *l, const char *option, const char *text, long least, long most, struct cf_error *e) {
+    l->n = 0;
+    return append(l, option, text, least, most, e);
+}
+
+int cf__numbers_read_all(struct cf__numbers *l, const char *option, const struct cf_option_list *texts,
+    const char *otherwise, long least, long most, struct cf_error *e) {
+    l->n = 0;
+    for (size_t i = 0; i < texts->n; i++)
+        if (append(l, option, texts->at[i], least, most, e)) return -1;
+    return texts->n || !otherwise ? 0 : append(l, option, otherwise, least, most, e);
 }
