@@ -144,6 +144,7 @@ static int start(const struct cf_launch *l, struct cf_hosts *hosts, int ranks, s
     char seed[24];
     size_t n = 0;
     bool supervised = is_supervised(l, ranks), elsewhere = l->watch && (l->watch->hostfile || l->watch->host);
+    elsewhere |= hosts->allocated && hosts->listed;
     if (ranks <= 1 && !l->text && !l->talk && !supervised && !elsewhere) return -1;
     struct cf_front_options o = {.ranks = ranks, .oversubscribe = true, .text = l->text, .ctx = l->ctx};
     o.talk = l->talk;
@@ -172,6 +173,20 @@ static int check_launched(const struct cf_launch *l, int started, struct cf_erro
     return 0;
 }
 
+/* How many there shall be where nobody has said. Hosts of an allocation are taken to be like this one: what Slurm
+ * counts are tasks, or cores where nobody has spoken of tasks. */
+static int count_ranks(const struct cf_launch *l, struct cf_hosts *h, int *ranks, struct cf_error *e) {
+    bool named = l->watch && (l->watch->hostfile || l->watch->host);
+    if (!named && cf_job_ranks_here(l->map, ranks, e)) return -1;
+    if (!named && h->allocated && h->n > 1 && !l->map)
+        cf_hosts_deal(h, *ranks);
+    else if (!named)
+        return 0;
+    *ranks = cf_hosts_slots(h);
+    if (*ranks <= MOST_RANKS) return 0;
+    return cf_fail(e, CF_ERR_LIMIT, "the hosts have %d slots: one rank each would be too many: --ranks N", *ranks);
+}
+
 int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     int started = 1, ranks = (int)l->ranks;
     struct cf_hosts hosts = {0};
@@ -185,11 +200,7 @@ int cf_launch(const struct cf_launch *l, struct cf_error *e) {
     if (getenv(CF_LAUNCH_RESUMES) && (!l->watch || l->watch->never))
         return cf_fail(e, CF_ERR_USAGE, "what is resumed has a supervisor: not with --no-supervise"), 2;
     int failed = l->watch ? cf_hosts_open(&hosts, l->watch->hostfile, l->watch->host, e) : 0;
-    if (!failed && !ranks && l->watch && (l->watch->hostfile || l->watch->host || hosts.counted))
-        ranks = cf_hosts_slots(&hosts);
-    if (!failed && ranks > MOST_RANKS)
-        failed = cf_fail(e, CF_ERR_LIMIT, "the hosts have %d slots: one rank each would be too many: --ranks N", ranks);
-    if (!failed && !ranks) failed = cf_job_ranks_here(l->map, &ranks, e);
+    if (!failed && !ranks) failed = count_ranks(l, &hosts, &ranks, e);
     int status = failed ? cf_exit_status(e) : start(l, &hosts, ranks, e);
     cf_hosts_close(&hosts);
     if (status < 0 && e->code) status = cf_exit_status(e);

@@ -21,9 +21,10 @@ struct cf_watch {
 };
 
 struct cf_launch {
-    int64_t ranks;           /* as --ranks says; 0: one per NUMA node with cores, or per node that the map names */
-    const char *map;         /* --map, or NULL */
-    bool talk;               /* cf_front_options.talk: then there is a front for a single rank, too */
+    int64_t ranks;   /* as --ranks says; 0: a slot each of hosts that are named; else one per NUMA node with cores,
+                        or per node that the map names; without a map so many on each host of an allocation */
+    const char *map; /* --map, or NULL */
+    bool talk;       /* cf_front_options.talk: then there is a front for a single rank, too */
     const char *const *more; /* words behind our own command line for the ranks, ends with NULL; or NULL: none */
     /* Takes the text of the ranks in place of stdout, see cf_front_options; then a single rank is started, too. */
     int (*text)(void *ctx, const char *bytes, size_t n);

@@ -173,17 +173,12 @@ static void find_word(const char *const *names, bool all, char *text, size_t siz
     free(copy);
 }
 
-/* As Open MPI looks for them. What is not understood is mpirun's affair. */
-static void open_slurm(struct cf_hosts *h) {
-    const char *nodes = getenv("SLURM_NODELIST"), *tasks = getenv("SLURM_TASKS_PER_NODE");
+/* Where Open MPI has them from. What is not understood is mpirun's affair. */
+static void open_slurm(struct cf_hosts *h, const char *nodes, const char *tasks) {
     struct cf_error ignored;
-    if (!getenv("SLURM_JOBID") || !nodes || !tasks) return;
-    if (cf_hosts_allocated(h, nodes, tasks, &ignored)) {
-        cf_hosts_close(h);
-        return;
-    }
-    h->borrowed = true;
-    h->counted = h->n > 1 || h->at[0].slots > 1;
+    if (cf_hosts_allocated(h, nodes, tasks, &ignored)) cf_hosts_close(h);
+    h->listed = false;
+    h->borrowed = h->allocated = h->n > 0;
 }
 
 int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct cf_error *e) {
@@ -204,11 +199,12 @@ int cf_hosts_open(struct cf_hosts *h, const char *file, const char *list, struct
         h->listed = h->borrowed = known; /* --host takes the place of that word: spawn.c */
         return 0;
     }
-    snprintf(path, sizeof path, "%s", set ? set : "");
     find_word(files, false, path, sizeof path);
+    const char *nodes = getenv("SLURM_NODELIST"), *tasks = getenv("SLURM_TASKS_PER_NODE");
+    if (!*path && getenv("SLURM_JOBID") && nodes && tasks) return open_slurm(h, nodes, tasks), 0;
+    if (!*path && set) snprintf(path, sizeof path, "%s", set);
     int rc = *path ? read_file(h, path, e) : 0;
     h->listed = false; /* mpirun's own affair, then */
-    if (!*path) open_slurm(h);
     return rc;
 }
 
@@ -216,6 +212,12 @@ void cf_hosts_close(struct cf_hosts *h) {
     free(h->at);
     free(h->words);
     *h = (struct cf_hosts){0};
+}
+
+void cf_hosts_deal(struct cf_hosts *h, int slots) {
+    for (size_t i = 0; i < h->n; i++)
+        h->at[i].slots = slots;
+    h->listed = true;
 }
 
 int cf_hosts_slots(const struct cf_hosts *h) {
@@ -251,12 +253,14 @@ static int64_t now_ms(void) {
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* answers[i]: does host i? Lost ones are not asked. */
-static void ask_all(const struct cf_hosts *h, struct pollfd *fds, bool *answers) {
+/* answers[i]: does host i? Lost ones are not asked, nor those that did not answer the first time; and nobody once the
+ * time is up: a resolver that is silent takes long for a single name. */
+static void ask_all(const struct cf_hosts *h, bool first, struct pollfd *fds, bool *answers) {
     int64_t end = now_ms() + ASK_MS;
     size_t open = 0;
     for (size_t i = 0; i < h->n; i++) {
-        int fd = h->at[i].lost ? -2 : knock(h->at[i].name);
+        bool asked = !h->at[i].lost && (first || h->at[i].answered) && (!first || now_ms() < end);
+        int fd = asked ? knock(h->at[i].name) : -2;
         answers[i] = fd == -1;
         fds[i] = (struct pollfd){.fd = fd < 0 ? -1 : fd, .events = POLLOUT};
         open += fd >= 0;
@@ -279,7 +283,7 @@ size_t cf_hosts_ask(struct cf_hosts *h, bool first) {
     struct pollfd *fds = calloc(h->n + 1, sizeof *fds);
     bool *answers = calloc(h->n + 1, sizeof *answers);
     size_t newly = 0;
-    if (fds && answers) ask_all(h, fds, answers);
+    if (fds && answers) ask_all(h, first, fds, answers);
     for (size_t i = 0; fds && answers && i < h->n; i++) {
         struct cf_host *k = &h->at[i];
         if (first) k->answered = answers[i];

@@ -1,6 +1,6 @@
 /* The hosts that mpirun may use, and which of them still answer. They come from --hostfile or --host, else from a
- * --hostfile in COFFER_MPIRUN, else from the default that Open MPI's environment names, else from the Slurm allocation
- * around us; without any there is this host alone, and nothing here has anything to do.
+ * --hostfile in COFFER_MPIRUN, else from the Slurm allocation around us, else from the default that Open MPI's
+ * environment names; without any there is this host alone, and nothing here has anything to do.
  *
  * A host answers if its kernel does: a TCP connection to its port 22 is accepted or refused. Asked once before the
  * first start (who does not answer then, because of a firewall, is never asked again and never counts as lost) and
@@ -30,9 +30,9 @@ struct cf_hosts {
     /* It must be told of all of them, always: --host, or a --hostfile without the slots of each, which would be as many
      * as the host has cores to mpirun: all ranks on the first one. */
     bool listed;
-    bool borrowed; /* from COFFER_MPIRUN, Slurm: they say where ranks may be, not how many there shall be */
-    bool counted;  /* but this allocation does: several hosts, or several tasks on one */
-    char *words;   /* of cf_hosts_list */
+    bool borrowed;  /* from COFFER_MPIRUN, Slurm: they say where ranks may be, not how many there shall be */
+    bool allocated; /* by Slurm */
+    char *words;    /* of cf_hosts_list */
 };
 
 /* file, list: the options, or NULL. A line of the file is a name, "slots=N" (1) and what else Open MPI allows; the list
@@ -47,11 +47,14 @@ int cf_hosts_allocated(struct cf_hosts *h, const char *nodes, const char *tasks,
 int cf_hosts_parse(struct cf_hosts *h, const char *file, const char *bytes, size_t n, struct cf_error *e);
 void cf_hosts_close(struct cf_hosts *h);
 
+/* So many slots for each of them, and mpirun is to be told. */
+void cf_hosts_deal(struct cf_hosts *h, int slots);
+
 /* Ranks that fit on those that are not lost, one per slot. */
 int cf_hosts_slots(const struct cf_hosts *h);
 
 /* Asks those that are not lost. first: before the first start. Else those that have fallen silent are lost from now on;
- * returns how many they are. Takes two seconds at most. */
+ * returns how many they are. Takes two seconds at most, and what a resolver that does not answer takes for one name. */
 size_t cf_hosts_ask(struct cf_hosts *h, bool first);
 
 /* Nobody is lost any more. */

@@ -12,7 +12,7 @@ enum { MOST_ROOM = 1 << 20, MOST_DIGITS = 9 };
 /* A host file in the making, one line each. */
 struct lines {
     char *text;
-    size_t n, hosts;
+    size_t n;
     const char *tasks; /* behind the number at hand */
     unsigned slots, times;
 };
@@ -50,7 +50,7 @@ static int add(struct lines *l, const char *name) {
     if (!slots) return -1;
     int n = snprintf(l->text + l->n, MOST_ROOM - l->n, "%s slots=%u\n", name, slots);
     if (n < 0 || l->n + (size_t)n >= MOST_ROOM) return -1;
-    l->n += (size_t)n, l->hosts++;
+    l->n += (size_t)n;
     return 0;
 }
 

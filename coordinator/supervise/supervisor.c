@@ -141,6 +141,8 @@ int cf_supervisor_begin(struct cf_supervisor *s, const char *const **words) {
     s->words[n] = NULL;
     *words = s->words;
     setenv("COFFER_SWEEP", s->sweep, 1);
+    /* Steps of starts that were killed hold their cores until Slurm has missed a lost node for minutes. */
+    if (s->o->hosts->allocated) setenv("SLURM_OVERLAP", "1", 0);
     cf_journal_start(&s->journal, ++s->starts);
     s->seen = 0;
     s->held.n = 0;

@@ -214,8 +214,7 @@ static void allocation(void **state) {
         setenv("SLURM_TASKS_PER_NODE", cases[i].tasks, 1);
         assert_int_equal(cf_hosts_open(&h, NULL, NULL, &error), 0);
         if (!cases[i].want != !h.n) fail_msg("%s %s: %zu hosts", cases[i].nodes, cases[i].tasks, h.n);
-        assert_true(h.borrowed == !!cases[i].want);
-        assert_true(h.counted == (h.n > 1 || cf_hosts_slots(&h) > 1)); /* one task: a user of threads, as anywhere */
+        assert_true(h.borrowed == !!cases[i].want && h.allocated == h.borrowed);
         assert_null(cf_hosts_list(&h)); /* mpirun knows them itself, as long as all are there */
         h.listed = true;
         if (cases[i].want) assert_string_equal(cf_hosts_list(&h), cases[i].want);
@@ -223,7 +222,7 @@ static void allocation(void **state) {
     }
     setenv("SLURM_NODELIST", "n1", 1), setenv("SLURM_TASKS_PER_NODE", "2", 1);
     assert_int_equal(cf_hosts_open(&h, NULL, "x", &error), 0);
-    assert_false(h.borrowed || h.counted);
+    assert_false(h.borrowed || h.allocated);
     cf_hosts_close(&h);
     unsetenv("SLURM_JOBID");
     assert_int_equal(cf_hosts_open(&h, NULL, NULL, &error), 0);

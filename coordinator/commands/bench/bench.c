@@ -69,7 +69,8 @@ static const struct cf_option options[] = {
         0, 0, NULL},
     {"ranks", 0, CF_OPT_STRING, AT(ranks), "LIST",
         "without mpirun: start so many ranks here, or several numbers of them one after the other (default one per "
-        "NUMA node with cores)",
+        "slot of the hosts that are named; else one per NUMA node with cores, in a Slurm allocation on each of its "
+        "hosts)",
         0, 0, NULL},
     {"threads", 't', CF_OPT_LIST, AT(threads), "LIST",
         "threads per rank, or several numbers one after the other (default the rank's share of physical cores)", 0, 0,

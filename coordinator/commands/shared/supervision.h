@@ -8,8 +8,8 @@
 
 /* Of --ranks. */
 #define CF__RANKS_HELP                                                                                                 \
-    "without mpirun: start N ranks (default one per slot of the hosts that are named, or per task of a Slurm "         \
-    "allocation; else one per NUMA node with cores)"
+    "without mpirun: start N ranks (default one per slot of the hosts that are named; else one per NUMA node with "    \
+    "cores, in a Slurm allocation on each of its hosts)"
 
 /* Offsets count from struct cf_watch. On which hosts, and who watches. */
 extern const struct cf_option cf__host_options[], cf__watch_options[];
