@@ -347,18 +347,6 @@ class Simulate(Base):
         self.assertEqual((r["ranks"], r["hosts"], len(r["stages"])), (1000, 125, 125))
         self.assertGreater(r["simulations"][1]["tokens_per_second"], 8 * r["simulations"][0]["tokens_per_second"])
 
-    def test_many_ranks_are_one_machine(self):
-        """More ranks than this machine has cores do not multiply faster than one per node. (Both take the best rates found: the file.)"""
-        rate = []
-        with tempfile.TemporaryDirectory() as folder:
-            for ranks in (["--ranks", str(4 * os.cpu_count())], []):
-                words = ["--synthetic", "llama-1b:q4_0", *ranks, "--layout", "layers", "-b", "1", "-p", "2048", "-n", "2", "-c", "4096"]
-                p = subprocess.run([coffer, "simulate", "-o", "json", *words], capture_output=True, text=True,
-                                   env=dict(env, COFFER_CALIBRATION=folder + "/rates.json"), timeout=120)
-                self.assertEqual(p.returncode, 0, p.stderr)
-                rate.append(json.loads(p.stdout)["simulations"][0]["tokens_per_second"])
-        self.assertLess(rate[0], 1.35 * rate[1], rate)
-
     def test_wrong_lines(self):
         shape = ("--synthetic", "llama-8b:q4_0", "--cluster", self.four)
         for words, says in (((), "one model"), ((*shape, "-b", "0"), "out of range"), ((*shape, "-b", "1,"), "not a list"),

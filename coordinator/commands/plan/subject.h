@@ -7,6 +7,7 @@
 
 #include "coordinator/commands/shared/placement.h"
 #include "coordinator/plan/search.h"
+#include "node/memory/topology.h"
 
 struct cf__synth_tensors;
 
@@ -39,6 +40,11 @@ extern const struct cf_option cf__machine_options[];
 /* Fills in the figures: of the cluster, or of this machine, where the kernels of the model's types are measured. No
  * --ranks: one for every node of this machine. */
 int cf__subject_machines(struct cf__subject *s, const struct cf__machines *k, struct cf_error *e);
+
+/* The part of it that knows no clock (imagine.c): ranks on machines like m, whose nodes do what `here` says of one.
+ * f: cf_figures_free(). */
+int cf__imagine(struct cf_figures *f, const struct cf__machines *k, const struct cf_machine *m,
+    const struct cf_rank_info *here, struct cf_error *e);
 
 /* What is wished: from the options, after the model. */
 int cf__subject_wish(struct cf__subject *s, struct cf_placement *p, uint32_t sequences, struct cf_error *e);
