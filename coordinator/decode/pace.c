@@ -33,19 +33,26 @@ void cf_pace_free(struct cf_pace *p) {
     p->work = NULL;
 }
 
-void cf_pace_say_straggler(const struct cf_pace *p, struct cf_terminal *t, const struct cf_job *j,
-    const struct cf_rank_counts *counts, double *worked) {
-    double ratio, *measured = calloc(j->n_ranks, sizeof *measured);
-    for (uint32_t r = 0; measured && r < j->n_ranks; r++) {
+int cf_pace_straggler(
+    const struct cf_pace *p, const struct cf_rank_counts *counts, uint32_t n, double *worked, double *ratio) {
+    double *measured = calloc(n, sizeof *measured);
+    for (uint32_t r = 0; measured && r < n; r++) {
         double now = 0;
         for (int d = 0; d < CF_DOMAINS; d++)
             now += counts[r].domain[d].seconds;
         measured[r] = now - (worked ? worked[r] : 0);
         if (worked) worked[r] = now;
     }
-    int rank = measured && p->work && j->n_ranks > 1 ? cf_straggler(p->work, measured, j->n_ranks, &ratio) : -1;
+    int rank = measured && p->work && n > 1 ? cf_straggler(p->work, measured, n, ratio) : -1;
+    free(measured);
+    return rank;
+}
+
+void cf_pace_say_straggler(const struct cf_pace *p, struct cf_terminal *t, const struct cf_job *j,
+    const struct cf_rank_counts *counts, double *worked) {
+    double ratio;
+    int rank = cf_pace_straggler(p, counts, j->n_ranks, worked, &ratio);
     if (rank >= 0)
         cf_terminal_note(t, "coffer: rank %d (%s node %d): %.1f x slower than predicted, and the others wait for it",
             rank, j->ranks[rank].host, j->ranks[rank].node, ratio);
-    free(measured);
 }

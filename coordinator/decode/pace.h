@@ -14,9 +14,12 @@ struct cf_pace {
 void cf_pace_of(struct cf_pace *p, const struct cf_job *j, const struct cf_generate *g);
 void cf_pace_free(struct cf_pace *p);
 
-/* Names a rank that was much slower than foretold, and held the others up (plan/forecast/straggler.h). counts: what
- * all ranks have done by now. worked: [n_ranks] seconds of work that is not the answer's, done before it; what has been
- * done by now stands in it afterwards; NULL: none. */
+/* A rank that was much slower than foretold, and held the others up (plan/forecast/straggler.h), or -1. counts: what n
+ * ranks have done by now. worked: [n] seconds of work that is not the answer's, done before it; what has been done by
+ * now stands in it afterwards; NULL: none. */
+int cf_pace_straggler(
+    const struct cf_pace *p, const struct cf_rank_counts *counts, uint32_t n, double *worked, double *ratio);
+/* The same for all ranks of the job, in words. */
 void cf_pace_say_straggler(const struct cf_pace *p, struct cf_terminal *t, const struct cf_job *j,
     const struct cf_rank_counts *counts, double *worked);
 

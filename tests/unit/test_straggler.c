@@ -1,4 +1,5 @@
 /* Which rank is slower than it should be. */
+#include "coordinator/decode/pace.h"
 #include "coordinator/plan/forecast/straggler.h"
 
 #include <setjmp.h>
@@ -30,7 +31,24 @@ static void nobody_stands_out(void **state) {
     assert_int_equal(cf_straggler(nothing, some, 0, &ratio), -1);
 }
 
+/* In a talk each answer has its own measure: what was done before it is not held against it. */
+static void answers(void **state) {
+    (void)state;
+    double work[3] = {1, 1, 1}, worked[3] = {0}, ratio;
+    struct cf_rank_counts counts[3] = {0};
+    const struct cf_pace p = {.work = work}, unforetold = {.work = NULL};
+    static const double took[5][3] = {{1, 5, 1}, {1, 1, 1}, {9, 0, 0}, {1, 1, 1}, {1, 1, 4}};
+    static const int want[5] = {1, -1, -1, -1, 2};
+    for (int a = 0; a < 5; a++) {
+        for (int r = 0; r < 3; r++)
+            counts[r].domain[r].seconds += took[a][r] / 2, counts[r].domain[0].seconds += took[a][r] / 2;
+        assert_int_equal(cf_pace_straggler(a == 2 ? &unforetold : &p, counts, 3, worked, &ratio), want[a]);
+    }
+    assert_int_equal(cf_pace_straggler(&p, counts, 3, NULL, &ratio), 0); /* all of it as one answer */
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(named), cmocka_unit_test(nobody_stands_out)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(named), cmocka_unit_test(nobody_stands_out), cmocka_unit_test(answers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -142,7 +142,8 @@ static int remember(struct cf__chat_session *s, struct cf_error *e) {
     return 0;
 }
 
-/* Who held the others up in this answer. A rank that is lost is found at the next one. */
+/* Who held the others up in this answer; of one that nothing is foretold of: nobody, but what was done for it is noted.
+ * A rank that is lost is found at the next one. */
 static void say_straggler(struct cf__chat_session *s, const struct cf_pace *p) {
     struct cf_error ignored;
     uint32_t n = s->job->n_ranks;
@@ -201,7 +202,10 @@ static int finish(struct cf__chat_session *s, struct cf_generate *g, struct cf_e
             "forgetting "
             "the oldest ones; /reset begins anew",
             s->job->plan.n_ctx);
-    if (!g->n_generated && g->interrupt_status) return take_back(s);
+    if (!g->n_generated && g->interrupt_status) {
+        say_straggler(s, &(struct cf_pace){.work = NULL});
+        return take_back(s);
+    }
     say_speed(s, g);
     return remember(s, e);
 }
