@@ -192,7 +192,7 @@ class Hosts(Bed):
             bed("mend", "h2")
         err = err.decode()
         self.assertEqual((p.returncode, text + more), (0, want.stdout), err)
-        self.assertRegex(err, r"(?s)\nrank 3 host h2 .*; start 2 with 2 ranks; without host h2\n")
+        self.assertRegex(err, r"(?s)\nrank \d+ host h2 .*; start 2 with \d+ ranks?; without host h2\n")
 
 def select_read(pipe):
     """Takes what is there, so that the pipe never fills; True if there was something."""
