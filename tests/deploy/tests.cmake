@@ -9,6 +9,7 @@ add_test(NAME deploy.mpijob COMMAND /usr/bin/python3 ${CMAKE_CURRENT_LIST_DIR}/m
   ${PROJECT_SOURCE_DIR}/deploy ${PROJECT_BINARY_DIR}/openssh)
 set_tests_properties(deploy.templates deploy.slurm deploy.mpijob PROPERTIES TIMEOUT 200 LABELS "deploy;release-only" SKIP_RETURN_CODE 77
   ENVIRONMENT PYTHONDONTWRITEBYTECODE=1)
+set_tests_properties(deploy.slurm PROPERTIES TIMEOUT 400)
 # Not part of CI (`ctest --preset testbed`): the image, built from nothing, and the job in containers of it.
 add_test(NAME testbed.containers CONFIGURATIONS testbed COMMAND /usr/bin/python3 ${CMAKE_CURRENT_LIST_DIR}/containers_test.py
   ${PROJECT_SOURCE_DIR}/deploy)
