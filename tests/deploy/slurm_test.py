@@ -139,7 +139,7 @@ class Slurm(unittest.TestCase):
 
     def own_mpirun(self, harm, *words):
         """A job that starts coffer without srun, and is harmed in the middle: (what it says, is its answer that of one rank?)."""
-        run = ["run", "-m", self.env["MODEL"], "-p", "Once", "-n", "2000", "-c", "2100", "--temp", "0", "--ignore-eos"]
+        run = ["run", "-m", self.env["MODEL"], "-p", "Once", "-n", "4000", "-c", "4100", "--temp", "0", "--ignore-eos"]
         want = subprocess.run([coffer, *run], env=environment(), capture_output=True, check=True).stdout
         text, out = self.dir + "/own.text", self.dir + "/own"
         with open(self.dir + "/job", "w") as f:

@@ -181,7 +181,7 @@ class Hosts(Bed):
     def test_slurm_loses_a_host(self):
         """In an allocation (as Slurm's variables tell it; daemons start by the test bed's shell) a run takes all hosts, and goes on without one that is lost."""
         slurm = ["env", "-u", "OMPI_MCA_orte_default_hostfile", "SLURM_JOBID=7", "SLURM_NODELIST=h[1-2]", "SLURM_TASKS_PER_NODE=2(x2)", "OMPI_MCA_plm=rsh"]
-        words = self.command("-n", "2000", "-c", "2100", "--layout", "tensor")
+        words = self.command("-n", "4000", "-c", "4100", "--layout", "tensor")
         want = subprocess.run(words, env=env(), stdin=subprocess.DEVNULL, capture_output=True, check=True)
         p = subprocess.Popen([hosts, "run", *slurm, *words], env={**env(), "XDG_STATE_HOME": self.dir}, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         text = os.read(p.stdout.fileno(), 4096)
