@@ -358,7 +358,7 @@ static void close_job(struct cf_job *j) {
     cf_machine_free(&j->machine);
     cf_figures_free(&j->figures);
     cf_plan_free(&j->plan);
-    free(j->links);
+    free(j->probes);
 }
 
 /* Says why the run has failed: one rank speaks, rank 0 unless that is the one that fell silent. */

@@ -69,6 +69,12 @@ struct cf_job_options {
     struct cf_terminal *terminal;
 };
 
+/* What a message takes between two ranks, measured in earnest (measure.h). */
+struct cf_probe {
+    uint32_t a, b;                 /* a < b */
+    double seconds[CF_LINK_SIZES]; /* one way */
+};
+
 struct cf_job {
     const struct cf_job_options *o;
     struct cf_transport *transport;
@@ -89,7 +95,8 @@ struct cf_job {
     uint32_t n_ranks;
     uint32_t n_ctx;
     uint32_t n_seqs, n_want;             /* for the plan: those of the options, unless prepare() knows better */
-    double (*links)[CF_LINK_SIZES];      /* rank 0, [size]: one-way seconds to each rank; NULL: not measured */
+    struct cf_probe *probes;             /* [n_probes] pairs of ranks, by a, then b; owned */
+    uint32_t n_probes;                   /* 0: not measured */
     bool placed;                         /* rank 0: the plan in hand was made when threads were chosen */
     uint32_t halved;                     /* rank 0: with that plan all ranks halve their threads so often */
     bool alone;                          /* the plan in hand is for rank 0 alone, see sweep */

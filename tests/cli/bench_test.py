@@ -66,12 +66,11 @@ class Bench(unittest.TestCase):
         self.assertEqual((t["n_ranks"], t["n_threads"]), (ranks, t["ranks"][0]["threads"]))
         for k in t["ranks"]:
             self.assertGreater(k["bandwidth_gbps"], 0)
-            self.assertEqual([x["bytes"] for x in k["link_to_rank_0"]], [8, 16384, 1 << 20] if k["rank"] else [])
-            self.assertTrue(all(x["seconds"] > 0 for x in k["link_to_rank_0"]))
             self.assertGreater(k["compute_s"], 0)
             self.assertGreaterEqual(k["exchange_s"], 0)
             self.assertGreaterEqual(k["wait_s"], 0)
             self.assertLess(k["compute_s"] + k["exchange_s"] + k["wait_s"], 1.5 * max(s) + 0.05)
+        self.check_links(t, ranks)
         if t["n_prompt"]:
             self.assertIsNone(t["read_gbps"])
         self.assertGreater(t["roofline_share"], 0)
@@ -83,6 +82,12 @@ class Bench(unittest.TestCase):
         most = {"tensor": 1, "layers": ranks, "domain": min(ranks, 2)}[t["layout"]]
         units = -(-t["n_prompt"] // 32) or t["sequences"]
         self.assertEqual(t["batches"], min(most, units))
+
+    def check_links(self, t, ranks):
+        self.assertEqual([(k["from"], k["to"]) for k in t["links"]], [(a, b) for a in range(ranks) for b in range(a + 1, ranks)])
+        for k in t["links"]:
+            self.assertEqual([x["bytes"] for x in k["one_way"]], [8, 16384, 1 << 20])
+            self.assertTrue(all(1e-8 < x["seconds"] < 10 for x in k["one_way"]), k)
 
     LISTS = ("-p", "20", "-n", "3", "-b", "2", "-pg", "40,5", "-pg", "3,2", "-d", "0", "-d", "65", "-r", "3", "-ub", "32", "-t", "1,2", "--layout", "tensor,layers")
 
@@ -118,9 +123,16 @@ class Bench(unittest.TestCase):
                          [(*w, test) for w in want for test in ("pp9", "tg3", "pp4+tg2")])
         self.assertEqual([x["rank_wait_s"].count(";") for x in rows], 6 * [1] + 6 * [0])
         tables = [[line for line in t.splitlines() if line.startswith("|")] for t in self.bench(*words).split("\n\n")[1:]]
-        self.assertEqual([len(t) for t in tables], [2 + 12, 2 + 6, 2 + 18])
+        self.assertEqual([len(t) for t in tables], [2 + 12, 2 + 6, 2 + 2, 2 + 18])
         for t in tables:
             self.assertEqual(len({line.count("|") for line in t}), 1)
+
+    def test_links(self):
+        """Every two ranks are probed, not only rank 0 and another."""
+        words = ("-p", "0", "-n", "2", "-r", "1", "-t", "1", "--ranks", "4")
+        self.check_links(json.loads(self.bench(*words, "-o", "json"))["tests"][0], 4)
+        pairs = re.findall(r"^\| 4 \| 1 \| (\d) - (\d) \| [^|]+ \|(?: [0-9]+\.[0-9] \|){3}$", self.bench(*words), re.M)
+        self.assertEqual(pairs, [(str(a), str(b)) for a in range(4) for b in range(a + 1, 4)])
 
     def test_micro_batches(self):
         r = json.loads(self.bench("-p", "300", "-n", "3", "-b", "1,4", "-r", "1", "--ranks", "2", "--layout", "layers,tensor",
@@ -179,7 +191,7 @@ class Bench(unittest.TestCase):
     def test_markdown(self):
         out = self.bench("-p", "8", "-n", "2", "-b", "1,2", "-r", "1", "--ranks", "2", "--no-warmup")
         tables = [[line for line in t.splitlines() if line.startswith("|")] for t in out.split("\n\n")[1:]]
-        self.assertEqual([len(t) for t in tables], [2 + 3, 2 + 2, 2 + 6])
+        self.assertEqual([len(t) for t in tables], [2 + 3, 2 + 2, 2 + 1, 2 + 6])
         for t in tables:
             self.assertEqual(len({line.count("|") for line in t}), 1)
         self.assertRegex(out, r"\| tg2 x 2 \| [1-9][0-9.]* \|")

@@ -20,8 +20,7 @@ struct cf__bench_rank {
     uint32_t host_index;
     int node;
     uint32_t threads;
-    double bandwidth;            /* bytes/s */
-    double links[CF_LINK_SIZES]; /* one-way seconds to rank 0; rank 0: 0 */
+    double bandwidth; /* bytes/s */
     double compute, exchange, wait;
 };
 
@@ -48,6 +47,8 @@ struct cf__bench_test {
     double predicted; /* tokens/s, by the planner's simulation; 0 unknown */
     uint32_t n_ranks;
     struct cf__bench_rank *ranks; /* [n_ranks] owned */
+    struct cf_probe *probes;      /* [n_probes] what messages between them take; owned */
+    uint32_t n_probes;
 
     /* Of --cluster: */
     bool alone;                   /* rank 0 without the others, which these are held against */
@@ -98,7 +99,8 @@ void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k);
 int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e);
 
 /* Room for one more test of n_ranks ranks behind tests[n_tests - 1]; it counts once n_tests does. NULL: no memory. */
-struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, struct cf_error *e);
+struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, uint32_t n_probes, struct cf_error *e);
+void cf__bench_test_free(struct cf__bench_test *k);
 
 /* Several numbers of ranks: starts ranks for each, one after the other, reads their JSON lines, and prints what they
  * say as one result. Returns the exit status. Text of *e: what is left to say. */

@@ -21,16 +21,22 @@ static bool read_rank(struct cf__bench_rank *r, json_t *from) {
     const char *host;
     int threads;
     double gbps;
-    json_t *link;
-    if (json_unpack(from, "{s:s,s:i,s:i,s:F,s:o,s:F,s:F,s:F}", "host", &host, "node", &r->node, "threads", &threads,
-            "bandwidth_gbps", &gbps, "link_to_rank_0", &link, "compute_s", &r->compute, "exchange_s", &r->exchange,
-            "wait_s", &r->wait))
+    if (json_unpack(from, "{s:s,s:i,s:i,s:F,s:F,s:F,s:F}", "host", &host, "node", &r->node, "threads", &threads,
+            "bandwidth_gbps", &gbps, "compute_s", &r->compute, "exchange_s", &r->exchange, "wait_s", &r->wait))
         return false;
     snprintf(r->host, sizeof r->host, "%s", host);
     r->threads = (uint32_t)threads, r->bandwidth = 1e9 * gbps;
-    for (size_t i = 0; i < CF_LINK_SIZES; i++)
-        r->links[i] = json_number_value(json_object_get(json_array_get(link, i), "seconds"));
     return true;
+}
+
+static bool read_probe(struct cf_probe *p, uint32_t n_ranks, json_t *from) {
+    int a, b;
+    json_t *seconds;
+    if (json_unpack(from, "{s:i,s:i,s:o}", "from", &a, "to", &b, "one_way", &seconds)) return false;
+    p->a = (uint32_t)a, p->b = (uint32_t)b;
+    for (size_t i = 0; i < CF_LINK_SIZES; i++)
+        p->seconds[i] = json_number_value(json_object_get(json_array_get(seconds, i), "seconds"));
+    return p->a < n_ranks && p->b < n_ranks;
 }
 
 static bool read_test(struct cf__bench_test *k, json_t *from) {
@@ -55,6 +61,8 @@ static bool read_test(struct cf__bench_test *k, json_t *from) {
         k->seconds[i] = json_number_value(json_array_get(seconds, i));
     for (uint32_t r = 0; r < k->n_ranks; r++)
         if (!read_rank(&k->ranks[r], json_array_get(ranks, r))) return false;
+    for (uint32_t i = 0; i < k->n_probes; i++)
+        if (!read_probe(&k->probes[i], k->n_ranks, json_array_get(json_object_get(from, "links"), i))) return false;
     double median = cf__bench_median(k);
     k->bytes_read = (uint64_t)(1e9 * json_number_value(read) * median); /* 0 where it is null */
     k->limit = json_number_value(share) * median;
@@ -70,10 +78,11 @@ static int take_test(struct cf__bench *b, json_t *run, struct cf_error *e) {
     if (json_unpack(run, "{s:s,s:I,s:i,s:o}", "isa", &isa, "model_bytes", &bytes, "n_ctx", &n_ctx, "test", &test))
         return cf_fail(e, CF_ERR_FORMAT, "a line of the ranks is no test");
     size_t n_ranks = json_array_size(json_object_get(test, "ranks"));
-    struct cf__bench_test *k = n_ranks ? cf__bench_test_new(b, (uint32_t)n_ranks, e) : NULL;
+    size_t n_probes = json_array_size(json_object_get(test, "links"));
+    struct cf__bench_test *k = n_ranks ? cf__bench_test_new(b, (uint32_t)n_ranks, (uint32_t)n_probes, e) : NULL;
     if (n_ranks && !k) return -1;
     if (!k || !read_test(k, test)) {
-        if (k) free(k->ranks);
+        if (k) cf__bench_test_free(k);
         return cf_fail(e, CF_ERR_FORMAT, "a line of the ranks is no test");
     }
     b->n_tests++;

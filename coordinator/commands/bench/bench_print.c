@@ -106,21 +106,35 @@ static void ranks_md(FILE *f, const struct cf__bench_test *k) {
     for (uint32_t r = 0; r < k->n_ranks; r++) {
         const struct cf__bench_rank *x = &k->ranks[r];
         fprintf(
-            f, "| %u | %u | %s | %d | %u | %.2f |", k->n_ranks, r, x->host, x->node, x->threads, 1e-9 * x->bandwidth);
-        for (int i = 0; i < CF_LINK_SIZES; i++)
-            if (r)
-                fprintf(f, " %.1f |", 1e6 * x->links[i]);
-            else
-                fprintf(f, " |");
+            f, "| %u | %u | %s | %d | %u | %.2f |\n", k->n_ranks, r, x->host, x->node, x->threads, 1e-9 * x->bandwidth);
+    }
+}
+
+static void links_md(FILE *f, const struct cf__bench_test *k) {
+    for (uint32_t i = 0; i < k->n_probes; i++) {
+        const struct cf_probe *p = &k->probes[i];
+        const char *from = k->ranks[p->a].host, *to = k->ranks[p->b].host;
+        bool one = !strcmp(from, to);
+        fprintf(f, "| %u | %u | %u - %u | %s%s%s |", k->n_ranks, k->ranks[0].threads, p->a, p->b, from,
+            one ? "" : " - ", one ? "" : to);
+        for (int s = 0; s < CF_LINK_SIZES; s++)
+            fprintf(f, " %.1f |", 1e6 * p->seconds[s]);
         fprintf(f, "\n");
     }
 }
 
 static void foot_md(FILE *f, const struct cf__bench *b) {
-    fprintf(f, "\n| ranks | rank | host | node | threads | read bandwidth, GB/s | link to rank 0: 8 B, us | 16 KiB, us "
-               "| 1 MiB, us |\n|---:|---:|---|---:|---:|---:|---:|---:|---:|\n");
-    for (uint32_t i = 0; i < b->n_tests; i++)
+    bool links = false;
+    fprintf(f, "\n| ranks | rank | host | node | threads | read bandwidth, GB/s |\n|---:|---:|---|---:|---:|---:|\n");
+    for (uint32_t i = 0; i < b->n_tests; i++) {
         if (i == 0 || !same_ranks(&b->tests[i], &b->tests[i - 1])) ranks_md(f, &b->tests[i]);
+        links |= b->tests[i].n_probes > 0;
+    }
+    if (links)
+        fprintf(f, "\n| ranks | threads | link | hosts | 8 B, us | 16 KiB, us | 1 MiB, us "
+                   "|\n|---:|---:|---|---|---:|---:|---:|\n");
+    for (uint32_t i = 0; i < b->n_tests; i++)
+        if (i == 0 || !same_ranks(&b->tests[i], &b->tests[i - 1])) links_md(f, &b->tests[i]);
     fprintf(f, "\n| layout | ranks | threads | test | rank | compute, s | exchange, s | wait, s |\n"
                "|---|---:|---:|---|---:|---:|---:|---:|\n");
     for (uint32_t i = 0; i < b->n_tests; i++) {
@@ -196,29 +210,35 @@ static json_t *number(double v) {
 
 static json_t *json_rank(const struct cf__bench_test *k, uint32_t r) {
     const struct cf__bench_rank *x = &k->ranks[r];
-    json_t *link = json_array();
-    for (int i = 0; r && i < CF_LINK_SIZES; i++)
+    return json_pack("{s:i,s:s,s:i,s:i,s:f,s:f,s:f,s:f}", "rank", (int)r, "host", x->host, "node", x->node, "threads",
+        (int)x->threads, "bandwidth_gbps", 1e-9 * x->bandwidth, "compute_s", x->compute, "exchange_s", x->exchange,
+        "wait_s", x->wait);
+}
+
+static json_t *json_probe(const struct cf_probe *p) {
+    json_t *one_way = json_array();
+    for (int i = 0; i < CF_LINK_SIZES; i++)
         json_array_append_new(
-            link, json_pack("{s:I,s:f}", "bytes", (json_int_t)cf_link_sizes[i], "seconds", x->links[i]));
-    return json_pack("{s:i,s:s,s:i,s:i,s:f,s:o,s:f,s:f,s:f}", "rank", (int)r, "host", x->host, "node", x->node,
-        "threads", (int)x->threads, "bandwidth_gbps", 1e-9 * x->bandwidth, "link_to_rank_0", link, "compute_s",
-        x->compute, "exchange_s", x->exchange, "wait_s", x->wait);
+            one_way, json_pack("{s:I,s:f}", "bytes", (json_int_t)cf_link_sizes[i], "seconds", p->seconds[i]));
+    return json_pack("{s:i,s:i,s:o}", "from", (int)p->a, "to", (int)p->b, "one_way", one_way);
 }
 
 static json_t *json_test(const struct cf__bench_test *k) {
     struct line l = line_of(k);
-    json_t *seconds = json_array(), *ranks = json_array();
+    json_t *seconds = json_array(), *ranks = json_array(), *links = json_array();
+    for (uint32_t i = 0; i < k->n_probes; i++)
+        json_array_append_new(links, json_probe(&k->probes[i]));
     for (uint32_t i = 0; i < k->n; i++)
         json_array_append_new(seconds, json_real(k->seconds[i]));
     for (uint32_t r = 0; r < k->n_ranks; r++)
         json_array_append_new(ranks, json_rank(k, r));
-    return json_pack("{s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o}", "layout",
-        k->layout, "wire", k->wire, "wire_rms", number(k->wire_rms), "wire_most", number(k->wire_most), "n_ranks",
-        (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange, "n_prompt",
-        (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences, "batches",
-        (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
+    return json_pack("{s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o}",
+        "layout", k->layout, "wire", k->wire, "wire_rms", number(k->wire_rms), "wire_most", number(k->wire_most),
+        "n_ranks", (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange,
+        "n_prompt", (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences,
+        "batches", (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
         number(k->predicted > 0 ? k->predicted : NAN), "read_gbps", number(1e-9 * l.read), "roofline_share",
-        number(l.share), "seconds", seconds, "ranks", ranks);
+        number(l.share), "seconds", seconds, "ranks", ranks, "links", links);
 }
 
 enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };

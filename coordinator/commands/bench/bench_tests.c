@@ -226,17 +226,27 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
     return cf__bench_print_test(t->b, k, e);
 }
 
-struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, struct cf_error *e) {
+struct cf__bench_test *cf__bench_test_new(
+    struct cf__bench *b, uint32_t n_ranks, uint32_t n_probes, struct cf_error *e) {
     struct cf__bench_test *more = realloc(b->tests, (b->n_tests + 1) * sizeof *more);
     if (more) b->tests = more;
-    struct cf__bench_rank *ranks = calloc(n_ranks, sizeof *ranks);
-    if (more && ranks) {
-        more[b->n_tests] = (struct cf__bench_test){.n_ranks = n_ranks, .ranks = ranks};
+    struct cf__bench_test k = {.n_ranks = n_ranks,
+        .n_probes = n_probes,
+        .ranks = calloc(n_ranks, sizeof *k.ranks),
+        .probes = calloc(n_probes + 1, sizeof *k.probes)};
+    if (more && k.ranks && k.probes) {
+        more[b->n_tests] = k;
         return &more[b->n_tests];
     }
-    free(ranks);
+    cf__bench_test_free(&k);
     cf_fail(e, CF_ERR_MEMORY, "out of memory");
     return NULL;
+}
+
+void cf__bench_test_free(struct cf__bench_test *k) {
+    free(k->ranks);
+    free(k->probes);
+    free(k->links);
 }
 
 /* What was measured of the ranks before the tests. */
@@ -247,8 +257,8 @@ static void describe_ranks(struct cf__bench_test *k, const struct cf_job *j) {
         snprintf(to->host, sizeof to->host, "%s", from->host);
         to->host_index = (uint32_t)from->host_index;
         to->node = from->node, to->threads = from->threads, to->bandwidth = from->bandwidth;
-        if (j->links && r) memcpy(to->links, j->links[r], sizeof to->links);
     }
+    if (k->n_probes) memcpy(k->probes, j->probes, k->n_probes * sizeof *k->probes);
 }
 
 /* Room for what --cluster wants to know, and what the simulation says of it. */
@@ -281,7 +291,7 @@ static int test(
     struct tests *t, uint32_t depth, uint32_t prompt, uint32_t generate, uint32_t sequences, struct cf_error *e) {
     struct cf__bench *b = t->b;
     const struct cf_plan *p = &t->job->plan;
-    struct cf__bench_test *k = cf__bench_test_new(b, t->job->n_ranks, e);
+    struct cf__bench_test *k = cf__bench_test_new(b, t->job->n_ranks, t->job->n_probes, e);
     if (!k) return -1;
     uint32_t chunks = prompt ? (prompt - 1) / cf_split_prompt(p, prompt) + 1 : 0;
     k->prompt = prompt, k->generate = generate, k->depth = depth, k->sequences = sequences;
@@ -298,7 +308,7 @@ static int test(
     free(t->gaps);
     t->gaps = NULL;
     if (rc)
-        free(k->ranks), free(k->links);
+        cf__bench_test_free(k);
     else
         b->n_tests++;
     return rc;
@@ -356,7 +366,7 @@ int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
 
 void cf__bench_free(struct cf__bench *b) {
     for (uint32_t i = 0; i < b->n_tests; i++)
-        free(b->tests[i].ranks), free(b->tests[i].links);
+        cf__bench_test_free(&b->tests[i]);
     free(b->tests);
     cf__synth_tensors_free(b->weights);
 }

@@ -6,7 +6,7 @@
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
 
-enum { PASSES = 5 };
+enum { PASSES = 5, MOST_PAIRED = 16 };
 
 static const int link_rounds[CF_LINK_SIZES] = {200, 100, 20};
 
@@ -91,20 +91,38 @@ int cf_measure_products(struct cf_job *j, struct cf_error *e) {
     return cf_measure_life_end(&life, e) ? -1 : rc;
 }
 
+static int probe(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
+    uint32_t me = (uint32_t)cf_transport_rank(j->transport);
+    if (me != p->a && me != p->b) return 0;
+    for (int i = 0; i < CF_LINK_SIZES; i++)
+        if (cf_transport_probe(
+                j->transport, (int)(me == p->a ? p->b : p->a), cf_link_sizes[i], link_rounds[i], &p->seconds[i], e))
+            return -1;
+    return 0;
+}
+
+/* Tells all ranks what a pair has found; the next pair begins when all know. */
+static int tell(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
+    bool mine = p->a == (uint32_t)cf_transport_rank(j->transport);
+    for (int i = 0; i < CF_LINK_SIZES; i++) {
+        p->seconds[i] = cf_measure_meet(j, mine ? p->seconds[i] : 0, e);
+        if (p->seconds[i] < 0) return -1;
+    }
+    return 0;
+}
+
 int cf_measure_links(struct cf_job *j, struct cf_error *e) {
-    int rank = cf_transport_rank(j->transport), size = cf_transport_size(j->transport);
-    double mine[CF_LINK_SIZES];
-    if (rank == 0 && !j->links) {
-        j->links = calloc((size_t)size, sizeof *j->links);
-        if (!j->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
-    }
-    for (int r = 1; r < size; r++) {
-        if (rank != 0 && rank != r) continue;
-        for (int i = 0; i < CF_LINK_SIZES; i++)
-            if (cf_transport_probe(
-                    j->transport, rank ? 0 : r, cf_link_sizes[i], link_rounds[i], rank ? &mine[i] : &j->links[r][i], e))
-                return -1;
-    }
+    uint32_t n = (uint32_t)cf_transport_size(j->transport), firsts = n <= MOST_PAIRED ? n : 1;
+    free(j->probes);
+    j->n_probes = 0;
+    j->probes = calloc(n * firsts + 1, sizeof *j->probes);
+    if (!j->probes) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    for (uint32_t a = 0; a < firsts; a++)
+        for (uint32_t b = a + 1; b < n; b++) {
+            struct cf_probe *p = &j->probes[j->n_probes++];
+            p->a = a, p->b = b;
+            if (probe(j, p, e) || (firsts > 1 && tell(j, p, e))) return -1;
+        }
     return 0;
 }
 

@@ -1,6 +1,5 @@
 /* What the machine can do, measured before the plan by all ranks together: the read bandwidth of every rank's node, the
- * rate of its kernels, and the links between rank 0 and the others. `coffer bench` holds its results against these
- * figures.
+ * rate of its kernels, and the links between the ranks. `coffer bench` holds its results against these figures.
  */
 #ifndef COFFER_COORDINATOR_DECODE_MEASURE_MEASURE_H
 #define COFFER_COORDINATOR_DECODE_MEASURE_MEASURE_H
@@ -30,7 +29,8 @@ int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
  * body. */
 int cf_measure_products(struct cf_job *j, struct cf_error *e);
 
-/* Sets j->links on rank 0: the median one-way seconds to each other rank, one after the other. Called by all ranks. */
+/* Sets j->probes, alike on all ranks: the median one-way seconds between every two of up to 16 ranks, of more ranks
+ * between rank 0 (which alone knows them then) and each other one; one pair after the other. Called by all ranks. */
 int cf_measure_links(struct cf_job *j, struct cf_error *e);
 
 /* For qsort: numbers that were measured, ascending. */
