@@ -1,9 +1,10 @@
-/* An answer beside what the planner foretold of it: its speed, and a rank that was much slower than it should be.
+/* Answers beside what the planner foretold of them: their speed, and a rank that was much slower than it should be.
  */
 #ifndef COFFER_COORDINATOR_DECODE_PACE_H
 #define COFFER_COORDINATOR_DECODE_PACE_H
 
 #include "coordinator/decode/generate.h"
+#include "coordinator/decode/schedule.h"
 
 struct cf_pace {
     char prefill[48], decode[48]; /* " (predicted 12.3)", tokens/s; "": nothing was predicted, or nothing measured */
@@ -12,6 +13,9 @@ struct cf_pace {
 
 /* Of the answer that g has made. What came before a failure counts as a part of its prompt. */
 void cf_pace_of(struct cf_pace *p, const struct cf_job *j, const struct cf_generate *g);
+/* Of the answers of a schedule, from what its batches were like; `decode` is of all that was generated in all its
+ * time. */
+void cf_pace_of_schedule(struct cf_pace *p, const struct cf_schedule *s);
 void cf_pace_free(struct cf_pace *p);
 
 /* A rank that was much slower than foretold, and held the others up (plan/forecast/straggler.h), or -1. counts: what n

@@ -81,6 +81,7 @@ static int admit(struct run *r, struct cf_error *e) {
         }
         for (uint32_t k = 0; k < t->s.n_prompt; k++)
             cf_sampler_accept(t->s.sampler, t->s.prompt[k]);
+        r->o->n_sequences++;
         r->o->n_prompt += t->s.n_prompt;
         if (cf_engine_truncate(r->o->job->engine, i, 0, e)) return -1;
     }
@@ -110,6 +111,7 @@ static void add_tokens(struct run *r, struct flight *f) {
         struct slot *t = &r->slots[i];
         if (!t->used || !t->ready) continue;
         t->ready = false;
+        r->o->rows.answer++, r->o->rows.together += decoding, r->o->rows.depth += t->sent;
         add(r, f, i, t->token, true);
     }
 }
@@ -126,6 +128,7 @@ static void add_prompts(struct run *r, struct flight *f) {
         while (t->used && t->sent < t->s.n_prompt && r->batch.n_rows < rows) {
             bool last = t->sent + 1 == t->s.n_prompt;
             if (last && f->n_want == r->plan->n_want) break;
+            r->o->rows.prompt++, r->o->rows.waiting += (double)waiting;
             add(r, f, i, t->s.prompt[t->sent], last);
         }
     }

@@ -29,6 +29,14 @@ struct cf_sequence {
     enum cf_ending ending;
 };
 
+/* What the batches were like, as far as their time depends on it (pace.h): sums over the rows of prompts, and over
+ * those of answers (each a token that was fed back). */
+struct cf_schedule_rows {
+    uint64_t prompt, answer; /* rows */
+    double waiting;          /* sum over prompt rows: how many of them waited when their batch was made */
+    double together, depth;  /* sums over answer rows: sequences that were answering then, the row's position */
+};
+
 struct cf_schedule {
     struct cf_job *job;
     /* Fills *s with the next sequence. Returns 0, 1 if there is none, or -1. */
@@ -40,7 +48,9 @@ struct cf_schedule {
     void *ctx;
 
     /* Out: */
+    uint64_t n_sequences;           /* that were begun and have a prompt in rows */
     uint64_t n_prompt, n_generated; /* tokens of all */
+    struct cf_schedule_rows rows;
     double seconds;
     int interrupt_status;
 };

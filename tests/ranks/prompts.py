@@ -1,8 +1,10 @@
 """`coffer run --prompts`: every answer equals, with ==, that of a run of its own with the same seed: ids, text, hash of the
 logits; alone or beside others, on any number of ranks, layout, chunk and number of sequences at once. And what is wrong with
-a file is said before a model is loaded; after Ctrl-C and on a full disk finished answers are there."""
+a file is said before a model is loaded; after Ctrl-C and on a full disk finished answers are there; the end says how fast it
+was beside what was predicted."""
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -94,6 +96,25 @@ def full_context():
     assert len(got) == 3 and all(r["end"] == "context" and r["n_prompt"] + r["n_generated"] == 21 for r in got), got
 
 
+def told():
+    """Prediction beside measurement, and with --stats the table of all ranks, also where the supervisor passes them on. Nothing
+    is foretold of answers that nobody wanted."""
+    env, _ = common.environment({})
+    env["ASAN_OPTIONS"] = "detect_leaks=0:" + env.get("ASAN_OPTIONS", "")
+    speed = re.compile(r"^load [0-9.]+ s, (\d+) prompts of (\d+) tokens, (\d+) tokens generated in [0-9.]+ s at ([0-9.]+) tokens/s(?: \(predicted ([0-9.]+)\))?, (\d+) sequences at once$", re.M)
+    for ranks, n, options in ((1, 5, []), (2, 5, ["--stats", "--layout", "layers"]), (1, 0, ["--stats"])):
+        write([json.dumps({"prompt": [3] * (40 + i), "n_predict": n}) for i in range(6)])
+        r = subprocess.run([a.coffer, "run", "-m", MODEL, "--prompts", FILE, "--ranks", str(ranks), "-t", "1", "-np", "4", "--ignore-eos",
+                            "-o", FILE + ".out"] + options, env=env, capture_output=True, text=True, timeout=300)
+        said = speed.findall(r.stderr)
+        assert r.returncode == 0 and len(said) == 1, r
+        prompts, prompt, generated, measured, predicted, at_once = said[0]
+        assert (prompts, prompt, generated, at_once) == ("6", str(255 if n else 0), str(6 * n), "4"), said
+        assert (float(measured) > 0 and float(predicted) > 0) if n else not predicted, said
+        rows = re.findall(r"^ +(\d+) \S+ +\d+ LEFT_HEMI", r.stderr, re.M)
+        assert rows == ([str(k) for k in range(ranks)] if "--stats" in options else []), r.stderr
+
+
 def refused():
     for line, text in (('{"prompt": "a"', "not JSON"), ("[]", "not an object"), ('{"id": 1}', 'no "prompt"'), ('{"prompt": 1}', '"prompt" is'),
                        ('{"prompt": "a", "promt": 1}', '"promt" is unknown'), ('{"prompt": "a", "top_k": "1"}', '"top_k" is not a number'),
@@ -139,6 +160,7 @@ def nothing_lost():
 
 count = equal()
 full_context()
+told()
 refused()
 nothing_lost()
 print(f"{count} answers equal, {clock}")

@@ -1,4 +1,5 @@
-"""A rank that is held up while it works, by somebody else on its machine, is named at the end of a run and behind an answer of a chat.
+"""A rank that is held up while it works, by somebody else on its machine, is named at the end of a run, of one prompt or of many, and
+behind an answer of a chat.
 The rank is stopped for 20 of every 24 ms from the moment on when all ranks have loaded, so that what was measured of it at the
 start was another one's speed. A machine that is busy with something else may hide it: then it is tried again."""
 import os
@@ -33,6 +34,7 @@ def hold_up(pid, launcher, said):
 
 
 RUN = ["run", "--prompt-ids", "3,5,7,9"]
+MANY = ["run", "--prompts"]
 CHAT = ["chat", "--chat-template", "chatml"]
 
 
@@ -60,7 +62,10 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.gguf")
         common.synth(a.coffer, path, "--layers 6 --dim 1024 --heads 16 --kv-heads 4 --ffn 4096 --vocab 650 --type q8_0")
-        for n, slow, command in ((2, 1, RUN), (3, 2, RUN), (2, 1, CHAT)):
+        prompts = os.path.join(folder, "prompts.jsonl")
+        with open(prompts, "w") as f:
+            f.write('{"prompt": [3], "n_predict": 1}\n' + '{"prompt": [3, 5, 7, 9]}\n' * 4)
+        for n, slow, command in ((2, 1, RUN), (3, 2, RUN), (2, 1, MANY + [prompts]), (2, 1, CHAT)):
             for _ in range(ATTEMPTS):
                 said = run(path, n, slow, command)
                 found = named.findall(said)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "coordinator/cli/interrupt.h"
+#include "coordinator/commands/run/report.h"
 #include "coordinator/decode/schedule.h"
 
 enum { AT_ONCE = 8 }; /* sequences, unless --parallel says otherwise */
@@ -149,6 +150,16 @@ static int done(void *ctx, struct cf_sequence *s, struct cf_error *e) {
     return rc;
 }
 
+static int report(const struct cf_prompts *p, const struct cf_schedule *s, struct cf_error *e) {
+    struct cf_job *j = s->job;
+    struct cf_rank_counts *counts = calloc(j->n_ranks, sizeof *counts);
+    int rc = counts ? cf_engine_counts(j->engine, counts, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc) cf_report_schedule(p->terminal, s, p->n_answers, counts);
+    if (!rc && p->o.stats) cf_report_stats(p->terminal, j, counts);
+    free(counts);
+    return rc;
+}
+
 int cf_prompts_work(
     struct cf_prompts *p, struct cf_job *j, struct cf_terminal *terminal, int *status, struct cf_error *e) {
     struct cf_schedule s = {.job = j, .next = next, .done = done, .interrupted = cf_interrupted, .ctx = p};
@@ -160,11 +171,5 @@ int cf_prompts_work(
     if (rc || s.interrupt_status)
         cf_terminal_note(
             terminal, "coffer: %s: %u of %u prompts are answered", rc ? "failed" : "interrupted", p->n_answers, p->n);
-    if (!rc)
-        cf_terminal_note(terminal,
-            "load %.2f s, %u prompts of %llu tokens, %llu tokens generated in %.2f s (%.1f tokens/s), %u sequences at "
-            "once",
-            j->load_seconds, p->n_answers, (unsigned long long)s.n_prompt, (unsigned long long)s.n_generated, s.seconds,
-            s.seconds > 0 ? (double)s.n_generated / s.seconds : 0.0, j->plan.n_seqs);
-    return rc;
+    return rc ? rc : report(p, &s, e);
 }

@@ -21,6 +21,7 @@ struct cf_prompts_options {
     bool special;    /* as of run */
     bool ctx_chosen; /* the user says how large the context is */
     bool on_stdin;   /* the file comes on stdin */
+    bool stats;      /* print the table of all ranks at the end */
     /* Under a supervisor: what is answered already; answers then go to stdout, and it writes the file. Else NULL. */
     const struct cf_replay *replay;
     const struct cf_sampling *sampling; /* of lines that do not say. Must outlive the prompts */

@@ -39,6 +39,19 @@ void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct
     cf_pace_free(&p);
 }
 
+void cf_report_schedule(
+    struct cf_terminal *t, const struct cf_schedule *s, uint32_t n_answers, const struct cf_rank_counts *counts) {
+    struct cf_pace p;
+    cf_pace_of_schedule(&p, s);
+    cf_terminal_note(t,
+        "load %.2f s, %u prompts of %llu tokens, %llu tokens generated in %.2f s at %.1f tokens/s%s, %u sequences at "
+        "once",
+        s->job->load_seconds, n_answers, (unsigned long long)s->n_prompt, (unsigned long long)s->n_generated,
+        s->seconds, s->seconds > 0 ? (double)s->n_generated / s->seconds : 0.0, p.decode, s->job->plan.n_seqs);
+    cf_pace_say_straggler(&p, t, s->job, counts, NULL);
+    cf_pace_free(&p);
+}
+
 /* A line for each link that anything has passed over. */
 static void say_traffic(struct cf_terminal *t, const struct cf_job *j) {
     for (uint32_t from = 0; from < j->n_ranks; from++) {

@@ -4,6 +4,7 @@
 #define COFFER_COORDINATOR_COMMANDS_REPORT_H
 
 #include "coordinator/decode/generate.h"
+#include "coordinator/decode/schedule.h"
 
 void cf_report_result(struct cf_result *result, const struct cf_job *j, const struct cf_rank_counts *counts,
     double prefill, double decode);
@@ -11,6 +12,9 @@ void cf_report_result(struct cf_result *result, const struct cf_job *j, const st
  * measured. */
 void cf_report_speed(struct cf_terminal *t, const struct cf_job *j, const struct cf_generate *g,
     const struct cf_rank_counts *counts, double prefill, double decode);
+/* The same of many prompts, of which n_answers are answered. */
+void cf_report_schedule(
+    struct cf_terminal *t, const struct cf_schedule *s, uint32_t n_answers, const struct cf_rank_counts *counts);
 void cf_report_stats(struct cf_terminal *t, const struct cf_job *j, const struct cf_rank_counts *counts);
 
 #endif

@@ -128,6 +128,7 @@ static int read_prompts(struct run *r, struct cf_error *e) {
         .ctx_chosen = c->place.ctx_size > 0,
         .replay = cf_terminal_supervised() ? &r->replay : NULL,
         .on_stdin = cf_terminal_supervised(),
+        .stats = c->stats,
         .sampling = &c->sampling};
     return cf_prompts_read(&r->prompts, &o, e);
 }
