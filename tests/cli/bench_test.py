@@ -235,6 +235,23 @@ class Bench(unittest.TestCase):
                     if form == "json":
                         self.assertEqual([t["test"] for t in json.loads(out)["tests"]], ["tg1"])
 
+    def test_ended_within_a_repetition(self):
+        """Ctrl-C does not wait for the end of a repetition; an mpirun of one's own kills a second later, and what is there is whole."""
+        kept = os.path.join(self.dir, "ended.csv")
+        words = [coffer, "bench", "-m", self.model, "-t", "1", "-p", "0", "-n", "1,60000", "-r", "1", "--no-warmup", "-o", "json", "--csv", kept]
+        for head, status in ([], 130), (["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2"], 1):
+            p = subprocess.Popen(head + words + ([] if head else ["--ranks", "1"]), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            out = p.stdout.readline() + p.stdout.readline()
+            self.assertIn("tg1", out)
+            time.sleep(0.5)
+            p.send_signal(signal.SIGINT)
+            rest, err = p.communicate(timeout=120)
+            self.assertEqual(p.returncode, status, err)
+            self.assertEqual([t["test"] for t in json.loads(out + rest)["tests"]], ["tg1"])
+            with open(kept) as f:
+                self.assertEqual([r["test"] for r in csv.DictReader(f)], ["tg1"])
+            os.unlink(kept)
+
     def test_no_exchange(self):
         for ranks, layouts in ((1, "tensor"), (2, "tensor,layers"), (3, "tensor,domain")):
             r = json.loads(self.bench("-p", "70", "-n", "5", "-r", "2", "-ub", "32", "--ranks", str(ranks), "--layout", layouts,

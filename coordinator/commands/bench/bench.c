@@ -204,11 +204,7 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
     o.place.ctx_size = b->n_ctx;
     int rc = cf_job_run(&o, cf__bench_tests, b, e);
     struct cf_error unused;
-    if (b->begun && cf__bench_print_foot(b, rc ? &unused : e) && !rc) {
-        cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
-        b->status = cf_exit_status(e);
-    }
-    if (b->begun && o.terminal->is_rank0 && cf__bench_write_files(b, rc ? &unused : e) && !rc) {
+    if (cf__bench_end(b, rc ? &unused : e) && !rc) {
         cf_terminal_note(b->terminal, "coffer bench: %s", e->text);
         b->status = cf_exit_status(e);
     }

@@ -75,7 +75,7 @@ struct cf__bench {
     struct cf_terminal *terminal;
 
     /* Found on rank 0, or read from its lines: */
-    bool begun;                   /* the head is printed */
+    bool begun, ended;            /* the head is printed; the foot is */
     struct cf__bench_test *tests; /* [n_tests] owned */
     uint32_t n_tests;
     uint64_t model_bytes;
@@ -129,12 +129,11 @@ void cf__bench_print_quoted(FILE *f, const char *s);
 double cf__bench_median(const struct cf__bench_test *k);
 
 /* To stdout, as it comes: what stands above all tests, each test, and what stands below (also after a failure, so that
- * JSON is whole). */
+ * JSON is whole: cf__bench_end). */
 int cf__bench_print_head(struct cf__bench *b, struct cf_error *e);
 int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test *k, struct cf_error *e);
-int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e);
-/* All of it once more into --csv and --json, on rank 0. */
-int cf__bench_write_files(const struct cf__bench *b, struct cf_error *e);
+/* The foot, and all of it once more into --csv and --json; nothing where there is no head, or a second time. */
+int cf__bench_end(struct cf__bench *b, struct cf_error *e);
 void cf__bench_free(struct cf__bench *b);
 
 #endif

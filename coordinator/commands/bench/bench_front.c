@@ -140,7 +140,6 @@ int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch 
     free(r.line);
     if (status == 1 && r.e.code) *e = r.e;
     struct cf_error unused;
-    if (b->begun && cf__bench_print_foot(b, status ? &unused : e) && !status) status = cf_exit_status(e);
-    if (b->begun && cf__bench_write_files(b, status ? &unused : e) && !status) status = cf_exit_status(e);
+    if (cf__bench_end(b, status ? &unused : e) && !status) status = cf_exit_status(e);
     return status;
 }

@@ -324,10 +324,6 @@ int cf__bench_print_test(const struct cf__bench *b, const struct cf__bench_test 
     return print(TEST, b, k, e);
 }
 
-int cf__bench_print_foot(const struct cf__bench *b, struct cf_error *e) {
-    return print(FOOT, b, NULL, e);
-}
-
 static int write_file(const struct cf__bench *b, const char *path, const char *form, struct cf_error *e) {
     struct cf__bench as = *b;
     as.output = form;
@@ -342,7 +338,9 @@ static int write_file(const struct cf__bench *b, const char *path, const char *f
     return rc ? cf_fail(e, CF_ERR_MEMORY, "no memory to write %s", path) : 0;
 }
 
-int cf__bench_write_files(const struct cf__bench *b, struct cf_error *e) {
-    if (b->csv && write_file(b, b->csv, "csv", e)) return -1;
+int cf__bench_end(struct cf__bench *b, struct cf_error *e) {
+    if (!b->begun || b->ended) return 0;
+    b->ended = true;
+    if (print(FOOT, b, NULL, e) || (b->csv && write_file(b, b->csv, "csv", e))) return -1;
     return b->json ? write_file(b, b->json, "json", e) : 0;
 }

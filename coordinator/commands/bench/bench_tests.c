@@ -76,10 +76,22 @@ static int take(struct tests *t, uint32_t id, struct cf_error *e) {
     return 0;
 }
 
-/* Positions [first, last) of a sequence in chunks, as many in flight as the plan allows. */
+static bool is_interrupted(void *ctx) {
+    (void)ctx;
+    return cf_interrupted() != 0;
+}
+
+/* Asked before each batch: what is on its way is waited for, and then the tests end. */
+static bool is_over(struct tests *t) {
+    if (!t->b->status) t->b->status = cf_interrupted();
+    return t->b->status != 0;
+}
+
+/* Positions [first, last) of a sequence in chunks, as many in flight as the plan allows. 1: interrupted. */
 static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t last, struct cf_error *e) {
     uint32_t chunk = cf_split_prompt(&t->job->plan, last - first), flight = t->job->plan.n_flight, sent = 0, done = 0;
     while (first < last || done < sent) {
+        if (is_over(t)) last = first;
         if (first < last && sent - done < flight) {
             uint32_t n = last - first < chunk ? last - first : chunk;
             struct rows r = {n, sequence, first, false, first + n == last};
@@ -89,7 +101,7 @@ static int prefill(struct tests *t, uint32_t sequence, uint32_t first, uint32_t 
             return -1;
         }
     }
-    return 0;
+    return is_over(t);
 }
 
 /* Batch g of `sequences` is there with its i-th token. */
@@ -100,10 +112,12 @@ static void note_gap(struct tests *t, uint32_t g, uint32_t i, uint32_t sequences
     t->last[g] = now;
 }
 
-/* n tokens of every sequence. The sequences are dealt to the batches in flight; each batch goes round by itself. */
+/* n tokens of every sequence. The sequences are dealt to the batches in flight; each batch goes round by itself. 1:
+ * interrupted. */
 static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, struct cf_error *e) {
     uint32_t batches = k->batches < k->sequences ? k->batches : k->sequences;
-    for (uint32_t i = 0; i <= n; i++)
+    for (uint32_t i = 0; i <= n; i++) {
+        if (is_over(t)) n = i;
         for (uint32_t g = 0; g < batches; g++) {
             uint32_t first, last;
             cf_split_share(k->sequences, batches, g, &first, &last);
@@ -112,12 +126,13 @@ static int decode(struct tests *t, const struct cf__bench_test *k, uint32_t n, s
             struct rows r = {last - first, first, k->depth + k->prompt + i, true, last - first};
             if (i < n && submit(t, &r, &t->ids[g], e)) return -1;
         }
-    return 0;
+    }
+    return is_over(t);
 }
 
 static int run_once(struct tests *t, const struct cf__bench_test *k, uint32_t generate, struct cf_error *e) {
-    if (k->prompt && prefill(t, 0, k->depth, k->depth + k->prompt, e)) return -1;
-    return generate ? decode(t, k, generate, e) : 0;
+    int rc = k->prompt ? prefill(t, 0, k->depth, k->depth + k->prompt, e) : 0;
+    return !rc && generate ? decode(t, k, generate, e) : rc;
 }
 
 static uint64_t bytes_between(const struct tests *t, uint32_t n_ranks) {
@@ -132,9 +147,10 @@ static uint64_t bytes_between(const struct tests *t, uint32_t n_ranks) {
  * while the clock runs. */
 static int warm_up(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
     if (k->prompt && k->generate) {
-        if (cf_engine_counts(t->job->engine, t->before, e) || run_once(t, k, 0, e) ||
-            cf_engine_counts(t->job->engine, t->after, e))
-            return -1;
+        int rc = cf_engine_counts(t->job->engine, t->before, e);
+        if (!rc) rc = run_once(t, k, 0, e);
+        if (!rc) rc = cf_engine_counts(t->job->engine, t->after, e);
+        if (rc) return rc;
         k->bytes_prompt = bytes_between(t, k->n_ranks);
     } else if (k->prompt) {
         return run_once(t, k, 0, e);
@@ -192,27 +208,24 @@ static void settle(struct cf__bench_test *k) {
         k->ranks[r].compute /= k->n, k->ranks[r].exchange /= k->n, k->ranks[r].wait /= k->n;
 }
 
-static bool is_interrupted(void *ctx) {
-    (void)ctx;
-    return cf_interrupted() != 0;
-}
-
 /* All repetitions of a test. 1: interrupted. */
 static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e) {
     struct cf_wire_count rounding = {0};
     if (t->b->delay && cf_wait_for(t->job->transport, is_interrupted, NULL, t->b->delay, NULL, e)) return -1;
-    if ((t->b->status = cf_interrupted())) return 1;
+    if (is_over(t)) return 1;
     if (rewind_all(t, k, 0, e)) return -1;
-    for (uint32_t s = 0; s < k->sequences; s++)
-        if (prefill(t, s, 0, k->depth, e)) return -1;
-    if (t->b->warm_up && warm_up(t, k, e)) return -1;
+    int rc = 0;
+    for (uint32_t s = 0; !rc && s < k->sequences; s++)
+        rc = prefill(t, s, 0, k->depth, e);
+    if (!rc && t->b->warm_up) rc = warm_up(t, k, e);
+    if (rc) return rc;
     while (k->n < t->b->repetitions) {
-        if ((t->b->status = cf_interrupted())) return 1;
         if (rewind_all(t, k, k->depth, e)) return -1;
         double start = cf_now();
         t->measuring = true;
-        if (run_once(t, k, k->generate, e)) return -1;
+        rc = run_once(t, k, k->generate, e);
         t->measuring = false;
+        if (rc) return rc;
         k->seconds[k->n++] = cf_now() - start;
         if (cf_engine_counts(t->job->engine, t->after, e)) return -1;
         add_counts(t, k);
@@ -354,6 +367,8 @@ int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
     bool ok = t.rows && t.want && t.ids && t.before && t.after && t.sent && t.last;
     int rc = ok ? remember(t.b, j, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (!rc) rc = all_tests(&t, e);
+    /* An mpirun of the user's own kills within a second: less than ending the job may take. */
+    if (!rc && t.b->status) rc = cf__bench_end(t.b, e);
     free(t.rows);
     free(t.want);
     free(t.ids);
