@@ -62,3 +62,7 @@ int cf_transport_detect(int *ranks, struct cf_error *e) {
         "--mpi=pmix`",
         slurm_tasks());
 }
+
+void cf_transport_no_devices(void) {
+    setenv("HWLOC_COMPONENTS", "-gl,-opencl,-cuda,-nvml,-rsmi,-levelzero", 0);
+}

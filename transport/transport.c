@@ -7,6 +7,7 @@
 /* ---- opening ---- */
 
 static int start_mpi(struct cf_transport *t, int ranks, struct cf_error *e) {
+    cf_transport_no_devices();
     int provided, rc = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
     if (rc) return cf__mpi_failed(rc, "MPI_Init_thread", e);
     if (provided < MPI_THREAD_FUNNELED)

@@ -39,6 +39,12 @@ int cf_transport_detect(int *ranks, struct cf_error *e);
 /* Is there a launcher at all? Tells `mpirun -n 1 coffer` from plain `coffer`. Environment only. */
 bool cf_transport_launched(void);
 
+/* Changes the environment, unless the user has set it, so that Open MPI's hwloc does not look for GPUs, of which we use
+ * none: it connects to X displays (and waits for a name server that may not answer, where /etc/hosts lacks localhost)
+ * and starts OpenCL and CUDA, in every rank. For this process before it opens a transport, and for an mpirun to be
+ * started. */
+void cf_transport_no_devices(void);
+
 int cf_transport_open(struct cf_transport **out, const struct cf_transport_options *options, struct cf_error *e);
 
 /* Changes options.sleep_at_once, once the ranks know how many share the cores. */

@@ -39,6 +39,8 @@ static const struct note {
       {"COFFER_ISA",
           "use this set of kernels; all of them give the same bits. scalar; on x86 sse41, avx, avx2, avx2_vnni, "
           "avx512, amx; on aarch64 neon, neon_dot; on ppc64le vsx"},
+      {"HWLOC_COMPONENTS",
+          "what hwloc looks for when Open MPI starts; unless it is set, no GPUs: no X display, OpenCL or CUDA"},
       {NULL, NULL},
 };
 

@@ -146,6 +146,7 @@ static int start(const struct cf_launch *l, struct cf_hosts *hosts, int ranks, s
     bool supervised = is_supervised(l, ranks), elsewhere = l->watch && (l->watch->hostfile || l->watch->host);
     elsewhere |= hosts->allocated && hosts->listed;
     if (ranks <= 1 && !l->text && !l->talk && !supervised && !elsewhere) return -1;
+    cf_transport_no_devices();
     struct cf_front_options o = {.ranks = ranks, .oversubscribe = true, .text = l->text, .ctx = l->ctx};
     o.talk = l->talk;
     o.direct = ranks <= 1 && !elsewhere && (l->talk || supervised);

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 """launch.py COFFER: when MPI is started and when not, what Ctrl-C does, what a terminal sees."""
-import fcntl, json, os, pty, select, signal, termios, time, unittest
+import fcntl, json, os, pty, select, signal, socket, struct, termios, threading, time, unittest
 
 from common import *
 
@@ -26,6 +26,45 @@ class Launch(Case):
             with self.subTest(words=words):
                 self.assertEqual(self.traces_of_mpi([coffer, *words]), [])
         self.assertTrue(self.traces_of_mpi([*MPIRUN, "-n", "2", coffer, "run", "-m", m, "-p", "x", "-n", "2"]), "this test sees nothing")
+
+    def test_no_display_is_asked(self):
+        """Open MPI lets hwloc look for GPUs behind the first ten X displays of this machine: here is one."""
+        display, asked, over = socket.socket(socket.AF_UNIX), [], threading.Event()
+        for number in range(9, 0, -1):
+            with contextlib.suppress(OSError):
+                display.bind(f"\0/tmp/.X11-unix/X{number}")
+                break
+        else:
+            self.skipTest("nine X displays")
+        display.listen(64)
+        display.settimeout(0.1)
+
+        def watch():
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    client, _ = display.accept()
+                    pid = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
+                    with contextlib.suppress(OSError):
+                        if self.mark.encode() in read(f"/proc/{pid}/environ", "rb").split(b"\0"):
+                            asked.append(os.path.basename(os.readlink(f"/proc/{pid}/exe")))
+                    client.close()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            for how, programs in ("self", ("coffer", "orterun")), ("own", ("coffer",)):
+                for ranks in (2, 3):
+                    asked.clear()
+                    self.assertEqual(self.run_to_end("-n", "4", ranks=ranks, how=how)[0], 0)
+                    self.assertEqual([name for name in asked if name in programs], [], how)
+            self.env["HWLOC_COMPONENTS"] = ""
+            self.assertEqual(self.run_to_end("-n", "4", ranks=2, how="self")[0], 0)
+            if not asked:
+                self.skipTest("this hwloc does not look for displays: nothing to see")
+        finally:
+            over.set()
+            watcher.join()
+            display.close()
 
     def test_mpirun_of_one(self):
         status, out, err = self.run_to_end("-n", "8", "--temp", "0", "--json")
