@@ -228,9 +228,10 @@ static int run_layout(struct body *b, double start) {
         cf__job_say_audit(j);
         rc = b->work(j, b->ctx, e);
         if (!rc) rc = cf_rounding_say(j, e);
-        if (!rc) rc = cf_engine_shutdown(j->engine, e);
+        if (!rc) rc = cf_engine_shutdown(j->engine, j->over, e);
     } else if (!rc) {
         rc = cf_engine_serve(j->engine, e);
+        j->over = cf_engine_was_last(j->engine);
     }
     if (rc) cf_transport_fail(j->transport, e); /* before the arena goes: see cf_engine_close */
     cf_engine_close(j->engine);
@@ -260,8 +261,8 @@ static int run_wires(struct body *b, double start) {
         j->no_exchange = false;
         if (run_layout(b, start)) return -1;
         j->no_exchange = true;
-        if (j->o->no_exchange_too && run_layout(b, cf_now())) return -1;
-        if (!names[n]) return 0;
+        if (j->o->no_exchange_too && j->n_ranks > 1 && !j->over && run_layout(b, cf_now())) return -1;
+        if (!names[n] || j->over) return 0;
         names += n + 1;
         start = cf_now();
     }
@@ -293,8 +294,8 @@ static int team_body(struct cf_team *team, void *ctx) {
     for (;;) {
         size_t n = strcspn(names, ",");
         snprintf(j->layout, sizeof j->layout, "%.*s", (int)n, names);
-        if (!cf__job_passes_over(j) && run_wires(b, start)) return -1;
-        if (!names[n]) return 0;
+        if (!cf__job_passes_over(j) && !j->over && run_wires(b, start)) return -1;
+        if (!names[n] || j->over) return 0;
         names += n + 1;
         start = cf_now();
     }
@@ -321,7 +322,7 @@ static int run_team(struct cf_job *j, struct body *b, uint32_t asked, struct cf_
 }
 
 static int run_teams(struct cf_job *j, struct body *b, struct cf_error *e) {
-    for (uint32_t i = 0; i < j->o->n_threads; i++) {
+    for (uint32_t i = 0; i < j->o->n_threads && !j->over; i++) {
         if (run_team(j, b, j->o->threads[i], e)) return -1;
         b->start = cf_now();
         j->machine.widened = false; /* said once */
@@ -359,6 +360,7 @@ static void close_job(struct cf_job *j) {
     cf_figures_free(&j->figures);
     cf_plan_free(&j->plan);
     free(j->probes);
+    free(j->streamed);
 }
 
 /* Says why the run has failed: one rank speaks, rank 0 unless that is the one that fell silent. */

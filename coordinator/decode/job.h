@@ -95,12 +95,14 @@ struct cf_job {
     uint32_t n_ranks;
     uint32_t n_ctx;
     uint32_t n_seqs, n_want;             /* for the plan: those of the options, unless prepare() knows better */
+    double *streamed;                    /* [n_ranks] bytes/s of each rank, measured in earnest; owned; NULL: not */
     struct cf_probe *probes;             /* [n_probes] pairs of ranks, by a, then b; owned */
     uint32_t n_probes;                   /* 0: not measured */
     bool placed;                         /* rank 0: the plan in hand was made when threads were chosen */
     uint32_t halved;                     /* rank 0: with that plan all ranks halve their threads so often */
     bool alone;                          /* the plan in hand is for rank 0 alone, see sweep */
     bool no_exchange;                    /* the work in hand is that without exchange: no result */
+    bool over;                           /* set by the work: no other layout, wire type or number of threads */
     int wire;                            /* enum cf_dtype that the plan in hand is to have, -1: the search chooses */
     char layout[32];                     /* that of the plan in hand, as asked for; "": default */
     double product_rates[CF_TYPE_LIMIT]; /* of all ranks, by type, multiply-adds/s; 0: not measured */

@@ -93,8 +93,9 @@ const struct cf_traffic *cf_engine_traffic(const struct cf_engine *g, int from) 
     return g->traffic + (size_t)from * (size_t)g->size;
 }
 
-int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e) {
+int cf_engine_shutdown(struct cf_engine *g, bool last, struct cf_error *e) {
     Cf__Shutdown s = CF__SHUTDOWN__INIT;
+    s.last = last;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_SHUTDOWN, env.shutdown = &s;
     for (int r = 1; r < g->size; r++)

@@ -234,3 +234,7 @@ int cf_engine_serve(struct cf_engine *g, struct cf_error *e) {
         if (cf__engine_turn(g, e)) return -1;
     return cf__wait_sent(g, &g->give.pending, e); /* the pages go with the arena */
 }
+
+bool cf_engine_was_last(const struct cf_engine *g) {
+    return g->last;
+}

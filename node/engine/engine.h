@@ -122,11 +122,12 @@ int cf_engine_counts(struct cf_engine *g, struct cf_rank_counts *counts, struct 
  * again.
  */
 const struct cf_traffic *cf_engine_traffic(const struct cf_engine *g, int from);
-/* Ends all ranks' serve(). */
-int cf_engine_shutdown(struct cf_engine *g, struct cf_error *e);
+/* Ends all ranks' serve(). last: tells them that no other engine follows (cf_engine_was_last). */
+int cf_engine_shutdown(struct cf_engine *g, bool last, struct cf_error *e);
 
 /* Other ranks: works until rank 0 says shutdown and all batches are done. Then another engine may be opened. */
 int cf_engine_serve(struct cf_engine *g, struct cf_error *e);
+bool cf_engine_was_last(const struct cf_engine *g);
 
 void cf_engine_close(struct cf_engine *g);
 

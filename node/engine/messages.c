@@ -137,7 +137,7 @@ int cf__on_message(
         else if (g->rank == 0)
             take_counts(g, from, env->statistics);
         return 0;
-    case CF__ENVELOPE__BODY_SHUTDOWN: g->shutdown = true; return 0;
+    case CF__ENVELOPE__BODY_SHUTDOWN: g->shutdown = true, g->last = env->shutdown->last; return 0;
     case CF__ENVELOPE__BODY_SHIP_WORD:
     case CF__ENVELOPE__BODY_SHIP_OVER: return 1; /* for the ship, once this rank is there */
     default: return 0;

@@ -111,7 +111,7 @@ static int allocate(struct cf_engine *g, struct cf_error *e) {
     if (!g->contexts || !g->queue || !g->filled || !g->mail.slots) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (cf__buffers(g, threads, NULL, &buffers, e)) return -1;
     uint64_t need = cf_weights_bytes(&g->weights) + cf_kv_bytes(&g->kv) + buffers + (1u << 20);
-    if (cf_arena_open(&g->arena, need, g->o.node, g->o.huge, g->o.policy, e)) return -1;
+    if (cf_arena_open(&g->arena, need, g->o.node, g->o.huge, g->o.policy, g->o.team, e)) return -1;
     return cf__buffers(g, threads, &g->arena, &buffers, e);
 }
 

@@ -141,7 +141,7 @@ struct cf_engine {
     struct cf_traffic *sent_before; /* [size] before this engine was ready */
     Cf__Traffic *sent, **sent_list; /* [size] scratch of an answer about it */
     uint64_t *loaded, *to_load;     /* rank 0: [size] */
-    bool shutdown, counts_wanted;
+    bool shutdown, last, counts_wanted;
     struct cf_give give;
     struct cf__carry *carry; /* rank 0, during an export */
     struct cf_rank_counts own;

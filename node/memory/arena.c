@@ -8,12 +8,14 @@
 #include <errno.h>
 #include <numa.h>
 #include <numaif.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "node/memory/meminfo.h"
+#include "node/memory/team.h"
 
 #ifndef MAP_HUGE_SHIFT
 #define MAP_HUGE_SHIFT 26
@@ -124,9 +126,34 @@ static size_t choose_pool(struct cf_arena *a, size_t bytes) {
     return 0;
 }
 
+/* Pages of a pool that are taken piece by piece. */
+struct filling {
+    const struct cf_arena *a;
+    size_t piece;
+    atomic_bool refused;
+};
+
+static void fill_thread(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct filling *f = ctx;
+    uint32_t first, last;
+    while (cf_team_next(team, thread, 1, &first, &last)) {
+        size_t at = first * f->piece, n = f->a->bytes - at < f->piece ? f->a->bytes - at : f->piece;
+        /* EINVAL: a kernel before 5.14; whoever touches a page first gets it then. */
+        if (!f->refused && madvise(f->a->base + at, n, MADV_POPULATE_WRITE) && errno != EINVAL) f->refused = true;
+    }
+}
+
+static bool fill(const struct cf_arena *a, size_t page, struct cf_team *filler) {
+    if (!filler) return madvise(a->base, a->bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL;
+    struct filling f = {.a = a, .piece = round_up((size_t)32 << 20, page)};
+    cf_team_do(filler, fill_thread, &f, (uint32_t)((a->bytes + f.piece - 1) / f.piece));
+    return !f.refused;
+}
+
 /* The pool is per node, but the kernel's reservation is not: a bound page that its node's pool lacks is a SIGBUS. So
  * count first, and then fill at once, which reports a page that somebody else took in between. */
-static bool open_hugetlb(struct cf_arena *a, size_t bytes, bool only, enum cf_numa_policy policy) {
+static bool open_hugetlb(
+    struct cf_arena *a, size_t bytes, bool only, enum cf_numa_policy policy, struct cf_team *filler) {
     struct cf_error ignored;
     size_t page = choose_pool(a, bytes);
     if (!page) return false;
@@ -136,8 +163,7 @@ static bool open_hugetlb(struct cf_arena *a, size_t bytes, bool only, enum cf_nu
     if (map_middle(a, (int)((unsigned)MAP_HUGETLB | shift << MAP_HUGE_SHIFT), &ignored) == 0) {
         size_t noted = strlen(a->note);
         bool settled = settle(a, only, policy, &ignored) == 0;
-        bool filled = settled && (madvise(a->base, a->bytes, MADV_POPULATE_WRITE) == 0 || errno == EINVAL);
-        if (filled) return true;
+        if (settled && fill(a, page, filler)) return true;
         a->note[noted] = 0;
     }
     note(a, "hugetlb pages refused");
@@ -152,8 +178,8 @@ static int open_pages(struct cf_arena *a, bool only, enum cf_numa_policy policy,
     return 0;
 }
 
-int cf_arena_open(
-    struct cf_arena *a, size_t bytes, int node, bool huge, enum cf_numa_policy policy, struct cf_error *e) {
+int cf_arena_open(struct cf_arena *a, size_t bytes, int node, bool huge, enum cf_numa_policy policy,
+    struct cf_team *filler, struct cf_error *e) {
     memset(a, 0, sizeof *a);
     a->node = -1;
     a->wanted = node;
@@ -162,7 +188,7 @@ int cf_arena_open(
     if (bytes == 0) bytes = 1;
     uint32_t first;
     bool only = cf__memory_nodes("", &first) == 1;
-    a->hugetlb = huge && open_hugetlb(a, bytes, only, policy);
+    a->hugetlb = huge && open_hugetlb(a, bytes, only, policy, filler);
     if (a->hugetlb) return 0;
     a->bytes = round_up(bytes, two_mib);
     if (check_room(a, only || policy == CF_NUMA_OFF, e) == 0 && reserve(a, 0, e) == 0 &&

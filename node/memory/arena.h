@@ -24,18 +24,20 @@ struct cf_arena {
     size_t map_bytes;
 };
 
+struct cf_team;
 enum cf_numa_policy { CF_NUMA_DEFAULT, CF_NUMA_STRICT, CF_NUMA_OFF };
 
 /* node: os index. With huge: tries the hugetlb pool (of the machine's own page size, or 2 MiB), then transparent huge
  * pages (also without `huge`, madvise is given where it costs nothing). A refused mbind (no permission, container, a
  * kernel without NUMA, a node that is not there) leaves a note, or fails under STRICT naming the cause; where there is
- * one node only nothing needs binding and there is no note. OFF binds nothing.
+ * one node only nothing needs binding and there is no note. OFF binds nothing. filler: takes the pool's pages, which
+ * are zeroed at once (tens of seconds for 100 GB and one thread); NULL: this thread does.
  *
  * Fails with CF_ERR_MEMORY, saying by how much, if the node has too little free memory: a bound page beyond that gets
  * the process killed, it does not spill. The check sees what is free now: arenas that are open but not yet touched,
  * here or in another rank, are the planner's to add up. */
-int cf_arena_open(
-    struct cf_arena *a, size_t bytes, int node, bool huge, enum cf_numa_policy policy, struct cf_error *e);
+int cf_arena_open(struct cf_arena *a, size_t bytes, int node, bool huge, enum cf_numa_policy policy,
+    struct cf_team *filler, struct cf_error *e);
 /* An arena in memory that somebody else has mapped and nobody has touched (a part of a host's shared window, page
  * aligned): binds it as cf_arena_open does and touches every page, so that none is missing later. close leaves it
  * mapped. */

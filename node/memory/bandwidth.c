@@ -97,7 +97,7 @@ static void touch_pieces(struct cf_team *team, uint32_t thread, void *ctx) {
 int cf_reader_open(struct cf_reader *r, struct cf_team *team, size_t bytes, int node, struct cf_error *e) {
     *r = (struct cf_reader){.bytes = bytes - bytes % PIECE};
     if (r->bytes == 0) return cf_fail(e, CF_ERR_MEMORY, "node %d: no free memory to measure bandwidth with", node);
-    if (cf_arena_open(&r->arena, r->bytes, node, false, CF_NUMA_DEFAULT, e)) return -1;
+    if (cf_arena_open(&r->arena, r->bytes, node, false, CF_NUMA_DEFAULT, NULL, e)) return -1;
     r->buf = cf_arena_take(&r->arena, r->bytes, 64);
     if (!r->buf) return cf_fail(e, CF_ERR_MEMORY, "node %d: no buffer of %zu bytes", node, r->bytes);
     cf_team_do(team, touch_pieces, r, (uint32_t)(r->bytes / PIECE));

@@ -70,7 +70,7 @@ int main(int argc, char **argv) {
     if (size > 1 && !tell_each_other(rank, size, hash)) return 3;
     if (cf_seat_assign_bound(&seat, &m, rank, size, wanted, hash, &e) < 0) goto failed;
     const struct cf_numa_node *node = &m.nodes[seat.node];
-    if (cf_arena_open(&a, (size_t)16 << 20, (int)node->os_index, false, CF_NUMA_STRICT, &e) < 0) goto failed;
+    if (cf_arena_open(&a, (size_t)16 << 20, (int)node->os_index, false, CF_NUMA_STRICT, NULL, &e) < 0) goto failed;
     cf_arena_take(&a, (size_t)16 << 20, 64);
     const struct cf_team_options o = {
         .n_threads = seat.n_cores, .cores = seat.cores, .n_cores = seat.n_cores, .sleep_at_once = seat.crowded};

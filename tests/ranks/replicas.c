@@ -92,7 +92,7 @@ static int one_batch(struct test *t, struct cf_team *team) {
     int rc = cf_engine_open(&g, &o, &t->e);
     if (!rc && first) rc = make_plan(t, &plan);
     if (!rc) rc = cf_engine_start(g, first ? &plan : NULL, &t->e);
-    if (!rc && first) rc = run_batch(t, g) || cf_engine_shutdown(g, &t->e);
+    if (!rc && first) rc = run_batch(t, g) || cf_engine_shutdown(g, true, &t->e);
     if (!rc && !first) rc = cf_engine_serve(g, &t->e);
     if (!rc) rc = compare(t, g);
     if (rc) cf_transport_fail(t->t, &t->e);

@@ -51,7 +51,8 @@ static void every_page_is_on_its_node(void **state) {
             struct cf_arena a;
             struct cf_audit u;
             struct cf_error e = {0};
-            assert_int_equal(cf_arena_open(&a, 24 * mib, (int)m->nodes[i].os_index, huge, CF_NUMA_DEFAULT, &e), 0);
+            assert_int_equal(
+                cf_arena_open(&a, 24 * mib, (int)m->nodes[i].os_index, huge, CF_NUMA_DEFAULT, NULL, &e), 0);
             size_t before = cf_memory_resident();
             char *p = cf_arena_take(&a, 16 * mib, 4096);
             assert_non_null(p);
@@ -73,7 +74,7 @@ static void untouched_pages_are_absent(void **state) {
     struct cf_arena a;
     struct cf_audit u;
     struct cf_error e = {0};
-    assert_int_equal(cf_arena_open(&a, 8 * mib, (int)m->nodes[0].os_index, false, CF_NUMA_DEFAULT, &e), 0);
+    assert_int_equal(cf_arena_open(&a, 8 * mib, (int)m->nodes[0].os_index, false, CF_NUMA_DEFAULT, NULL, &e), 0);
     assert_int_equal(cf_arena_audit(&a, &u, &e), 0);
     assert_int_equal(u.pages, 0);
     assert_non_null(cf_arena_take(&a, 8 * mib, 64));
@@ -93,7 +94,7 @@ static void large_arenas_are_sampled(void **state) {
     struct cf_audit u;
     struct cf_error e = {0};
     size_t bytes = 512 * mib;
-    assert_int_equal(cf_arena_open(&a, bytes, (int)n->os_index, false, CF_NUMA_DEFAULT, &e), 0);
+    assert_int_equal(cf_arena_open(&a, bytes, (int)n->os_index, false, CF_NUMA_DEFAULT, NULL, &e), 0);
     char *p = cf_arena_take(&a, bytes, 64);
     memset(p, 1, bytes / 2);
     assert_int_equal(cf_arena_audit(&a, &u, &e), 0);
@@ -108,7 +109,7 @@ static void taking(void **state) {
     const struct cf_machine *m = *state;
     struct cf_arena a;
     struct cf_error e = {0};
-    assert_int_equal(cf_arena_open(&a, 100, (int)m->nodes[0].os_index, false, CF_NUMA_OFF, &e), 0);
+    assert_int_equal(cf_arena_open(&a, 100, (int)m->nodes[0].os_index, false, CF_NUMA_OFF, NULL, &e), 0);
     assert_int_equal(a.bytes, 2 * mib);
     assert_int_equal(a.node, -1);
     assert_int_equal((uintptr_t)a.base % (2 * mib), 0);
@@ -134,27 +135,27 @@ static void a_model_that_does_not_fit_is_refused(void **state) {
     for (int policy = CF_NUMA_DEFAULT; policy <= CF_NUMA_OFF; policy++) {
         struct cf_error e = {0};
         uint64_t much = n->memory_free * (m->n_nodes + 1u) + ((uint64_t)4 << 30);
-        assert_int_equal(cf_arena_open(&a, much, (int)n->os_index, false, (enum cf_numa_policy)policy, &e), -1);
+        assert_int_equal(cf_arena_open(&a, much, (int)n->os_index, false, (enum cf_numa_policy)policy, NULL, &e), -1);
         assert_int_equal(e.code, CF_ERR_MEMORY);
         assert_non_null(strstr(e.text, "GiB needed"));
         assert_non_null(strstr(e.text, "GiB missing"));
         assert_null(a.base);
     }
     struct cf_error e = {0};
-    assert_int_equal(cf_arena_open(&a, n->memory + 512 * mib, (int)n->os_index, false, CF_NUMA_DEFAULT, &e), -1);
+    assert_int_equal(cf_arena_open(&a, n->memory + 512 * mib, (int)n->os_index, false, CF_NUMA_DEFAULT, NULL, &e), -1);
     if (getenv("CF_TEST_VERBOSE")) print_message("%s\n", e.text);
-    assert_int_equal(cf_arena_open(&a, SIZE_MAX, (int)n->os_index, true, CF_NUMA_DEFAULT, &e), -1);
-    assert_int_equal(cf_arena_open(&a, 1, -1, false, CF_NUMA_DEFAULT, &e), -1);
+    assert_int_equal(cf_arena_open(&a, SIZE_MAX, (int)n->os_index, true, CF_NUMA_DEFAULT, NULL, &e), -1);
+    assert_int_equal(cf_arena_open(&a, 1, -1, false, CF_NUMA_DEFAULT, NULL, &e), -1);
 }
 
 static void a_node_that_is_not_there(void **state) {
     (void)state;
     struct cf_arena a;
     struct cf_error e = {0};
-    assert_int_equal(cf_arena_open(&a, 100, 999, false, CF_NUMA_STRICT, &e), -1);
+    assert_int_equal(cf_arena_open(&a, 100, 999, false, CF_NUMA_STRICT, NULL, &e), -1);
     assert_int_equal(e.code, CF_ERR_MEMORY);
     assert_non_null(strstr(e.text, "node 999"));
-    assert_int_equal(cf_arena_open(&a, 100, 999, true, CF_NUMA_DEFAULT, &e), 0);
+    assert_int_equal(cf_arena_open(&a, 100, 999, true, CF_NUMA_DEFAULT, NULL, &e), 0);
     assert_int_equal(a.node, -1);
     assert_non_null(strstr(a.note, "node 999"));
     cf_arena_close(&a);
@@ -184,7 +185,7 @@ static int in_container(int node, bool several) {
     if (cf_machine_read(&m, 1, &e) < 0) return 1;
     cf_machine_free(&m);
     struct cf_arena a;
-    if (cf_arena_open(&a, 4 * mib, node, true, CF_NUMA_DEFAULT, &e) < 0) return 2;
+    if (cf_arena_open(&a, 4 * mib, node, true, CF_NUMA_DEFAULT, NULL, &e) < 0) return 2;
     if (several && (a.node != -1 || !strstr(a.note, "no permission"))) return 3;
     if (!several && a.node != node) return 4;
     memset(cf_arena_take(&a, 4 * mib, 64), 1, 4 * mib);
@@ -195,7 +196,7 @@ static int in_container(int node, bool several) {
         4 * mib / (uint64_t)sysconf(_SC_PAGESIZE); /* of the pool: numa_maps counts to the last page's end */
     if ((a.hugetlb ? u.pages < pages : u.pages != pages) || u.absent || (!several && u.local != u.pages)) return 6;
     cf_arena_close(&a);
-    int rc = cf_arena_open(&a, 4 * mib, node, false, CF_NUMA_STRICT, &e);
+    int rc = cf_arena_open(&a, 4 * mib, node, false, CF_NUMA_STRICT, NULL, &e);
     if (several != (rc < 0)) return 7;
     if (several && !strstr(e.text, "no permission")) return 8;
     cf_arena_close(&a);

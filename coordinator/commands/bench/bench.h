@@ -34,7 +34,8 @@ struct cf__bench_link {
 /* One line of the result, with all that belongs to it: prompt tokens of one sequence, generated ones of `sequences`, or
  * both of one, behind `depth` positions. */
 struct cf__bench_test {
-    char layout[16], wire[8];
+    char layout[16], wire[8], kv_type[8];
+    uint32_t ubatch;                       /* rows of a batch at most */
     double wire_rms, wire_most;            /* what rounding between hosts changed; NaN: nothing was rounded */
     bool no_exchange;                      /* no result: the run without exchange between ranks */
     uint32_t prompt, generate;             /* one of them may be 0 */
@@ -106,11 +107,10 @@ void cf__bench_test_free(struct cf__bench_test *k);
  * say as one result. Returns the exit status. Text of *e: what is left to say. */
 int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch *watch, struct cf_error *e);
 
-/* --cluster (bench_cluster.c). Sets p50 and p99 from the gaps between tokens, which are sorted; the limit of the test
- * as that of all ranks together, products included; tokens/s against those of rank 0 alone with as many sequences, per
- * rank: 1 where nothing is lost, NaN where rank 0 alone was not measured. */
+/* --cluster (bench_cluster.c). Sets p50 and p99 from the gaps between tokens, which are sorted; tokens/s against those
+ * of rank 0 alone with as many sequences, per rank: 1 where nothing is lost, NaN where rank 0 alone was not measured.
+ */
 void cf__cluster_gaps(struct cf__bench_test *k, double *gaps, size_t n);
-void cf__cluster_limit(const struct cf__bench *b, struct cf__bench_test *k);
 double cf__cluster_efficiency(const struct cf__bench *b, const struct cf__bench_test *k);
 /* Markdown or CSV, part by part; a test as a JSON object (NULL: no memory). */
 void cf__cluster_head(FILE *f, const struct cf__bench *b);

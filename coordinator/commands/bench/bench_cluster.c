@@ -40,11 +40,6 @@ double cf__cluster_efficiency(const struct cf__bench *b, const struct cf__bench_
     return k->alone ? 1 : NAN; /* itself, while it is printed */
 }
 
-void cf__cluster_limit(const struct cf__bench *b, struct cf__bench_test *k) {
-    double multiply = (double)k->generate * k->sequences * (b->row_seconds + b->head_seconds);
-    if (k->limit > 0 && multiply > k->limit) k->limit = multiply;
-}
-
 static double wait_share(const struct cf__bench_rank *r) {
     double all = r->compute + r->exchange + r->wait;
     return all > 0 ? r->wait / all : NAN;

@@ -40,16 +40,18 @@ static bool read_probe(struct cf_probe *p, uint32_t n_ranks, json_t *from) {
 }
 
 static bool read_test(struct cf__bench_test *k, json_t *from) {
-    const char *layout, *wire;
-    int exchange, n[5];
+    const char *layout, *wire, *kv_type;
+    int exchange, ubatch, n[5];
     json_t *seconds, *ranks, *read, *share, *rms, *most;
-    if (json_unpack(from, "{s:s,s:s,s:o,s:o,s:b,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:o}", "layout", &layout, "wire", &wire,
-            "wire_rms", &rms, "wire_most", &most, "exchange", &exchange, "n_prompt", &n[0], "n_gen", &n[1], "depth",
-            &n[2], "sequences", &n[3], "batches", &n[4], "seconds", &seconds, "ranks", &ranks, "read_gbps", &read,
-            "roofline_share", &share))
+    if (json_unpack(from, "{s:s,s:s,s:s,s:i,s:o,s:o,s:b,s:i,s:i,s:i,s:i,s:i,s:o,s:o,s:o,s:o}", "layout", &layout,
+            "wire", &wire, "kv_type", &kv_type, "n_ubatch", &ubatch, "wire_rms", &rms, "wire_most", &most, "exchange",
+            &exchange, "n_prompt", &n[0], "n_gen", &n[1], "depth", &n[2], "sequences", &n[3], "batches", &n[4],
+            "seconds", &seconds, "ranks", &ranks, "read_gbps", &read, "roofline_share", &share))
         return false;
     snprintf(k->layout, sizeof k->layout, "%s", layout);
     snprintf(k->wire, sizeof k->wire, "%s", wire);
+    snprintf(k->kv_type, sizeof k->kv_type, "%s", kv_type);
+    k->ubatch = (uint32_t)ubatch;
     k->wire_rms = json_is_number(rms) ? json_number_value(rms) : NAN;
     k->wire_most = json_is_number(most) ? json_number_value(most) : NAN;
     k->no_exchange = !exchange;

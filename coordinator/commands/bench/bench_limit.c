@@ -1,8 +1,10 @@
 /* The roofline of a test: the seconds that it would take if nothing cost time but what bounds it, at the rates measured
- * before the tests (decode/measure/measure.h). Decoding reads weights and cache at the read bandwidth of all ranks;
- * prefill multiplies at the rate of their kernels, everything in cache; of a prompt and its answer in one time, the one
- * after the other. Attention, norms and exchanges are in neither.
+ * before the tests (decode/measure/measure.h): reading weights and cache at the read bandwidth of all ranks, or
+ * multiplying at the rate of their kernels, everything in cache, whichever is longer; of a prompt and its answer in one
+ * time, the one after the other. Attention, norms and exchanges are in neither.
  */
+#include <math.h>
+
 #include "coordinator/commands/bench/bench.h"
 
 /* Seconds of one row through a role of a layer; of experts through those that it chooses. */
@@ -26,9 +28,12 @@ void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k) {
     double bandwidth = 0;
     for (uint32_t r = 0; r < k->n_ranks; r++)
         bandwidth += k->ranks[r].bandwidth;
-    double prompt = k->prompt ? k->prompt * b->row_seconds + b->head_seconds : 0;
-    double answer = k->generate && bandwidth > 0 ? (double)(k->bytes_read - k->bytes_prompt) / bandwidth : 0;
-    bool known = (!k->prompt || b->row_seconds > 0) && (!k->generate || answer > 0) &&
-                 (!k->prompt || !k->generate || k->bytes_prompt > 0);
-    if (known) k->limit = prompt + answer;
+    uint64_t bytes_prompt = k->generate ? k->bytes_prompt : k->bytes_read;
+    double answers = (double)k->generate * k->sequences;
+    bool known = b->row_seconds > 0 && bandwidth > 0 && (!k->prompt || bytes_prompt > 0);
+    if (!known) return;
+    if (k->prompt) k->limit += fmax((double)bytes_prompt / bandwidth, k->prompt * b->row_seconds + b->head_seconds);
+    if (k->generate)
+        k->limit +=
+            fmax((double)(k->bytes_read - k->bytes_prompt) / bandwidth, answers * (b->row_seconds + b->head_seconds));
 }

@@ -71,8 +71,9 @@ static struct line line_of(const struct cf__bench_test *k) {
 /* ---- markdown ---- */
 
 static void head_md(FILE *f, const struct cf__bench *b) {
-    fprintf(f, "model %s, %.2f GiB; kernels %s; %u repetitions\n\n", cf__bench_model_name(b),
-        (double)b->model_bytes / (1024.0 * 1024.0 * 1024.0), b->isa, b->repetitions);
+    bool small = b->model_bytes < (uint64_t)1 << 30;
+    fprintf(f, "model %s, %.2f %s; kernels %s; %u repetitions\n\n", cf__bench_model_name(b),
+        (double)b->model_bytes / (small ? 1 << 20 : 1 << 30), small ? "MiB" : "GiB", b->isa, b->repetitions);
     fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | predicted | read, GB/s | "
                "roofline |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n");
 }
@@ -142,7 +143,7 @@ static void foot_md(FILE *f, const struct cf__bench *b) {
         struct line l = line_of(k);
         char layout[32];
         for (uint32_t r = 0; r < k->n_ranks; r++)
-            fprintf(f, "| %s | %u | %u | %s | %u | %.4f | %.4f | %.4f |\n", layout_name(k, layout), k->n_ranks,
+            fprintf(f, "| %s | %u | %u | %s | %u | %.3g | %.3g | %.3g |\n", layout_name(k, layout), k->n_ranks,
                 k->ranks[r].threads, l.name, r, k->ranks[r].compute, k->ranks[r].exchange, k->ranks[r].wait);
     }
 }
@@ -171,7 +172,7 @@ static void print_per_rank(FILE *f, const struct cf__bench_test *k, size_t at, d
 static void head_csv(FILE *f) {
     fprintf(f, "model,model_bytes,isa,ranks,threads,layout,test,n_prompt,n_gen,depth,sequences,batches,repetitions,"
                "tps_median,tps_min,tps_max,read_gbps,roofline_share,bandwidth_gbps,rank_bandwidth_gbps,rank_compute_s,"
-               "rank_exchange_s,rank_wait_s,tps_predicted,wire,wire_rms,wire_most\n");
+               "rank_exchange_s,rank_wait_s,tps_predicted,wire,wire_rms,wire_most,link_s,kv_type,n_ubatch\n");
 }
 
 /* A figure and the comma behind; nothing where it is not known. */
@@ -180,6 +181,15 @@ static void print_known(FILE *f, double v) {
         fputs(",", f);
     else
         fprintf(f, "%.6g,", v);
+}
+
+/* From-to: seconds one way of each size, parted by colons; the next after a semicolon. */
+static void print_links(FILE *f, const struct cf__bench_test *k) {
+    for (uint32_t i = 0; i < k->n_probes; i++) {
+        fprintf(f, "%s%u-%u", i ? ";" : "", k->probes[i].a, k->probes[i].b);
+        for (int s = 0; s < CF_LINK_SIZES; s++)
+            fprintf(f, ":%.3g", k->probes[i].seconds[s]);
+    }
 }
 
 static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
@@ -198,8 +208,9 @@ static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_
     print_known(f, k->predicted > 0 ? k->predicted : NAN);
     fprintf(f, "%s,", k->wire);
     print_known(f, k->wire_rms);
-    if (!isnan(k->wire_most)) fprintf(f, "%.6g", k->wire_most);
-    putc('\n', f);
+    print_known(f, k->wire_most);
+    print_links(f, k);
+    fprintf(f, ",%s,%u\n", k->kv_type, k->ubatch);
 }
 
 /* ---- JSON ---- */
@@ -232,13 +243,15 @@ static json_t *json_test(const struct cf__bench_test *k) {
         json_array_append_new(seconds, json_real(k->seconds[i]));
     for (uint32_t r = 0; r < k->n_ranks; r++)
         json_array_append_new(ranks, json_rank(k, r));
-    return json_pack("{s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o}",
-        "layout", k->layout, "wire", k->wire, "wire_rms", number(k->wire_rms), "wire_most", number(k->wire_most),
-        "n_ranks", (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange,
-        "n_prompt", (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences,
-        "batches", (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
+    return json_pack(
+        "{s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:i}", "layout",
+        k->layout, "wire", k->wire, "wire_rms", number(k->wire_rms), "wire_most", number(k->wire_most), "n_ranks",
+        (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange, "n_prompt",
+        (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences, "batches",
+        (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
         number(k->predicted > 0 ? k->predicted : NAN), "read_gbps", number(1e-9 * l.read), "roofline_share",
-        number(l.share), "seconds", seconds, "ranks", ranks, "links", links);
+        number(l.share), "seconds", seconds, "ranks", ranks, "links", links, "kv_type", k->kv_type, "n_ubatch",
+        (int)k->ubatch);
 }
 
 enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };

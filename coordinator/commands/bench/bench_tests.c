@@ -235,7 +235,7 @@ static int repeat(struct tests *t, struct cf__bench_test *k, struct cf_error *e)
     }
     settle(k);
     cf__bench_limit(t->b, k);
-    if (t->b->cluster) cf__cluster_limit(t->b, k), cf__cluster_gaps(k, t->gaps, t->n_gaps);
+    if (t->b->cluster) cf__cluster_gaps(k, t->gaps, t->n_gaps);
     return cf__bench_print_test(t->b, k, e);
 }
 
@@ -269,7 +269,7 @@ static void describe_ranks(struct cf__bench_test *k, const struct cf_job *j) {
         struct cf__bench_rank *to = &k->ranks[r];
         snprintf(to->host, sizeof to->host, "%s", from->host);
         to->host_index = (uint32_t)from->host_index;
-        to->node = from->node, to->threads = from->threads, to->bandwidth = from->bandwidth;
+        to->node = from->node, to->threads = from->threads, to->bandwidth = j->streamed[r];
     }
     if (k->n_probes) memcpy(k->probes, j->probes, k->n_probes * sizeof *k->probes);
 }
@@ -314,6 +314,8 @@ static int test(
     bool took = !t->job->alone && asked && strchr(asked, ',') && (!*t->job->layout || !strcmp(t->job->layout, "auto"));
     snprintf(k->layout, sizeof k->layout, "%s%s", took ? "auto: " : "", cf_layout_name(p->layout));
     snprintf(k->wire, sizeof k->wire, "%s", cf_dtype_name(p->wire));
+    snprintf(k->kv_type, sizeof k->kv_type, "%s", cf_kv_type_name((enum cf_kv_type)p->kv_type));
+    k->ubatch = p->n_rows;
     describe_ranks(k, t->job);
     if (!k->no_exchange) k->predicted = predict(t->job, k);
     int rc = b->cluster ? open_cluster(t, k, e) : 0;
@@ -357,7 +359,6 @@ static int remember(struct cf__bench *b, struct cf_job *j, struct cf_error *e) {
 int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
     struct tests t = {.b = ctx, .job = j, .random = 1};
     uint32_t n_rows = j->plan.n_rows;
-    if (t.b->status) return 0;
     t.all = t.b->repetitions * tests_per_layout(t.b);
     t.rows = calloc(n_rows, 3 * sizeof *t.rows), t.want = calloc(n_rows, sizeof *t.want);
     t.ids = calloc(j->plan.n_flight, sizeof *t.ids);
@@ -368,7 +369,7 @@ int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e) {
     int rc = ok ? remember(t.b, j, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (!rc) rc = all_tests(&t, e);
     /* An mpirun of the user's own kills within a second: less than ending the job may take. */
-    if (!rc && t.b->status) rc = cf__bench_end(t.b, e);
+    if (!rc && (j->over = t.b->status != 0)) rc = cf__bench_end(t.b, e);
     free(t.rows);
     free(t.want);
     free(t.ids);

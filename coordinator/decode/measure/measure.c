@@ -8,7 +8,7 @@
 
 enum { PASSES = 5, MOST_PAIRED = 16 };
 
-static const int link_rounds[CF_LINK_SIZES] = {200, 100, 20};
+static const int link_rounds[CF_LINK_SIZES] = {200, 50, 7};
 
 static size_t buffer_bytes(const struct cf_job *j) {
     const char *mib = getenv("COFFER_TEST_READ_MIB"); /* test hook: tests of all but the figure need not wait for it */
@@ -35,17 +35,24 @@ int cf_measure_life_end(struct cf_measure_life *l, struct cf_error *e) {
     return l->failed ? -1 : 0;
 }
 
-double cf_measure_meet(struct cf_job *j, double rate, struct cf_error *e) {
+/* rates: [n_ranks] of all, or NULL. */
+static double meet(struct cf_job *j, double rate, double *rates, struct cf_error *e) {
     Cf__Hello h = CF__HELLO__INIT;
     Cf__Verdict *all = NULL;
     double sum = 0;
     h.bandwidth = rate;
     cf_gguf_identity(j->gguf, &h.model_bytes, &h.model_hash);
     if (cf_transport_hello(j->transport, &h, &all, e)) return -1;
-    for (size_t r = 0; r < all->n_hellos; r++)
+    for (size_t r = 0; r < all->n_hellos; r++) {
         sum += all->hellos[r]->bandwidth;
+        if (rates) rates[r] = all->hellos[r]->bandwidth;
+    }
     cf__verdict__free_unpacked(all, NULL);
     return sum;
+}
+
+double cf_measure_meet(struct cf_job *j, double rate, struct cf_error *e) {
+    return meet(j, rate, NULL, e);
 }
 
 static int passes(struct cf_job *j, struct cf_reader *r, const struct cf_measure_life *l, struct cf_error *e) {
@@ -68,7 +75,10 @@ int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e) {
     int rc = cf_reader_open(&r, j->team, buffer_bytes(j), node, e);
     if (!rc) rc = passes(j, &r, &life, e);
     cf_reader_close(&r);
-    return cf_measure_life_end(&life, e) ? -1 : rc;
+    if (cf_measure_life_end(&life, e) || rc) return -1;
+    if (!j->streamed) j->streamed = calloc((size_t)cf_transport_size(j->transport), sizeof *j->streamed);
+    if (!j->streamed) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    return meet(j, j->own.bandwidth, j->streamed, e) < 0 ? -1 : 0;
 }
 
 int cf_measure_products(struct cf_job *j, struct cf_error *e) {
@@ -113,8 +123,7 @@ static int tell(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
 
 int cf_measure_links(struct cf_job *j, struct cf_error *e) {
     uint32_t n = (uint32_t)cf_transport_size(j->transport), firsts = n <= MOST_PAIRED ? n : 1;
-    free(j->probes);
-    j->n_probes = 0;
+    if (j->probes) return 0; /* with other numbers of threads they are the same */
     j->probes = calloc(n * firsts + 1, sizeof *j->probes);
     if (!j->probes) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     for (uint32_t a = 0; a < firsts; a++)
@@ -123,7 +132,7 @@ int cf_measure_links(struct cf_job *j, struct cf_error *e) {
             p->a = a, p->b = b;
             if (probe(j, p, e) || (firsts > 1 && tell(j, p, e))) return -1;
         }
-    return 0;
+    return cf_measure_meet(j, 0, e) < 0 ? -1 : 0; /* nobody measures something else meanwhile */
 }
 
 int cf_measure_ascending(const void *a, const void *b) {

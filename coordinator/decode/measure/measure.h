@@ -18,10 +18,11 @@ struct cf_measure_life {
 void cf_measure_life_begin(struct cf_measure_life *l, struct cf_job *j);
 int cf_measure_life_end(struct cf_measure_life *l, struct cf_error *e);
 
-/* Sets j->own.bandwidth, bytes/s. Every rank streams with all its threads through a buffer on its node, as large as the
- * larger of 2 GiB and four last-level caches, but never more than its share of half of the node's free memory. All
- * ranks begin each of the five passes together, so that those that share a node share its bandwidth; the pass with the
- * highest sum over all ranks counts, the same one on every rank. Called by all ranks inside the team's body. */
+/* Sets j->own.bandwidth, bytes/s, and j->streamed, that of all ranks. Every rank streams with all its threads through a
+ * buffer on its node, as large as the larger of 2 GiB and four last-level caches, but never more than its share of half
+ * of the node's free memory. All ranks begin each of the five passes together, so that those that share a node share
+ * its bandwidth; the pass with the highest sum over all ranks counts, the same one on every rank. Called by all ranks
+ * inside the team's body. */
 int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
 
 /* Sets j->own.rates, and j->product_rates for the types of the model's matrices, alike on every rank: all ranks

@@ -20,6 +20,10 @@ int cf_kv_type_by_name(const char *name) {
     return -1;
 }
 
+const char *cf_kv_type_name(enum cf_kv_type type) {
+    return types[type].name;
+}
+
 size_t cf_kv_side_bytes(enum cf_kv_type type, uint32_t d) {
     if (type == CF_KV_F16) return (size_t)PAGE * d * 2;
     return (size_t)PAGE * (d / CF_KV_BLOCK) * (types[type].block_bytes + 2);

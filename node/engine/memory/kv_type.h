@@ -22,6 +22,7 @@ enum { CF_KV_BLOCK = 32 };
 
 /* -1 unknown. */
 int cf_kv_type_by_name(const char *name);
+const char *cf_kv_type_name(enum cf_kv_type type);
 
 /* Of 64 positions of one head; d a multiple of 32 unless f16. */
 size_t cf_kv_side_bytes(enum cf_kv_type type, uint32_t d);
