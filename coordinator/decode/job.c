@@ -150,6 +150,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
     Cf__Verdict *all = NULL;
     h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
     h.memory_free = node->memory_free, h.seat = j->seat.cores[0];
+    h.memory_limit = j->machine.limit_free == UINT64_MAX ? 0 : j->machine.limit_free;
     int rc = cf_calibrate_tell(j, &h, &room, e);
     if (!rc) rc = hello(j, &h, NULL, &all, e);
     free(room.links);
@@ -158,10 +159,12 @@ static int report(struct cf_job *j, struct cf_error *e) {
         const Cf__Hello *k = all->hellos[r];
         struct cf_rank_info *info = &j->ranks[r];
         info->node = (int)k->node, info->threads = k->threads, info->seat = k->seat, info->seat_cores = k->cores;
-        uint32_t sharers = 0;
-        for (uint32_t s = 0; s < j->n_ranks; s++)
-            sharers += all->hellos[s]->node == k->node && j->ranks[s].host_index == info->host_index;
-        info->memory_free = k->memory_free / (sharers ? sharers : 1);
+        uint32_t sharers = 0, neighbours = 0;
+        for (uint32_t s = 0; s < j->n_ranks; s++) {
+            if (j->ranks[s].host_index != info->host_index) continue;
+            neighbours++, sharers += all->hellos[s]->node == k->node;
+        }
+        info->memory_free = cf_memory_share(k->memory_free, sharers, k->memory_limit, neighbours);
         info->memory_free = info->memory_free > OWN_BYTES ? info->memory_free - OWN_BYTES : 1; /* 0: not known */
     }
     rc = cf_calibrate_hear(j, all, e);

@@ -313,12 +313,23 @@ static void the_table_prints(void **state) {
     tear_down(&f);
 }
 
+/* A cgroup's limit holds for all ranks of a host, not for those of each node. */
+static void a_limit_is_of_the_host(void **state) {
+    (void)state;
+    const uint64_t gib = (uint64_t)1 << 30;
+    assert_true(cf_memory_share(64 * gib, 1, 0, 8) == 64 * gib);
+    assert_true(cf_memory_share(64 * gib, 2, 0, 8) == 32 * gib);
+    assert_true(cf_memory_share(12 * gib, 1, 12 * gib, 8) == 12 * gib / 8);
+    assert_true(cf_memory_share(4 * gib, 4, 64 * gib, 8) == gib);
+    assert_true(cf_memory_share(4 * gib, 0, 2 * gib, 0) == 2 * gib);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_layout_covers), cmocka_unit_test(idle_ranks_are_named),
         cmocka_unit_test(too_little_memory_fails_and_says_by_how_much),
         cmocka_unit_test(a_small_rank_gets_a_small_slice), cmocka_unit_test(bandwidth_shifts_cuts),
         cmocka_unit_test(domains_share_and_grow), cmocka_unit_test(a_map_places_domains),
         cmocka_unit_test(batches_in_flight_follow_the_layout), cmocka_unit_test(stages_read_equal_bytes),
-        cmocka_unit_test(the_table_prints)};
+        cmocka_unit_test(the_table_prints), cmocka_unit_test(a_limit_is_of_the_host)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,9 +13,11 @@ static const int link_rounds[CF_LINK_SIZES] = {200, 50, 7};
 static size_t buffer_bytes(const struct cf_job *j) {
     const char *mib = getenv("COFFER_TEST_READ_MIB"); /* test hook: tests of all but the figure need not wait for it */
     if (mib && atoi(mib) > 0) return (size_t)atoi(mib) << 20;
-    uint64_t want = (uint64_t)2 << 30, half;
+    uint64_t want = (uint64_t)2 << 30, limit = j->machine.limit_free == UINT64_MAX ? 0 : j->machine.limit_free;
     if (want < 4 * j->machine.llc_bytes) want = 4 * j->machine.llc_bytes;
-    half = j->machine.nodes[j->seat.node].memory_free / 2 / (j->seat.sharers ? j->seat.sharers : 1);
+    uint64_t half = cf_memory_share(j->machine.nodes[j->seat.node].memory_free, j->seat.sharers, limit,
+                        (uint32_t)cf_transport_local_size(j->transport)) /
+                    2;
     return (size_t)(want < half ? want : half);
 }
 

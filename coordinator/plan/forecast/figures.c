@@ -138,3 +138,8 @@ void cf_figures_halve(struct cf_figures *f, uint32_t times) {
     for (uint32_t r = 0; r < f->n_ranks; r++)
         halve(&f->ranks[r], times);
 }
+
+uint64_t cf_memory_share(uint64_t node_free, uint32_t sharers, uint64_t limit, uint32_t n) {
+    uint64_t own = node_free / (sharers ? sharers : 1), granted = limit ? limit / (n ? n : 1) : UINT64_MAX;
+    return own < granted ? own : granted;
+}
