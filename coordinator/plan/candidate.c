@@ -83,8 +83,8 @@ void cf__candidate_describe(
     if (plan) cf_planner_count(plan, f, &c->n_work, &c->n_work_hosts);
     count_text(ranks, c->n_work, c->n_use, "rank");
     count_text(hosts, c->n_work_hosts, c->n_hosts, "host");
-    snprintf(c->name, sizeof c->name, "%s%s on %s of %s%s%s%s%s", cf_layout_name(c->layout), stages, ranks, hosts,
-        c->equal ? ", equal" : "", wire, head, threads);
+    snprintf(c->name, sizeof c->name, "%s%s on %s of %s%s%s%s%s%s", cf_layout_name(c->layout), stages, ranks, hosts,
+        c->hosts, c->equal ? ", equal" : "", wire, head, threads);
 }
 
 void cf_search_print(FILE *to, const struct cf_search *s, uint32_t n_seqs) {

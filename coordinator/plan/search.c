@@ -1,15 +1,20 @@
 /* See search.h. */
 #include "coordinator/plan/search.h"
 
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
 enum {
-    MOST_CANDIDATES = 512,
-    MANY = 64, /* ranks: only the likely ways are tried beyond */
-    AGAIN = 3, /* ways that are weighed with fewer threads */
-    HOME = 4   /* quarters of the head's shares */
+    MOST_CANDIDATES = 1024,
+    MOST_SETS = 256, /* of hosts */
+    MANY = 64,       /* ranks: only the likely ways are tried beyond */
+    FEW = 16,        /* hosts: of more not every number of them is tried, nor the best without one and with one more */
+    AGAIN = 3,       /* ways that are weighed with fewer threads */
+    HOME = 4         /* quarters of the head's shares */
 };
 /* Other hosts are used, numbers rounded, and cores left idle only where that gains so much. */
 static const double WORTH = 1.03;
@@ -21,25 +26,51 @@ struct searching {
     const struct cf_gguf *g;
     const struct cf_figures *f;
     uint32_t *use;   /* [n_ranks] ranks of the set at hand, ascending */
-    uint32_t *hosts; /* [n_hosts] hosts, rank 0's first, then by bandwidth */
+    uint32_t *hosts; /* [n_hosts] hosts in an order */
+    bool *sets;      /* [n_sets][n_hosts] which hosts have been tried together; the first is rank 0 alone */
+    uint32_t n_sets;
+    bool *in;     /* [n_hosts] a set in the making */
+    char odd[64]; /* cf_candidate.hosts of the set at hand */
+    uint32_t set; /* at hand */
     struct cf_plan best;
     struct cf_error misfit; /* what spoke against the last that did not fit: they have more and more ranks */
     char note[512];
 };
 
-/* Ranks of the first n hosts of the list; none: rank 0 alone. Returns how many. */
-static uint32_t ranks_of(struct searching *k, uint32_t n) {
+/* Ranks of a set of hosts, into use[]; set 0 is rank 0 alone. Returns how many. */
+static uint32_t ranks_of(struct searching *k, uint32_t set) {
+    const bool *in = k->sets + (size_t)set * k->f->n_hosts;
     uint32_t used = 0;
-    for (uint32_t r = 0; r < k->f->n_ranks; r++) {
-        bool in = !n && !r;
-        for (uint32_t h = 0; h < n; h++)
-            in |= (uint32_t)k->f->ranks[r].host_index == k->hosts[h];
-        if (in) k->use[used++] = r;
-    }
+    for (uint32_t r = 0; r < k->f->n_ranks; r++)
+        if (set ? in[k->f->ranks[r].host_index] : !r) k->use[used++] = r;
     return used;
 }
 
-static void order_hosts(struct searching *k) {
+static uint32_t hosts_of(const struct searching *k, uint32_t set) {
+    uint32_t n = 0;
+    for (uint32_t h = 0; h < k->f->n_hosts; h++)
+        n += k->sets[(size_t)set * k->f->n_hosts + h];
+    return n;
+}
+
+/* One more set: in[n_hosts]. 0 if it has been tried. */
+static uint32_t add_set(struct searching *k, const bool *in) {
+    uint32_t n = k->f->n_hosts;
+    if (k->n_sets == MOST_SETS) return 0;
+    for (uint32_t s = 1; s < k->n_sets; s++)
+        if (!memcmp(k->sets + (size_t)s * n, in, n * sizeof *in)) return 0;
+    memcpy(k->sets + (size_t)k->n_sets * n, in, n * sizeof *in);
+    return k->n_sets++;
+}
+
+/* How long a message of 16 KiB takes from rank 0's host, in steps of 1.4 times. */
+static int distance_of(const struct cf_figures *f, uint32_t host) {
+    double seconds = f->links[host].seconds[1];
+    return host && seconds > 0 ? (int)floor(2 * log2(seconds)) : INT_MIN;
+}
+
+/* hosts[]: rank 0's first, then the nearest first (or whatever their distance), of them those that read most. */
+static void order_hosts(struct searching *k, bool nearest) {
     uint32_t n = k->f->n_hosts;
     double *sum = calloc(n, sizeof *sum);
     for (uint32_t h = 0; h < n; h++) {
@@ -47,11 +78,20 @@ static void order_hosts(struct searching *k) {
         if (sum) sum[h] = cf_figures_host_bandwidth(k->f, h);
     }
     for (uint32_t a = 1; sum && a < n; a++)
-        for (uint32_t b = a; b > 1 && sum[k->hosts[b]] > sum[k->hosts[b - 1]]; b--) {
-            uint32_t t = k->hosts[b];
-            k->hosts[b] = k->hosts[b - 1], k->hosts[b - 1] = t;
+        for (uint32_t b = a; b > 1; b--) {
+            uint32_t t = k->hosts[b], before = k->hosts[b - 1];
+            int nearer = nearest ? distance_of(k->f, before) - distance_of(k->f, t) : 0;
+            if (nearer < 0 || (!nearer && sum[t] <= sum[before])) break;
+            k->hosts[b] = before, k->hosts[b - 1] = t;
         }
     free(sum);
+}
+
+/* Two hosts of which one is as good as the other: what has been said of one of them need not be tried with both. */
+static bool is_alike(const struct cf_figures *f, uint32_t a, uint32_t b) {
+    double x = cf_figures_host_bandwidth(f, a), y = cf_figures_host_bandwidth(f, b);
+    double s = f->links[a].seconds[1], t = f->links[b].seconds[1];
+    return x < 1.1 * y && y < 1.1 * x && s <= 1.5 * t && t <= 1.5 * s;
 }
 
 /* Prices a plan, and keeps it (else NULL stands in *plan) if it is the quickest so far. */
@@ -157,7 +197,8 @@ static int try_wire(struct searching *k, const struct cf_candidate *way, struct 
 static int try(
     struct searching *k, enum cf_layout layout, uint32_t stages, uint32_t n_use, uint32_t n_hosts, struct cf_error *e) {
     struct cf_candidate way = {
-        .layout = layout, .wire = k->wish->wire, .stages = stages, .n_use = n_use, .n_hosts = n_hosts};
+        .layout = layout, .wire = k->wish->wire, .stages = stages, .n_use = n_use, .n_hosts = n_hosts, .set = k->set};
+    memcpy(way.hosts, k->odd, sizeof way.hosts);
     if (!k->wish->any_wire || n_hosts == 1) return try_wire(k, &way, e);
     for (int wire = 0; wire < CF_DTYPES; wire++) {
         way.wire = (enum cf_dtype)wire;
@@ -166,8 +207,10 @@ static int try(
     return 0;
 }
 
-/* All ways on one set of ranks. */
-static int try_set(struct searching *k, uint32_t n_use, uint32_t n_hosts, struct cf_error *e) {
+/* All ways on one set of hosts. */
+static int try_set(struct searching *k, uint32_t set, struct cf_error *e) {
+    uint32_t n_use = ranks_of(k, set), n_hosts = set ? hosts_of(k, set) : 1;
+    k->set = set;
     if (n_use == 1) return try(k, CF_LAYOUT_TENSOR, 0, 1, 1, e);
     if (n_use <= CF_MAX_MEMBERS && try(k, CF_LAYOUT_TENSOR, 0, n_use, n_hosts, e)) return -1;
     if (try(k, CF_LAYOUT_LAYERS, 0, n_use, n_hosts, e)) return -1;
@@ -187,26 +230,98 @@ static int by_seconds(const void *a, const void *b) {
     return (x->seconds > y->seconds) - (x->seconds < y->seconds);
 }
 
+/* Of very many hosts not every number of them is worth the time: one, two, three, four, six, eight, twelve, ... or, of
+ * even more ranks, one, two, four, eight, ... */
+static bool is_tried(const struct searching *k, uint32_t n) {
+    uint32_t half = n % 3 == 0 && k->f->n_ranks <= 4 * MANY ? n / 3 : n;
+    return k->f->n_hosts <= FEW || n == k->f->n_hosts || !(half & (half - 1));
+}
+
+/* The names of the hosts in in[], the first of them. */
+static void name_odd(struct searching *k) {
+    size_t n = 0, room = sizeof k->odd - 8;
+    for (uint32_t h = 0; h < k->f->n_hosts; h++) {
+        if (!k->in[h]) continue;
+        int more = snprintf(k->odd + n, room - n, "%s%s", n ? ", " : " (", cf_figures_host(k->f, h));
+        if (more < 0 || n + (size_t)more >= room) {
+            memcpy(k->odd + n, ", ...", 6);
+            n += 5;
+            break;
+        }
+        n += (size_t)more;
+    }
+    memcpy(k->odd + n, ")", 2);
+}
+
+/* One host, two, ... of the order at hand. */
+static int try_order(struct searching *k, bool odd, struct cf_error *e) {
+    memset(k->in, 0, k->f->n_hosts * sizeof *k->in);
+    for (uint32_t n = 1; n <= k->f->n_hosts; n++) {
+        k->in[k->hosts[n - 1]] = true;
+        if (!is_tried(k, n) || (n == 1 && ranks_of(k, 0) == k->f->n_ranks)) continue;
+        uint32_t set = add_set(k, k->in);
+        k->odd[0] = '\0';
+        if (set && odd) name_odd(k);
+        if (set && ranks_of(k, set) > 1 && try_set(k, set, e)) return -1;
+    }
+    return 0;
+}
+
+/* The set in in[] is tried if it is new; where it is not quicker than the best so far nothing of it stays. *better:
+ * whether it was. */
+static int try_neighbour(struct searching *k, bool *better, struct cf_error *e) {
+    struct cf_search *s = k->s;
+    uint32_t set = add_set(k, k->in), first = s->n, best = s->best;
+    *better = false;
+    if (!set) return 0;
+    name_odd(k);
+    if (try_set(k, set, e)) return -1;
+    *better = s->best != best;
+    if (*better) s->c[first] = s->c[s->best], s->best = first;
+    s->n = first + *better;
+    return 0;
+}
+
+/* The best set without one of its hosts, and with one more, for as long as that is quicker: where a slow host or a bad
+ * cable stands in both orders before a good one. */
+static int try_neighbours(struct searching *k, struct cf_error *e) {
+    const struct cf_figures *f = k->f;
+    bool better = k->best.rows != NULL && f->n_hosts <= FEW && f->n_ranks <= MANY;
+    while (better) {
+        uint32_t from = k->s->c[k->s->best].set;
+        better = false;
+        for (uint32_t h = 1; !better && h < f->n_hosts; h++) {
+            bool known = false;
+            memcpy(k->in, k->sets + (size_t)from * f->n_hosts, f->n_hosts * sizeof *k->in);
+            k->in[0] = true; /* also where rank 0 alone was the best */
+            for (uint32_t g = 1; g < h; g++)
+                known |= k->in[g] == k->in[h] && is_alike(f, g, h);
+            k->in[h] = !k->in[h];
+            if (!known && try_neighbour(k, &better, e)) return -1;
+        }
+    }
+    return 0;
+}
+
 static int try_all(struct searching *k, struct cf_error *e) {
-    uint32_t before = 0, all = k->f->n_ranks;
-    order_hosts(k);
+    uint32_t all = k->f->n_ranks, n_hosts = k->f->n_hosts;
+    memset(k->in, 1, n_hosts * sizeof *k->in);
+    memset(k->sets, 0, n_hosts * sizeof *k->sets);
+    k->n_sets = 1;
+    if (k->wish->settled || k->wish->layout >= 0) k->set = add_set(k, k->in);
     if (k->wish->settled) {
         struct cf_candidate way = {
-            .wire = k->wish->wire, .stages = k->wish->stages, .n_use = all, .n_hosts = k->f->n_hosts};
+            .wire = k->wish->wire, .stages = k->wish->stages, .n_use = all, .n_hosts = n_hosts, .set = k->set};
         return try_wire(k, &way, e);
     }
     if (k->wish->layout >= 0)
-        return try(k, (enum cf_layout)k->wish->layout, k->wish->stages, ranks_of(k, k->f->n_hosts), k->f->n_hosts, e);
-    for (uint32_t n = 0; n <= k->f->n_hosts; n++) {
-        /* With very many hosts not every number of them is worth the time. */
-        if (n > 4 && n < k->f->n_hosts && (n & (n - 1))) continue;
-        if (k->f->n_ranks > MANY && n > 1 && n < k->f->n_hosts && n * 4 < k->f->n_hosts) continue;
-        uint32_t used = ranks_of(k, n);
-        if (used == before) continue;
-        before = used;
-        if (try_set(k, used, n ? n : 1, e)) return -1;
+        return try(k, (enum cf_layout)k->wish->layout, k->wish->stages, ranks_of(k, k->set), n_hosts, e);
+    if (try_set(k, 0, e)) return -1;
+    for (int nearest = 0; nearest < 2; nearest++) {
+        order_hosts(k, nearest);
+        if (try_order(k, nearest, e)) return -1;
     }
-    return 0;
+    return try_neighbours(k, e);
 }
 
 /* Of the candidates from `first` on only the quickest stays. */
@@ -225,7 +340,7 @@ static int halve_threads(struct searching *k, const struct cf_candidate *way, st
     uint32_t first = k->s->n;
     double least = way->seconds;
     int rc = 0;
-    if (!k->wish->settled) ranks_of(k, way->n_use == 1 ? 0 : way->n_hosts);
+    if (!k->wish->settled) ranks_of(k, way->set);
     k->f = half;
     for (uint32_t times = 1; !rc && times <= cf_figures_halvings(all) && k->s->n < MOST_CANDIDATES; times++) {
         struct cf_candidate *c = &k->s->c[k->s->n];
@@ -252,7 +367,7 @@ static bool is_variant(const struct cf_search *s, uint32_t i) {
     const struct cf_candidate *c = &s->c[i];
     for (const struct cf_candidate *k = s->c; k < c; k++)
         if (k->layout == c->layout && k->wire == c->wire && k->stages == c->stages && k->n_use == c->n_use &&
-            k->equal == c->equal)
+            k->equal == c->equal && k->set == c->set)
             return true;
     return false;
 }
@@ -300,10 +415,13 @@ int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf
     memset(plan, 0, sizeof *plan);
     s->c = calloc(MOST_CANDIDATES, sizeof *s->c);
     k.use = calloc(f->n_ranks, sizeof *k.use), k.hosts = calloc(f->n_hosts, sizeof *k.hosts);
-    int rc = s->c && k.use && k.hosts ? try_all(&k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    k.sets = calloc(f->n_hosts, MOST_SETS * sizeof *k.sets), k.in = calloc(f->n_hosts, sizeof *k.in);
+    int rc = s->c && k.use && k.hosts && k.sets && k.in ? try_all(&k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
     if (!rc) rc = try_fewer(&k, e);
     free(k.use);
     free(k.hosts);
+    free(k.sets);
+    free(k.in);
     if (!rc && !k.best.rows) rc = cf_planner_short(m, g, f, &k.misfit, e);
     if (rc) {
         cf_plan_free(&k.best);

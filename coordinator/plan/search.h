@@ -14,7 +14,9 @@
 enum { CF_SEARCH_PROMPT = 128, CF_SEARCH_ANSWER = 128 };
 
 struct cf_candidate {
-    char name[128]; /* "tensor on 4 ranks of 2 hosts, equal, wire f16, 75 % of head away, 4 threads each" */
+    char name[192]; /* "tensor on 4 ranks of 2 hosts, equal, wire f16, 75 % of head away, 4 threads each" */
+    char hosts[64]; /* which, where they are not those that read most: " (a, c)"; else "" */
+    uint32_t set;   /* of hosts; the search's own number */
     enum cf_layout layout;
     enum cf_dtype wire;
     uint32_t stages, n_use, n_hosts;

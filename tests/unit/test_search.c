@@ -70,7 +70,7 @@ static void a_second_host_must_be_worth_it(void **state) {
     tear_down(&x);
 }
 
-/* Of three hosts the second is far away: the third is used and it is not. */
+/* Of three hosts the second is slow: the third is used and it is not. */
 static void the_search_names_ranks_as_they_are(void **state) {
     (void)state;
     struct fixture x;
@@ -83,6 +83,68 @@ static void the_search_names_ranks_as_they_are(void **state) {
     assert_int_equal(r->ranks[1], 2);
     cf_search_free(&s);
     tear_down(&x);
+}
+
+/* Host `host` has a bad cable. */
+static void move_away(struct fixture *x, uint32_t host, double latency) {
+    for (uint32_t h = 0; h < x->f.n_hosts; h++)
+        x->f.links[host * x->f.n_hosts + h] = x->f.links[h * x->f.n_hosts + host] = cf_link_of(latency, 1e7);
+}
+
+static void used_are(const struct fixture *x, const struct cf_search *s, uint32_t n, const char *which) {
+    const struct cf_plan_row *r = cf_plan_find(&x->plan, CF_LEFT_HEMI, 0);
+    char text[64] = "";
+    assert_int_equal(s->c[0].layout, CF_LAYOUT_TENSOR);
+    for (uint32_t i = 0; i < r->n; i++)
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%s%u", i ? " " : "", r->ranks[i]);
+    assert_string_equal(text, which);
+    assert_int_equal(r->n, n);
+}
+
+/* A host that reads most, but stands behind a bad cable, does not hide those that it comes before. */
+static void a_bad_cable_hides_nobody(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 4);
+    x.f.ranks[1].bandwidth = 1.5 * BANDWIDTH;
+    move_away(&x, 1, 0.02);
+    struct cf_search s = search(&x);
+    used_are(&x, &s, 3, "0 2 3");
+    assert_non_null(strstr(s.c[0].name, " on 3 ranks of 3 hosts ("));
+    cf_search_free(&s);
+    tear_down(&x);
+}
+
+/* Nor do one that reads most behind a bad cable, and a slow one that is nearer than all others, together. */
+static void two_bad_hosts_hide_nobody(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 5);
+    x.f.ranks[1].bandwidth = 1.5 * BANDWIDTH, x.f.ranks[2].bandwidth = BANDWIDTH / 1000;
+    for (uint32_t h = 0; h < 5; h++)
+        x.f.links[2 * 5 + h] = x.f.links[h * 5 + 2] = cf_link_of(LATENCY / 4, 1e12);
+    move_away(&x, 1, 0.02);
+    struct cf_search s = search(&x);
+    used_are(&x, &s, 3, "0 3 4");
+    cf_search_free(&s);
+    tear_down(&x);
+}
+
+/* More hosts to choose from make no choice worse: nor those of an odd number, nor of many. */
+static void more_hosts_do_not_hurt(void **state) {
+    (void)state;
+    double before = 1e9;
+    for (uint32_t n = 1; n <= 9; n++) {
+        struct fixture x;
+        set_up(&x, n);
+        for (uint32_t k = 0; k < n * n; k++)
+            x.f.links[k] = cf_link_of(LATENCY / 10, 1e12);
+        struct cf_search s = search(&x);
+        assert_true(s.c[0].seconds <= 1.0001 * before);
+        before = s.c[0].seconds;
+        cf_search_free(&s);
+        tear_down(&x);
+    }
 }
 
 static double seconds_of(const struct cf_search *s, const char *name) {
@@ -154,6 +216,9 @@ int main(void) {
         cmocka_unit_test(the_search_leaves_slow_hosts_out),
         cmocka_unit_test(a_second_host_must_be_worth_it),
         cmocka_unit_test(the_search_names_ranks_as_they_are),
+        cmocka_unit_test(a_bad_cable_hides_nobody),
+        cmocka_unit_test(two_bad_hosts_hide_nobody),
+        cmocka_unit_test(more_hosts_do_not_hurt),
         cmocka_unit_test(the_head_stays_at_home),
         cmocka_unit_test(the_search_tries_equal_shares),
     };
