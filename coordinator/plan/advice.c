@@ -7,37 +7,58 @@
 
 enum { LINE = 512 };
 
-/* "host slow (rank 1), rank 3": the ranks without work, whole hosts by their names. Returns how many. */
-static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f, char *text, size_t size) {
+/* One host's ranks without work, as "host slow (ranks 1, 2)", or "ranks 1, 2" where others of it work. Returns how
+ * many. */
+static uint32_t name_host(const struct cf_plan *p, const struct cf_figures *f, uint32_t h, char text[192]) {
+    char ranks[96] = "";
+    size_t at = 0;
     uint32_t unused = 0;
+    bool works = false;
+    for (uint32_t r = 0; r < f->n_ranks; r++) {
+        if (f->ranks[r].host_index != (int)h) continue;
+        if (cf_plan_works(p, (int)r)) {
+            works = true;
+            continue;
+        }
+        if (at + 16 < sizeof ranks)
+            at += (size_t)snprintf(ranks + at, sizeof ranks - at, "%s%u", unused ? ", " : "", r);
+        else if (ranks[at - 1] != '.')
+            at += (size_t)snprintf(ranks + at, sizeof ranks - at, ", ...");
+        unused++;
+    }
+    const char *plural = unused > 1 ? "s" : "";
+    if (works || f->n_hosts == 1)
+        snprintf(text, 192, "rank%s %s", plural, ranks);
+    else
+        snprintf(text, 192, "host %s (rank%s %s)", cf_figures_host(f, h), plural, ranks);
+    return unused;
+}
+
+enum { OTHERS = 32 }; /* letters for ", and ... more hosts" */
+
+/* All ranks without work, by their hosts, as many as there is room for. Returns how many. */
+static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f, char *text, size_t size) {
+    uint32_t unused = 0, others = 0;
     size_t n = 0;
     text[0] = '\0';
     for (uint32_t h = 0; h < f->n_hosts; h++) {
-        char ranks[96] = "";
-        size_t at = 0, many = 0;
-        bool works = false;
-        for (uint32_t r = 0; r < f->n_ranks; r++) {
-            if (f->ranks[r].host_index != (int)h) continue;
-            if (cf_plan_works(p, (int)r)) {
-                works = true;
-                continue;
-            }
-            unused++;
-            if (at + 16 < sizeof ranks)
-                at += (size_t)snprintf(ranks + at, sizeof ranks - at, "%s%u", at ? ", " : "", r);
-            else if (!many++)
-                at += (size_t)snprintf(ranks + at, sizeof ranks - at, ", ...");
-        }
-        if (!at || n + 8 >= size) continue;
-        bool several = strchr(ranks, ',') != NULL;
-        if (works || f->n_hosts == 1)
-            n += (size_t)snprintf(text + n, size - n, "%srank%s %s", n ? ", " : "", several ? "s" : "", ranks);
+        char host[192];
+        uint32_t here = name_host(p, f, h, host);
+        unused += here;
+        if (!here) continue;
+        if (others || n + strlen(host) + 2 + OTHERS > size)
+            others++;
         else
-            n += (size_t)snprintf(text + n, size - n, "%shost %s (rank%s %s)", n ? ", " : "", cf_figures_host(f, h),
-                several ? "s" : "", ranks);
-        if (n >= size) n = size - 1;
+            n += (size_t)snprintf(text + n, size - n, "%s%s", n ? ", " : "", host);
     }
+    if (others) snprintf(text + n, size - n, "%s%u more host%s", n ? ", and " : "", others, others > 1 ? "s" : "");
     return unused;
+}
+
+/* What is compared is a prompt and an answer; what is shown is the rate of the answer. */
+static const char *compare(const struct cf_candidate *best, const struct cf_candidate *all) {
+    if (best->all > 1.005 * all->all) return "faster";
+    return best->all > 0.965 * all->all ? "hardly slower" : "slower with the answer, but faster with prompt and answer";
 }
 
 static void advise_ranks(
@@ -52,8 +73,7 @@ static void advise_ranks(
     if (all)
         snprintf(line, sizeof line,
             "not used: %s; %s is %s (predicted %.2f tokens/s, with %s ranks %.2f; --layout NAME uses them)", names,
-            best->name, best->all > 1.005 * all->all ? "faster" : "hardly slower", best->all, one_more ? "more" : "all",
-            all->all);
+            best->name, compare(best, all), best->all, one_more ? "more" : "all", all->all);
     else
         snprintf(line, sizeof line, "not used: %s; %s is all that fits", names, best->name);
     say(ctx, line);
@@ -80,7 +100,7 @@ static void advise_threads(const struct cf_search *s, const struct cf_figures *b
     if (!best->halved || best->halved > r->n_fewer || !all) return;
     snprintf(line, sizeof line,
         "not used: %u of the %u cores of %s; fewer threads meet in %.3g us, all in %.3g us, and read %.1f of %.1f GB/s "
-        "(predicted %.2f tokens/s, with all %.2f; -t %u uses them)",
+        "(predicted %.2f tokens/s, with all %.2f; a run with -t %u uses them)",
         r->threads - f->threads, r->threads, before->n_ranks > 1 ? "rank 0, of others likewise" : "rank 0",
         1e6 * f->step, 1e6 * r->step, 1e-9 * f->bandwidth, 1e-9 * r->bandwidth, best->all, all->all, r->threads);
     say(ctx, line);

@@ -88,7 +88,9 @@ class Cluster(unittest.TestCase):
                          [(*k, b) for k in (("tensor", "f32", "1"), ("layers", "f32", "0"), ("layers", "f16", "0")) for b in ("1", "2")])
         for x in rows:
             for name, value in x.items():
-                self.assertNotIn(value, ("", None), name)
+                self.assertEqual(value in ("", None), name in ("wire_rms", "wire_most") and x["wire"] == "f32", name)
+            if x["wire"] == "f16":
+                self.assertTrue(0 < float(x["wire_rms"]) < 0.01 and 0 < float(x["wire_most"]), x)
             self.assertEqual(x["rank_wait_share"].count(";"), 1)
             self.assertLessEqual(float(x["p50_s"]), float(x["p99_s"]))
         self.assertEqual([x["link_bytes_per_token"] for x in rows[2:4]], 2 * ["0>1=512;1>0=512"])
@@ -105,7 +107,7 @@ class Cluster(unittest.TestCase):
         self.assertEqual([len(t) for t in tables], [2 + 6, 2 + 8])
         for t in tables:
             self.assertEqual(len({line.count("|") for line in t}), 1, t)
-        self.assertRegex(out, r"\| layers \| f16 \| 2 \| 2 \| \d")
+        self.assertRegex(out, r"\| layers \| f16 \| 2 \| 2 \| \d[^\n]* \| [0-9.e-]+ \|\n")
 
     def test_all_forms_at_once(self):
         """One sweep, and its results in every form: the same figures."""

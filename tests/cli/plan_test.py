@@ -165,6 +165,26 @@ class Plan(Base):
             return self.predicted(self.run_it("plan", "--synthetic", "llama-8b:q8_0", "--layout", "tensor", "--cluster", c))[0]
         self.assertTrue(rate(1000) == rate(200) > 1.05 * rate(20) > 2 * rate(1), (rate(1000), rate(20), rate(1)))
 
+    def test_files_that_contradict(self):
+        """A network is that of all hosts: two files may both say it, but not differently."""
+        host = {"count": 2, "cores": 16, "memory_gib": 64, "bandwidth_gbs": 100, "isa": "avx512"}
+        thick, thin, both = ({"hosts": [{"name": name, **host}], "network": {"gbit": gbit, "latency_us": 8}} for name, gbit in (("a", 100), ("b", 1), ("c", 100)))
+        thick, thin, both = (self.write(f"contra{i}.json", json.dumps(c)) for i, c in enumerate((thick, thin, both)))
+        words = ("plan", "--synthetic", "llama-8b:q4_0", "--cluster", thick, "--cluster")
+        self.assertIn("contra1.json: network: another --cluster says otherwise", self.run_it(*words, thin, status=1))
+        self.run_it(*words, both)
+
+    def test_hosts_behind_a_bad_cable(self):
+        """One host's cable does not keep those from the work that come behind it; many that are left out are counted."""
+        bad = {"cores": 16, "memory_gib": 64, "bandwidth_gbs": 100, "isa": "avx512"}
+        hosts = [{"name": "a", **bad}, {"name": "b", "gbit": 1, "latency_us": 150, **bad}, {"name": "c", **bad}, {"name": "d", **bad}]
+        path = self.write("cable.json", json.dumps({"hosts": hosts, "network": {"gbit": 100, "latency_us": 8}}))
+        said = self.run_it("plan", "--synthetic", "llama-8b:q4_0", "--cluster", path)
+        self.assertRegex(said, r"(?m)^\* tensor on 3 ranks of 3 hosts \(a, c, d\)")
+        self.assertIn("not used: host b (rank 1); tensor on 3 ranks of 3 hosts (a, c, d) is faster", said)
+        said = self.run_it("plan", "--synthetic", "llama-8b:q4_0", "--cluster", self.cluster(40))
+        self.assertRegex(said, r"not used: host [^\n]*\), and \d+ more hosts; ")
+
     def test_wire_auto(self):
         """A thin cable is worth rounding for, a thick one is not; a layout that is named stays; on one host there is no wire."""
         words = ("plan", "--synthetic", "llama-8b:q8_0", "--wire", "auto")
@@ -282,6 +302,20 @@ class Fit(Base):
         half = self.fit("--synthetic", "llama-8b:q4_k_m", "--cluster", tight, "--kv-type", "q8_0")["llama-8b:q4_k_m"]
         self.assertTrue(1.8 < half["context"] / v["context"] < 2.0, (half, v))
 
+    def test_the_context_is_that_of_the_nodes(self):
+        """Where one host is quickest, the context is what has room on it; what all have room for is said beside."""
+        one, four = (self.fit("--synthetic", "llama-8b:q4_0", "--cluster", self.cluster(n, nodes=1, memory_gib=8, gbit=1, latency_us=300))["llama-8b:q4_0"] for n in (1, 4))
+        self.assertEqual((one["hosts"], four["hosts"]), (1, 1))
+        self.assertEqual((four["context"], one["context_most"]), (one["context"], one["context"]))
+        self.assertEqual(four["context_most"], four["context_trained"])
+        said = self.run_it("fit", "--synthetic", "llama-8b:q4_0", "--cluster", self.cluster(4, nodes=1, memory_gib=8, gbit=1, latency_us=300))
+        self.assertIn(f"a context of {four['context_most']} has room on more of these nodes (-c {four['context_most']})", said)
+
+    def test_what_is_wrong_with_all_is_said_once(self):
+        words = ("fit", "--synthetic", "llama-8b:q4_0", "--synthetic", "llama-1b:q4_0", "--cluster")
+        self.assertEqual(self.run_it(*words, "none.json", status=1).count("none.json"), 1)
+        self.assertEqual(self.run_it(*words, self.four, "-t", "3", status=2).count("one way is enough"), 1)
+
     def test_files(self):
         """Good, bad, and split: the table has the good ones, stderr names the bad one."""
         def synth(name):
@@ -302,7 +336,7 @@ class Fit(Base):
 
     def test_wrong_lines(self):
         self.assertIn("no models", self.run_it("fit", status=2))
-        self.assertIn("llama-9b", self.run_it("fit", "--synthetic", "llama-9b", status=1))
+        self.assertIn("llama-9b", self.run_it("fit", "--synthetic", "llama-9b", status=2))
         self.assertIn("layout x is unknown", self.run_it("fit", "--synthetic", "llama-8b", "--layout", "x", status=2))
 
 

@@ -123,6 +123,7 @@ int cf__bench_plot(const struct cf__bench *b, const char *path, struct cf_error 
 
 /* The model as tables name it; a field of CSV that may hold commas or quotes. */
 const char *cf__bench_model_name(const struct cf__bench *b);
+const char *cf__bench_model_size(const struct cf__bench *b, char text[32]);
 void cf__bench_print_quoted(FILE *f, const char *s);
 
 /* Of the repetitions, seconds. */

@@ -82,13 +82,13 @@ static void print_if(FILE *f, const char *format, double v) {
 }
 
 static void head_md(FILE *f, const struct cf__bench *b) {
-    fprintf(f, "model %s, %.2f GiB; kernels %s; %u tokens for each sequence, %u repetitions\n\n",
-        cf__bench_model_name(b), (double)b->model_bytes / (1024.0 * 1024.0 * 1024.0), b->isa, b->generates.v[0],
-        b->repetitions);
+    char size[32];
+    fprintf(f, "model %s, %s; kernels %s; %u tokens for each sequence, %u repetitions\n\n", cf__bench_model_name(b),
+        cf__bench_model_size(b, size), b->isa, b->generates.v[0], b->repetitions);
     fprintf(f,
         "| layout | wire | ranks | sequences | tokens/s | min | max | predicted | p50, ms | p99, ms | roofline | "
-        "efficiency | waiting | between hosts, bytes/token |\n"
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|\n");
+        "efficiency | waiting | between hosts, bytes/token | rounding, rms |\n"
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|---:|---:|\n");
 }
 
 static void test_md(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
@@ -106,7 +106,9 @@ static void test_md(FILE *f, const struct cf__bench *b, const struct cf__bench_t
         if (ranks_used(k) <= MOST_SHARES) fprintf(f, "%s%.0f %%", r ? ", " : " ", 100 * share);
     }
     if (ranks_used(k) > MOST_SHARES) fprintf(f, " %.0f to %.0f %%", 100 * least, 100 * most);
-    fprintf(f, " | %.0f |\n", sum_of_links(k, false));
+    fprintf(f, " | %.0f |", sum_of_links(k, false));
+    print_if(f, " %.2g |", k->wire_rms);
+    putc('\n', f);
 }
 
 static void foot_md(FILE *f, const struct cf__bench *b) {
@@ -134,7 +136,7 @@ static void foot_md(FILE *f, const struct cf__bench *b) {
 static void head_csv(FILE *f) {
     fputs("model,model_bytes,isa,layout,alone,wire,ranks,hosts,threads,sequences,n_gen,depth,batches,repetitions,tps_"
           "median,tps_min,tps_max,tps_predicted,p50_s,p99_s,roofline_share,efficiency,rank_wait_share,link_bytes_per_"
-          "token,link_bytes_per_token_predicted\n",
+          "token,link_bytes_per_token_predicted,wire_rms,wire_most\n",
         f);
 }
 
@@ -174,6 +176,9 @@ static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_
     csv_links(f, k, false);
     putc(',', f);
     csv_links(f, k, true);
+    putc(',', f);
+    csv_known(f, k->wire_rms);
+    if (!isnan(k->wire_most)) fprintf(f, "%.9g", k->wire_most);
     putc('\n', f);
 }
 
@@ -203,9 +208,10 @@ json_t *cf__cluster_json(const struct cf__bench *b, const struct cf__bench_test 
     json_t *speed =
         json_pack("{s:f,s:f,s:f,s:o}", "tps_median", tokens_per_second(k), "tps_min", tokens / k->seconds[k->n - 1],
             "tps_max", tokens / k->seconds[0], "tps_predicted", number(k->predicted > 0 ? k->predicted : NAN));
-    json_t *rest = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o}", "p50_s", number(k->p50), "p99_s", number(k->p99),
-        "roofline_share", number(k->limit > 0 ? k->limit / cf__bench_median(k) : NAN), "efficiency",
-        number(cf__cluster_efficiency(b, k)), "ranks", ranks, "links", links);
+    json_t *rest = json_pack("{s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "wire_rms", number(k->wire_rms), "wire_most",
+        number(k->wire_most), "p50_s", number(k->p50), "p99_s", number(k->p99), "roofline_share",
+        number(k->limit > 0 ? k->limit / cf__bench_median(k) : NAN), "efficiency", number(cf__cluster_efficiency(b, k)),
+        "ranks", ranks, "links", links);
     json_t *all = json_pack("{s:s,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:i,s:i}", "layout", k->layout, "wire", k->wire, "alone",
         k->alone, "n_ranks", (int)ranks_used(k), "n_hosts", (int)k->n_hosts, "sequences", (int)k->sequences, "n_gen",
         (int)k->generate, "depth", (int)k->depth, "batches", (int)k->batches, "repetitions", (int)k->n);

@@ -70,10 +70,16 @@ static struct line line_of(const struct cf__bench_test *k) {
 
 /* ---- markdown ---- */
 
-static void head_md(FILE *f, const struct cf__bench *b) {
+const char *cf__bench_model_size(const struct cf__bench *b, char text[32]) {
     bool small = b->model_bytes < (uint64_t)1 << 30;
-    fprintf(f, "model %s, %.2f %s; kernels %s; %u repetitions\n\n", cf__bench_model_name(b),
-        (double)b->model_bytes / (small ? 1 << 20 : 1 << 30), small ? "MiB" : "GiB", b->isa, b->repetitions);
+    snprintf(text, 32, "%.2f %s", (double)b->model_bytes / (small ? 1 << 20 : 1 << 30), small ? "MiB" : "GiB");
+    return text;
+}
+
+static void head_md(FILE *f, const struct cf__bench *b) {
+    char size[32];
+    fprintf(f, "model %s, %s; kernels %s; %u repetitions\n\n", cf__bench_model_name(b), cf__bench_model_size(b, size),
+        b->isa, b->repetitions);
     fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | predicted | read, GB/s | "
                "roofline |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n");
 }

@@ -145,7 +145,7 @@ static void judge_model(const struct cf__ward *w, int rank, struct cf__finding *
     }
     if (c->model_error) {
         cf__finding_say(f, CF__STATE_FAIL, "%s", c->model_error->text);
-        cf__finding_advise(f, "copy the file there, under the same path");
+        cf__finding_advise(f, "copy the file there, under the same path, or run with --ship");
         return;
     }
     bool same = !zero || zero->model_error ||

@@ -38,7 +38,8 @@ struct verdict {
     uint64_t bytes;
     bool fits;
     char error[256];                  /* why not */
-    uint32_t context, trained, ranks; /* largest context, that of its training; ranks with work */
+    uint32_t context, most, trained;  /* largest with this placement, with any, and that of its training */
+    uint32_t ranks;                   /* with work */
     uint32_t n_ranks, n_hosts, hosts; /* of the machines; hosts with work */
     struct cf_candidate best;         /* at a context of at most 4096 */
     enum cf_layout layout;
@@ -81,6 +82,23 @@ static uint32_t largest_context(struct cf__subject *s, struct cf_error *why) {
     return low * CONTEXT_STEP;
 }
 
+/* The largest context with the layout, stages and ranks of a plan. */
+static uint32_t context_of(struct cf__subject *s, const struct cf_plan *p, uint32_t stages) {
+    struct cf_plan_wish before = s->wish;
+    struct cf_error unused = {0};
+    uint32_t *use = calloc(s->figures.n_ranks, sizeof *use), n = 0, context = s->wish.n_ctx;
+    for (uint32_t r = 0; use && r < s->figures.n_ranks; r++)
+        if (cf_plan_works(p, (int)r)) use[n++] = r;
+    if (n && use[0] == 0) {
+        s->wish.layout = (int)p->layout, s->wish.use = use, s->wish.n_use = n;
+        s->wish.stages = stages;
+        context = largest_context(s, &unused);
+    }
+    s->wish = before;
+    free(use);
+    return context > before.n_ctx ? context : before.n_ctx;
+}
+
 static int judge(struct verdict *v, struct cf__subject *s, struct config *c, struct cf_error *e) {
     struct cf_plan p = {0};
     struct cf_search found = {0};
@@ -91,16 +109,16 @@ static int judge(struct verdict *v, struct cf__subject *s, struct config *c, str
     v->trained = s->model.n_ctx_train;
     v->n_ranks = s->figures.n_ranks, v->n_hosts = s->figures.n_hosts;
     if (c->place.ctx_size)
-        v->context = has_room(s, s->wish.n_ctx, &why) ? s->wish.n_ctx : 0;
+        v->most = has_room(s, s->wish.n_ctx, &why) ? s->wish.n_ctx : 0;
     else
-        v->context = largest_context(s, &why);
-    if (!v->context) {
+        v->most = largest_context(s, &why);
+    if (!v->most) {
         struct cf_error spoke = why;
         cf_planner_short(&s->model, s->gguf, &s->figures, &spoke, &why);
         snprintf(v->error, sizeof v->error, "%.250s", why.text);
         return 0;
     }
-    if (s->wish.n_ctx > v->context) s->wish.n_ctx = v->context;
+    if (s->wish.n_ctx > v->most) s->wish.n_ctx = v->most;
     if (cf__subject_plan(s, &p, &found, e)) {
         cf_search_free(&found);
         cf_plan_free(&p);
@@ -109,6 +127,7 @@ static int judge(struct verdict *v, struct cf__subject *s, struct config *c, str
     v->fits = true, v->layout = p.layout;
     cf_planner_count(&p, &s->figures, &v->ranks, &v->hosts);
     snprintf(v->advice, sizeof v->advice, "%s", s->advice);
+    v->context = c->place.ctx_size ? v->most : context_of(s, &p, found.n ? found.c[0].stages : s->wish.stages);
     int rc = cf_planner_knows(&s->figures) ? cf_planner_forecast(&v->best, &p, &s->model, s->gguf, &s->figures, e) : 0;
     cf_search_free(&found);
     cf_plan_free(&p);
@@ -131,7 +150,7 @@ static bool further_part(const char *path, int argc, char **argv, bool *there) {
     return true;
 }
 
-/* One model, a file or a shape. Returns -1 if nothing can be said of it. */
+/* One model, a file or a shape. Returns the error's code if nothing can be said of it. */
 static int look_at(struct verdict *v, struct config *c, const char *file, const char *shape, unsigned *assumed) {
     struct cf__subject s = {0};
     struct cf_error e = {0};
@@ -142,7 +161,7 @@ static int look_at(struct verdict *v, struct config *c, const char *file, const 
     cf__subject_close(&s);
     if (rc) fprintf(stderr, "coffer fit: %s\n", e.text);
     if (rc) snprintf(v->error, sizeof v->error, "%.250s", e.text);
-    return rc;
+    return rc ? (int)e.code : 0;
 }
 
 /* ---- forms ---- */
@@ -165,6 +184,7 @@ static void print_verdict(const struct verdict *v) {
         printf("%10.1f %10.2f  %s\n", v->best.prefill, v->best.decode, v->best.why);
     else
         printf("%10s %10s\n", "?", "?");
+    if (v->most > v->context) printf("  a context of %u has room on more of these nodes (-c %u)\n", v->most, v->most);
     cf__subject_say_advice(v->advice, stdout, "  ");
 }
 
@@ -179,6 +199,7 @@ static json_t *verdict_json(const struct verdict *v) {
     json_object_set_new(o, "nodes", json_integer(v->ranks));
     json_object_set_new(o, "hosts", json_integer(v->hosts));
     json_object_set_new(o, "context", json_integer(v->context));
+    json_object_set_new(o, "context_most", json_integer(v->most));
     json_object_set_new(o, "context_trained", json_integer(v->trained));
     if (*v->advice) json_object_set_new(o, "advice", json_string(v->advice));
     if (v->best.decode > 0) {
@@ -189,13 +210,22 @@ static json_t *verdict_json(const struct verdict *v) {
     return o;
 }
 
+/* What is wrong with the machines is said once, not of every model. */
+static int check_cluster(const struct cf__machines *machines, struct cf_error *e) {
+    struct cf__subject s = {0};
+    int rc = cf__subject_machines(&s, machines, e);
+    cf__subject_close(&s);
+    return rc;
+}
+
 static int fit(struct config *c, int argc, char **argv, struct cf_error *e) {
     json_t *list = c->json ? json_array() : NULL;
     unsigned assumed = 0;
-    int bad = 0;
+    int bad = 0, code = CF_ERR_FILE;
     c->machines.by_node = c->place.map != NULL;
     if (!argc && !c->synthetic.n) return cf_fail(e, CF_ERR_USAGE, "no models: files, or --synthetic SHAPE:TYPE");
-    if (cf__placement_check(&c->place, false, e)) return -1;
+    if (cf__placement_check(&c->place, false, e) || (c->machines.cluster.n && check_cluster(&c->machines, e)))
+        return -1;
     if (!c->json) print_head();
     for (int i = 0; i < argc + (int)c->synthetic.n; i++) {
         struct verdict v = {.fits = false};
@@ -206,8 +236,9 @@ static int fit(struct config *c, int argc, char **argv, struct cf_error *e) {
             bad += !there;
             continue;
         }
-        bool failed = look_at(&v, c, file, file ? NULL : c->synthetic.at[i - argc], &assumed) != 0;
-        bad += failed;
+        int failed = look_at(&v, c, file, file ? NULL : c->synthetic.at[i - argc], &assumed);
+        if (failed == CF_ERR_USAGE) code = failed;
+        bad += failed != 0;
         if (list)
             json_array_append_new(list, verdict_json(&v));
         else if (!failed)
@@ -220,11 +251,14 @@ static int fit(struct config *c, int argc, char **argv, struct cf_error *e) {
         json_decref(list);
     } else {
         struct cf__subject s = {.assumed = assumed};
-        printf("\ncontext: the largest that fits with one sequence (<: less than the model was trained for); tokens/s "
-               "of a prompt of 128 and of one sequence, at a context of at most 4096\n");
+        if (c->place.ctx_size)
+            printf("\ntokens/s of a prompt of 128 and of one sequence\n");
+        else
+            printf("\ncontext: the largest that fits these nodes with one sequence (<: less than the model was trained "
+                   "for); tokens/s of a prompt of 128 and of one sequence, at a context of at most 4096\n");
         cf__subject_say_assumed(&s, stdout);
     }
-    return bad ? cf_fail(e, CF_ERR_FILE, "%d of %d cannot be looked at (above)", bad, argc + (int)c->synthetic.n) : 0;
+    return bad ? cf_fail(e, code, "%d of %d cannot be looked at (above)", bad, argc + (int)c->synthetic.n) : 0;
 }
 
 static int command(void *config, int argc, char **argv) {
@@ -236,13 +270,12 @@ const struct cf_command cf_command_fit = {
     .name = "fit",
     .synopsis = "[FILE.gguf ...] [--synthetic SHAPE:TYPE ...] [--cluster FILE] [--json] ...",
     .summary = "list which models fit on these machines, with context and predicted speed",
-    .text =
-        "Looks at every model and says whether it fits on the NUMA nodes of this machine, or of a cluster that is "
-        "described (--cluster, as for plan): the layout that should be quickest, on how many nodes and hosts, the "
-        "largest context that there is room for, and the predicted tokens per second of a prompt and of one sequence. "
-        "Nothing is loaded. -c asks about one context instead of the largest.\n\n"
-        "A file that cannot be read is said on stderr, the rest is listed, and the status is 1. Of a split set the "
-        "first file stands for all.",
+    .text = "Looks at every model and says whether it fits on the NUMA nodes of this machine, or of a cluster that is "
+            "described (--cluster, as for plan): the layout that should be quickest, on how many nodes and hosts, the "
+            "largest context that there is room for there, and the predicted tokens per second of a prompt and of one "
+            "sequence. Nothing is loaded. -c asks about one context instead of the largest.\n\n"
+            "A file that cannot be read is said on stderr, the rest is listed, and the status is 1. Of a split set the "
+            "first file stands for all.",
     .example = "coffer fit *.gguf\n"
                "coffer fit --synthetic llama-70b:q4_k_m --synthetic deepseek-v3-671b:q4_k_m --cluster cluster.json",
     .options = options,

@@ -141,7 +141,12 @@ const struct cf_command cf_command_plan = {
         "lstopo wrote on them; what it leaves out is assumed, and the assumptions are printed. Without it the ranks "
         "are "
         "like shares of this machine. For --map, rank i is then taken to sit on node i. --synthetic takes the shape of "
-        "a known model.",
+        "a known model.\n\n"
+        "A description of four hosts with two NUMA nodes each, all figures but cores per host (0 or left out: assumed):"
+        "\n\n"
+        "  {\"hosts\": [{\"name\": \"h\", \"count\": 4, \"nodes\": 2, \"cores\": 64, \"memory_gib\": 256,\n"
+        "              \"bandwidth_gbs\": 300, \"isa\": \"avx512\"}],\n"
+        "   \"network\": {\"gbit\": 10, \"latency_us\": 20}}",
     .example = "coffer plan -m model.gguf --ranks 4 --layout hybrid --hosts 2\n"
                "coffer plan --synthetic llama-70b:q4_k_m --cluster cluster.json --svg plan.svg",
     .options = options,

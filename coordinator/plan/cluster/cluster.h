@@ -38,8 +38,8 @@ struct cf_cluster_host {
 
 struct cf_cluster {
     uint32_t n_hosts;
-    struct cf_cluster_host *hosts; /* [n_hosts] owned; equal ones each by itself */
-    struct cf_cluster_link network, racks, inside;
+    struct cf_cluster_host *hosts;                 /* [n_hosts] owned; equal ones each by itself */
+    struct cf_cluster_link network, racks, inside; /* of all hosts, whichever file says so */
 };
 
 /* Adds the hosts of a file to *c, zeroed at first: our own description (JSON), or what `lstopo FILE.xml` wrote; an

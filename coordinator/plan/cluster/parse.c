@@ -238,6 +238,19 @@ static int take_link(struct source *s, const char *name, const struct field *fie
     return 0;
 }
 
+/* What holds for the hosts of all files: each may say it, but not differently. */
+static int take_common(struct source *s, const char *name, const struct field *fields, const json_t *object,
+    struct cf_cluster_link *to, struct cf_error *e) {
+    struct cf_cluster_link link = {0};
+    if (take_link(s, name, fields, object, &link, e)) return -1;
+    if ((to->latency > 0 && link.latency > 0 && to->latency != link.latency) ||
+        (to->bandwidth > 0 && link.bandwidth > 0 && to->bandwidth != link.bandwidth))
+        return wrong(s, e, name, "another --cluster says otherwise, and it holds for all hosts");
+    if (link.latency > 0) to->latency = link.latency;
+    if (link.bandwidth > 0) to->bandwidth = link.bandwidth;
+    return 0;
+}
+
 static int take_cluster(struct source *s, const json_t *object, struct cf_error *e) {
     const char *key;
     json_t *v;
@@ -247,11 +260,11 @@ static int take_cluster(struct source *s, const json_t *object, struct cf_error 
         if (!strcmp(key, "hosts"))
             rc = take_hosts(s, v, e);
         else if (!strcmp(key, "network"))
-            rc = take_link(s, key, network_fields, v, &s->c->network, e);
+            rc = take_common(s, key, network_fields, v, &s->c->network, e);
         else if (!strcmp(key, "racks"))
-            rc = take_link(s, key, network_fields, v, &s->c->racks, e);
+            rc = take_common(s, key, network_fields, v, &s->c->racks, e);
         else if (!strcmp(key, "inside"))
-            rc = take_link(s, key, inside_fields, v, &s->c->inside, e);
+            rc = take_common(s, key, inside_fields, v, &s->c->inside, e);
         else if (strcmp(key, "comment") != 0)
             rc = wrong(s, e, key, "unknown (hosts, network, racks, inside)");
         if (rc) return -1;
