@@ -158,8 +158,8 @@ class JobTests:
 
     def test_same_answer(self):
         words = self.job.launcher.words
-        options = words[words.index("coffer") + 1:] + ["--temp", "0", "--json"]
-        want = json.loads(self.engine.execute(self.job.workers[0], ["coffer", *options]).stdout)
+        options = words[words.index("/etc/mpi/hostfile") + 1:] + ["--temp", "0", "--json"]
+        want = json.loads(self.engine.execute(self.job.workers[0], ["coffer", "run", *options]).stdout)
         for layout in ("tensor", "layers"):
             got = json.loads(self.launch("--temp", "0", "--json", "--layout", layout).stdout)
             self.assertEqual((got["ids"], got["logits_xxh64"]), (want["ids"], want["logits_xxh64"]), layout)
@@ -168,7 +168,7 @@ class JobTests:
 
     def test_doctor(self):
         """In place of coffer run, as the template's comment says."""
-        out = self.launch(instead=["doctor", "-m", "/models/model.gguf"]).stdout
+        out = self.launch(instead=["doctor", "--hostfile", "/etc/mpi/hostfile", "-m", "/models/model.gguf"]).stdout
         self.assertRegex(out, r"(?m)^4 ranks: \d+ ok, \d+ warnings?, 0 failures$")
         self.assertRegex(out, r"(?m)^0-3 +model +ok")
         self.assertRegex(out, r"(?m)^0-3 +numa +ok .* mbind: works")

@@ -93,6 +93,22 @@ class Engine:
             return f.read()[-3000:]
 
 class MpiJob(JobTests, unittest.TestCase):
+    def test_worker_is_lost(self):
+        """Last of all, by its name: the machine of a worker is gone. The other one goes on, and the answer is that of one rank."""
+        words = self.job.launcher.words + ["-n", "3000", "-c", "4000", "--ignore-eos", "--temp", "0", "--layout", "tensor"]
+        alone = words[:2] + words[words.index("/etc/mpi/hostfile") + 1:]
+        want = self.engine.execute(self.job.workers[0], alone).stdout
+        bed, lost = self.engine.bed, self.job.workers[1]
+        with subprocess.Popen([bed.hosts, *self.engine.command(self.job.launcher, words)], env=bed.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as p:
+            begun = os.read(p.stdout.fileno(), 40)
+            self.assertEqual(bed.call("crash", bed.host_of(lost)).returncode, 0)
+            rest, said = p.communicate(timeout=120)
+        said = said.decode()
+        self.assertEqual(p.returncode, 0, said)
+        self.assertEqual((begun + rest).decode(), want)
+        self.assertRegex(said, r"(?m)^coffer: .*coffer-worker-1", said)
+
     @classmethod
     def setUpClass(cls):
         import yaml

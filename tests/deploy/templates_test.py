@@ -94,14 +94,13 @@ class Templates(unittest.TestCase):
         launcher, worker = (pods[k]["containers"][0] for k in ("Launcher", "Worker"))
         words = launcher["command"] + launcher["args"]
         self.assertTrue(all(isinstance(w, str) for w in words + worker["args"]), "arguments are strings")
-        at = words.index("coffer")
-        self.assertEqual(wrong_options(words[at + 1:]), [])
-        ranks, workers = int(words[words.index("-n") + 1]), spec["mpiReplicaSpecs"]["Worker"]["replicas"]
-        self.assertEqual(ranks, spec["slotsPerWorker"] * workers)
+        self.assertEqual((words[0], wrong_options(words[1:])), ("coffer", []))
+        self.assertEqual(words[words.index("--hostfile") + 1], "/etc/mpi/hostfile")  # where the operator writes it
+        workers, mpirun = spec["mpiReplicaSpecs"]["Worker"]["replicas"], {v["name"]: v["value"] for v in launcher["env"]}["COFFER_MPIRUN"].split()
         with tempfile.NamedTemporaryFile("w") as hosts:  # as the operator writes it
             hosts.write("".join(f"coffer-worker-{i} slots={spec['slotsPerWorker']}\n" for i in range(workers)))
             hosts.flush()
-            self.check_mpirun(words[:1] + ["--hostfile", hosts.name] + words[1:at], ranks)
+            self.check_mpirun(mpirun + ["--hostfile", hosts.name], spec["slotsPerWorker"] * workers)
         self.assertEqual(worker["securityContext"]["capabilities"]["add"], ["SYS_NICE"])
         self.assertEqual(worker["resources"]["requests"], worker["resources"]["limits"], "else the kubelet gives no whole cores")
         volumes = {v["name"]: v for v in pods["Worker"]["volumes"]}
