@@ -116,6 +116,11 @@ static void cores(void **state) {
     is(&k, 1, "binding", CF__STATE_WARN, "core 4 of the node's 4", "--bind-to none");
     k.facts[1].sharers = 4; /* four ranks divide the node: nothing is kept away */
     is(&k, 1, "binding", CF__STATE_OK, "core 4", "");
+    k.facts[0].node = 1, k.facts[0].n_cpus = 1, k.cpus[0][0] = 4, k.facts[0].sharers = k.facts[1].sharers = 2;
+    k.facts[0].node_cores = k.facts[1].node_cores = 2; /* two ranks, two cores, and both have the first one */
+    is(&k, 1, "binding", CF__STATE_WARN, "core 4 of the node's 2", "--bind-to none");
+    is(&k, 1, "cores", CF__STATE_WARN, "core 4 also belongs to rank 0", "keeps others of the node away");
+    open_clinic(&k);
     k.facts[0].core_share = 0.5, k.facts[0].core_worst = 2;
     is(&k, 0, "cores", CF__STATE_WARN, "core 2 gives 50 % of its time", "another program");
     /* Two hosts of one machine, each with its first rank on core 0: what Open MPI does. */

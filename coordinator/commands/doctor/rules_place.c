@@ -13,6 +13,50 @@ static const Cf__Checkup *facts(const struct cf__ward *w, int rank) {
     return w->patients[rank].facts;
 }
 
+/* ---- cores of several ranks ---- */
+
+static bool overlap(const Cf__Checkup *a, const Cf__Checkup *b, uint32_t *core) {
+    for (size_t i = 0; i < a->n_cpus; i++)
+        for (size_t k = 0; k < b->n_cpus; k++)
+            if (a->cpus[i] == b->cpus[k]) {
+                *core = a->cpus[i];
+                return true;
+            }
+    return false;
+}
+
+/* The first rank that uses a core of this one, -1: none. Numbers of cores mean the same wherever one kernel runs. */
+static int companion(const struct cf__ward *w, int rank, uint32_t *core) {
+    const Cf__Checkup *c = facts(w, rank);
+    for (int r = 0; r < w->n_ranks; r++)
+        if (r != rank && facts(w, r) && c->machine && facts(w, r)->machine == c->machine &&
+            overlap(c, facts(w, r), core))
+            return r;
+    return -1;
+}
+
+/* Cores of its node that a rank and its neighbours there have together. Where two of them have the same core they are
+ * counted one by one; else each has a share like this one's. */
+static uint32_t cores_together(const struct cf__ward *w, int rank) {
+    const Cf__Checkup *c = facts(w, rank);
+    uint32_t core, n = 0;
+    int other = companion(w, rank, &core);
+    if (other < 0 || w->patients[other].host_index != w->patients[rank].host_index)
+        return (uint32_t)c->n_cpus * (c->sharers ? c->sharers : 1);
+    for (int r = 0; r < w->n_ranks; r++) {
+        const Cf__Checkup *k = facts(w, r);
+        if (!k || k->machine != c->machine || k->node != c->node) continue;
+        for (size_t i = 0; i < k->n_cpus; i++) {
+            bool seen = false;
+            for (int b = 0; b < r && !seen; b++)
+                for (size_t x = 0; facts(w, b) && facts(w, b)->machine == c->machine && x < facts(w, b)->n_cpus; x++)
+                    seen |= facts(w, b)->cpus[x] == k->cpus[i];
+            n += !seen;
+        }
+    }
+    return n;
+}
+
 /* ---- binding ---- */
 
 static int first_on_host(const struct cf__ward *w, int rank) {
@@ -52,8 +96,8 @@ static void list_cores(const Cf__Checkup *c, char *out, size_t size) {
 void cf__judge_binding(const struct cf__ward *w, int rank, struct cf__finding *f) {
     const Cf__Checkup *c = facts(w, rank);
     char cores[96];
-    uint32_t idle = idle_nodes(w, rank), share = (uint32_t)c->n_cpus * (c->sharers ? c->sharers : 1);
-    bool narrow = share < c->node_cores;
+    uint32_t idle = idle_nodes(w, rank);
+    bool narrow = cores_together(w, rank) < c->node_cores;
     list_cores(c, cores, sizeof cores);
     cf__finding_say(f, idle || narrow ? CF__STATE_WARN : CF__STATE_OK, "node %u, core%s %s of the node's %u%s", c->node,
         c->n_cpus > 1 ? "s" : "", cores, c->node_cores, c->widened ? " (the launcher's single core was widened)" : "");
@@ -68,26 +112,6 @@ void cf__judge_binding(const struct cf__ward *w, int rank, struct cf__finding *f
 
 /* ---- cores ---- */
 
-static bool overlap(const Cf__Checkup *a, const Cf__Checkup *b, uint32_t *core) {
-    for (size_t i = 0; i < a->n_cpus; i++)
-        for (size_t k = 0; k < b->n_cpus; k++)
-            if (a->cpus[i] == b->cpus[k]) {
-                *core = a->cpus[i];
-                return true;
-            }
-    return false;
-}
-
-/* The first rank that uses a core of this one, -1: none. Numbers of cores mean the same wherever one kernel runs. */
-static int companion(const struct cf__ward *w, int rank, uint32_t *core) {
-    const Cf__Checkup *c = facts(w, rank);
-    for (int r = 0; r < w->n_ranks; r++)
-        if (r != rank && facts(w, r) && c->machine && facts(w, r)->machine == c->machine &&
-            overlap(c, facts(w, r), core))
-            return r;
-    return -1;
-}
-
 void cf__judge_cores(const struct cf__ward *w, int rank, struct cf__finding *f) {
     const Cf__Checkup *c = facts(w, rank);
     uint32_t core = 0;
@@ -100,10 +124,13 @@ void cf__judge_cores(const struct cf__ward *w, int rank, struct cf__finding *f) 
             w->patients[other].host, same_host ? "" : ", the same machine under another name", c->core_worst,
             100 * c->core_share);
         cf__finding_advise(f, "%s",
-            same_host ? "fewer ranks than cores: --ranks N, or one rank per NUMA node"
-                      : "the launcher takes one machine for several hosts and gives each of them core 0, which costs "
-                        "milliseconds per message: mpirun --bind-to none and a cpuset for each host, or one host per "
-                        "machine");
+            same_host && cores_together(w, rank) < c->node_cores
+                ? "a binding or cpuset gives these ranks the same cores, and keeps others of the node away (see "
+                  "binding)"
+            : same_host ? "fewer ranks than cores: --ranks N, or one rank per NUMA node"
+                        : "the launcher takes one machine for several hosts and gives each of them core 0, which costs "
+                          "milliseconds per message: mpirun --bind-to none and a cpuset for each host, or one host per "
+                          "machine");
         return;
     }
     cf__finding_say(f, squeezed ? CF__STATE_WARN : CF__STATE_OK,

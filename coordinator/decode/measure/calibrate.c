@@ -30,9 +30,9 @@ static void poll(void *ctx) {
 }
 
 /* Enough to go beyond the caches for a model that does; more would only cost time. */
-static size_t look_bytes(const struct cf_job *j) {
+static size_t look_bytes(const struct cf_gguf *g) {
     uint64_t model = 0, hash;
-    cf_gguf_identity(j->gguf, &model, &hash);
+    cf_gguf_identity(g, &model, &hash);
     size_t bytes = (size_t)(model / 3);
     return bytes < 4u << 20 ? 4u << 20 : bytes > 256u << 20 ? 256u << 20 : bytes;
 }
@@ -152,7 +152,7 @@ static int look_body(struct cf_team *team, void *ctx) {
     const struct cf_kernels *kernels = cf_kernels_choose(getenv("COFFER_ISA"));
     if (l->to->bandwidth <= 0) {
         struct cf_reader r;
-        open_reader(&r, team, 256u << 20, l->node);
+        open_reader(&r, team, look_bytes(l->g), l->node);
         l->to->bandwidth = look_at_memory(team, &r, l->to, NULL);
         cf_reader_close(&r);
     }
@@ -191,7 +191,7 @@ int cf_calibrate_rank(struct cf_job *j, struct cf_error *e) {
     cf_team_poll(j->team, poll, &p, 0.05); /* signs of life */
     struct cf_reader r;
     double *wake = j->seat.crowded ? &j->own.wake : NULL;
-    open_reader(&r, j->team, look_bytes(j), (int)j->machine.nodes[j->seat.node].os_index);
+    open_reader(&r, j->team, look_bytes(j->gguf), (int)j->machine.nodes[j->seat.node].os_index);
     double quick = look_at_memory(j->team, &r, &j->own, wake), together = 0;
     int rc = cf_alone_look(j, &r, quick, &together, e);
     cf_reader_close(&r);
