@@ -63,7 +63,8 @@ static void add_environment(struct words *w) {
     for (char **v = environ; *v; v++) {
         size_t n = strcspn(*v, "=");
         char name[64];
-        if (strncmp(*v, "COFFER_", 7) != 0 || n >= sizeof name || !strncmp(*v, "COFFER_MPIRUN=", 14)) continue;
+        bool ours = !strncmp(*v, "COFFER_", 7) || !strncmp(*v, "HWLOC_COMPONENTS=", 17);
+        if (!ours || n >= sizeof name || !strncmp(*v, "COFFER_MPIRUN=", 14)) continue;
         snprintf(name, sizeof name, "%.*s", (int)n, *v);
         add(w, "-x");
         add(w, name);

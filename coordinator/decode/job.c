@@ -150,7 +150,7 @@ static int report(struct cf_job *j, struct cf_error *e) {
     Cf__Verdict *all = NULL;
     h.node = node->os_index, h.cores = j->seat.n_cores, h.threads = cf_team_size(j->team);
     h.memory_free = node->memory_free, h.seat = j->seat.cores[0];
-    h.memory_limit = j->machine.limit_free == UINT64_MAX ? 0 : j->machine.limit_free;
+    h.memory_limit = j->machine.limit_free;
     int rc = cf_calibrate_tell(j, &h, &room, e);
     if (!rc) rc = hello(j, &h, NULL, &all, e);
     free(room.links);

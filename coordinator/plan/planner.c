@@ -183,6 +183,18 @@ void cf_planner_count(const struct cf_plan *p, const struct cf_figures *f, uint3
     }
 }
 
+/* Hosts counted from 0 on without gaps, in the order of their first ranks: of a part of all hosts numbers are missing.
+ */
+static void renumber_hosts(struct cf_rank_info *to, const struct cf_rank_info *ranks, const uint32_t *use, uint32_t n) {
+    int hosts = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        int known = -1;
+        for (uint32_t k = 0; k < i && known < 0; k++)
+            if (ranks[use[k]].host_index == ranks[use[i]].host_index) known = to[k].host_index;
+        to[i].host_index = known < 0 ? hosts++ : known;
+    }
+}
+
 int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_rank_info *ranks, uint32_t n_ranks, char note[512], struct cf_error *e) {
     memset(plan, 0, sizeof *plan);
@@ -192,6 +204,7 @@ int cf_planner_make(struct cf_plan *plan, const struct cf_plan_wish *wish, const
         used = calloc(wish->n_use, sizeof *used);
         for (uint32_t i = 0; used && i < wish->n_use; i++)
             used[i] = ranks[wish->use[i]];
+        if (used) renumber_hosts(used, ranks, wish->use, wish->n_use);
         d.ranks = used, d.n_ranks = wish->n_use;
     }
     d.weight = calloc(d.n_ranks, sizeof *d.weight);

@@ -7,7 +7,7 @@
 #include <xxhash.h>
 
 enum {
-    MOST_CANDIDATES = 1024,
+    MOST_CANDIDATES = 4096,
     MOST_SETS = 256, /* of hosts */
     MANY = 64,       /* ranks: only the likely ways are tried beyond */
     FEW = 16,        /* hosts: of more not every number of them is tried, nor the best without one and with one more */
@@ -244,7 +244,7 @@ static void name_odd(struct searching *k) {
         if (!k->in[h]) continue;
         int more = snprintf(k->odd + n, room - n, "%s%s", n ? ", " : " (", cf_figures_host(k->f, h));
         if (more < 0 || n + (size_t)more >= room) {
-            memcpy(k->odd + n, ", ...", 6);
+            memcpy(k->odd + n, n ? ", ..." : " (...", 6);
             n += 5;
             break;
         }

@@ -313,6 +313,30 @@ static void the_table_prints(void **state) {
     tear_down(&f);
 }
 
+/* A part of the hosts, with a gap in their numbers and unlike ones: a stage is still a host. */
+static void stages_are_hosts_of_any_set(void **state) {
+    (void)state;
+    static const int host_of[] = {0, 0, 1, 1, 2, 2, 2, 2, 3, 3};
+    static const uint32_t use[] = {0, 1, 4, 5, 6, 7, 8, 9}, first[] = {0, 4, 8}, count[] = {2, 4, 2};
+    struct fixture f;
+    struct cf_error e = {0};
+    set_up(&f, 0, 10, CF_LAYOUT_HYBRID);
+    for (int r = 0; r < 10; r++)
+        f.info[r].host_index = host_of[r];
+    f.wish.use = use, f.wish.n_use = 8, f.wish.stages = 3;
+    if (make(&f, 10, &e)) fail_msg("%s", e.text);
+    uint32_t layer = 0;
+    for (int s = 0; s < 3; s++) {
+        const struct cf_plan_row *r = cf_plan_find(&f.plan, CF_LEFT_HEMI, layer);
+        assert_non_null(r);
+        assert_int_equal(r->n, count[s]);
+        for (uint32_t i = 0; i < r->n; i++)
+            assert_int_equal(r->ranks[i], first[s] + i);
+        layer = r->layer1;
+    }
+    tear_down(&f);
+}
+
 /* A cgroup's limit holds for all ranks of a host, not for those of each node. */
 static void a_limit_is_of_the_host(void **state) {
     (void)state;
@@ -322,6 +346,7 @@ static void a_limit_is_of_the_host(void **state) {
     assert_true(cf_memory_share(12 * gib, 1, 12 * gib, 8) == 12 * gib / 8);
     assert_true(cf_memory_share(4 * gib, 4, 64 * gib, 8) == gib);
     assert_true(cf_memory_share(4 * gib, 0, 2 * gib, 0) == 2 * gib);
+    assert_true(cf_memory_share(64 * gib, 2, UINT64_MAX, 8) == 32 * gib);
 }
 
 int main(void) {
@@ -330,6 +355,7 @@ int main(void) {
         cmocka_unit_test(a_small_rank_gets_a_small_slice), cmocka_unit_test(bandwidth_shifts_cuts),
         cmocka_unit_test(domains_share_and_grow), cmocka_unit_test(a_map_places_domains),
         cmocka_unit_test(batches_in_flight_follow_the_layout), cmocka_unit_test(stages_read_equal_bytes),
-        cmocka_unit_test(the_table_prints), cmocka_unit_test(a_limit_is_of_the_host)};
+        cmocka_unit_test(the_table_prints), cmocka_unit_test(stages_are_hosts_of_any_set),
+        cmocka_unit_test(a_limit_is_of_the_host)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -122,8 +122,7 @@ static void links_md(FILE *f, const struct cf__bench_test *k) {
         const struct cf_probe *p = &k->probes[i];
         const char *from = k->ranks[p->a].host, *to = k->ranks[p->b].host;
         bool one = !strcmp(from, to);
-        fprintf(f, "| %u | %u | %u - %u | %s%s%s |", k->n_ranks, k->ranks[0].threads, p->a, p->b, from,
-            one ? "" : " - ", one ? "" : to);
+        fprintf(f, "| %u | %u - %u | %s%s%s |", k->n_ranks, p->a, p->b, from, one ? "" : " - ", one ? "" : to);
         for (int s = 0; s < CF_LINK_SIZES; s++)
             fprintf(f, " %.1f |", 1e6 * p->seconds[s]);
         fprintf(f, "\n");
@@ -138,10 +137,10 @@ static void foot_md(FILE *f, const struct cf__bench *b) {
         links |= b->tests[i].n_probes > 0;
     }
     if (links)
-        fprintf(f, "\n| ranks | threads | link | hosts | 8 B, us | 16 KiB, us | 1 MiB, us "
-                   "|\n|---:|---:|---|---|---:|---:|---:|\n");
+        fprintf(f, "\n| ranks | link | hosts | 8 B, us | 16 KiB, us | 1 MiB, us "
+                   "|\n|---:|---|---|---:|---:|---:|\n");
     for (uint32_t i = 0; i < b->n_tests; i++)
-        if (i == 0 || !same_ranks(&b->tests[i], &b->tests[i - 1])) links_md(f, &b->tests[i]);
+        if (i == 0 || b->tests[i].n_ranks != b->tests[i - 1].n_ranks) links_md(f, &b->tests[i]);
     fprintf(f, "\n| layout | ranks | threads | test | rank | compute, s | exchange, s | wait, s |\n"
                "|---|---:|---:|---|---:|---:|---:|---:|\n");
     for (uint32_t i = 0; i < b->n_tests; i++) {

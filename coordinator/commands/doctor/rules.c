@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "coordinator/commands/doctor/doctor.h"
+#include "coordinator/plan/forecast/figures.h"
 
 static const double GIB = 1024.0 * 1024 * 1024;
 static const uint64_t SHM_PER_RANK = 32u << 20; /* MPI's own segments, and a window of a middling model */
@@ -71,8 +72,10 @@ static void judge_numa(const struct cf__ward *w, int rank, struct cf__finding *f
 static void judge_memory(const struct cf__ward *w, int rank, struct cf__finding *f) {
     const Cf__Checkup *c = facts(w, rank), *zero = facts(w, 0);
     uint64_t model = zero ? zero->model_bytes : 0, share = model / (uint64_t)w->n_ranks;
-    uint64_t room = c->memory_limit < c->memory_free ? c->memory_limit : c->memory_free;
-    room /= c->sharers ? c->sharers : 1;
+    uint32_t on_host = 0;
+    for (int r = 0; r < w->n_ranks; r++)
+        on_host += w->patients[r].host_index == w->patients[rank].host_index;
+    uint64_t room = cf_memory_share(c->memory_free, c->sharers, c->memory_limit, on_host);
     bool limited = c->memory_limit != UINT64_MAX;
     char limit[64] = "no cgroup limit";
     if (limited) snprintf(limit, sizeof limit, "cgroups leave %.1f GiB", (double)c->memory_limit / GIB);

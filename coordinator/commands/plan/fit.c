@@ -57,7 +57,6 @@ static bool has_room(struct cf__subject *s, uint32_t n_ctx, struct cf_error *why
         struct cf_error e = {0};
         char note[512];
         if (s->wish.layout >= 0 && s->wish.layout != layouts[i]) continue;
-        if (layouts[i] == CF_LAYOUT_TENSOR && s->figures.n_ranks > CF_MAX_MEMBERS && i) continue;
         w.layout = layouts[i];
         room = !cf_planner_make(&p, &w, &s->model, s->gguf, s->figures.ranks, s->figures.n_ranks, note, &e);
         if (!room && !why->code) *why = e;
@@ -184,7 +183,7 @@ static void print_verdict(const struct verdict *v) {
         printf("%10.1f %10.2f  %s\n", v->best.prefill, v->best.decode, v->best.why);
     else
         printf("%10s %10s\n", "?", "?");
-    if (v->most > v->context) printf("  a context of %u has room on more of these nodes (-c %u)\n", v->most, v->most);
+    if (v->most > v->context) printf("  a context of %u has room when placed otherwise (-c %u)\n", v->most, v->most);
     cf__subject_say_advice(v->advice, stdout, "  ");
 }
 
@@ -219,13 +218,13 @@ static int check_cluster(const struct cf__machines *machines, struct cf_error *e
 }
 
 static int fit(struct config *c, int argc, char **argv, struct cf_error *e) {
-    json_t *list = c->json ? json_array() : NULL;
     unsigned assumed = 0;
     int bad = 0, code = CF_ERR_FILE;
     c->machines.by_node = c->place.map != NULL;
     if (!argc && !c->synthetic.n) return cf_fail(e, CF_ERR_USAGE, "no models: files, or --synthetic SHAPE:TYPE");
     if (cf__placement_check(&c->place, false, e) || (c->machines.cluster.n && check_cluster(&c->machines, e)))
         return -1;
+    json_t *list = c->json ? json_array() : NULL;
     if (!c->json) print_head();
     for (int i = 0; i < argc + (int)c->synthetic.n; i++) {
         struct verdict v = {.fits = false};

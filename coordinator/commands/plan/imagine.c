@@ -36,7 +36,8 @@ static void imagine(struct cf_rank_info *r, const struct cf__machines *k, const 
     r->threads = k->threads                         ? (uint32_t)k->threads
                  : m->nodes[node].n_cores / sharers ? m->nodes[node].n_cores / sharers
                                                     : 1;
-    r->memory_free = k->memory ? (uint64_t)k->memory << 20 : m->nodes[node].memory_free / sharers;
+    r->memory_free = k->memory ? (uint64_t)k->memory << 20
+                               : cf_memory_share(m->nodes[node].memory_free, sharers, m->limit_free, on_host);
     r->bandwidth = k->bandwidth > 0 ? here->bandwidth : here->bandwidth / (crowded ? cores : sharers);
     double share = here->threads ? (double)r->threads / here->threads : 1;
     for (int id = 0; id < CF_TYPE_LIMIT; id++)

@@ -2,6 +2,7 @@
 #include "coordinator/decode/measure/measure.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
@@ -13,9 +14,9 @@ static const int link_rounds[CF_LINK_SIZES] = {200, 50, 7};
 static size_t buffer_bytes(const struct cf_job *j) {
     const char *mib = getenv("COFFER_TEST_READ_MIB"); /* test hook: tests of all but the figure need not wait for it */
     if (mib && atoi(mib) > 0) return (size_t)atoi(mib) << 20;
-    uint64_t want = (uint64_t)2 << 30, limit = j->machine.limit_free == UINT64_MAX ? 0 : j->machine.limit_free;
+    uint64_t want = (uint64_t)2 << 30;
     if (want < 4 * j->machine.llc_bytes) want = 4 * j->machine.llc_bytes;
-    uint64_t half = cf_memory_share(j->machine.nodes[j->seat.node].memory_free, j->seat.sharers, limit,
+    uint64_t half = cf_memory_share(j->machine.nodes[j->seat.node].memory_free, j->seat.sharers, j->machine.limit_free,
                         (uint32_t)cf_transport_local_size(j->transport)) /
                     2;
     return (size_t)(want < half ? want : half);
@@ -115,12 +116,16 @@ static int probe(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
 
 /* Tells all ranks what a pair has found; the next pair begins when all know. */
 static int tell(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
-    bool mine = p->a == (uint32_t)cf_transport_rank(j->transport);
-    for (int i = 0; i < CF_LINK_SIZES; i++) {
-        p->seconds[i] = cf_measure_meet(j, mine ? p->seconds[i] : 0, e);
-        if (p->seconds[i] < 0) return -1;
-    }
-    return 0;
+    Cf__Hello h = CF__HELLO__INIT;
+    Cf__Verdict *all = NULL;
+    if (p->a == (uint32_t)cf_transport_rank(j->transport)) h.links = p->seconds, h.n_links = CF_LINK_SIZES;
+    cf_gguf_identity(j->gguf, &h.model_bytes, &h.model_hash);
+    if (cf_transport_hello(j->transport, &h, &all, e)) return -1;
+    const Cf__Hello *a = all->hellos[p->a];
+    bool known = a->n_links == CF_LINK_SIZES;
+    if (known) memcpy(p->seconds, a->links, sizeof p->seconds);
+    cf__verdict__free_unpacked(all, NULL);
+    return known ? 0 : cf_fail(e, CF_ERR_PEER, "rank %u has not said what its link takes", p->a);
 }
 
 int cf_measure_links(struct cf_job *j, struct cf_error *e) {
