@@ -10,7 +10,7 @@ enum {
     MOST_CANDIDATES = 4096,
     MOST_SETS = 256, /* of hosts */
     MANY = 64,       /* ranks: only the likely ways are tried beyond */
-    FEW = 16,        /* hosts: of more not every number of them is tried, nor the best without one and with one more */
+    FEW = 16,        /* hosts: of more the best set is not tried without one of them and with one more */
     AGAIN = 3,       /* ways that are weighed with fewer threads */
     HOME = 4         /* quarters of the head's shares */
 };
@@ -230,11 +230,13 @@ static int by_seconds(const void *a, const void *b) {
     return (x->seconds > y->seconds) - (x->seconds < y->seconds);
 }
 
-/* Of very many hosts not every number of them is worth the time: one, two, three, four, six, eight, twelve, ... or, of
- * even more ranks, one, two, four, eight, ... */
+/* Not every number of hosts is worth the time: of few hosts one to four, eight, sixteen (try_neighbours finds those in
+ * between), of many one, two, three, four, six, eight, twelve, ... or, of even more ranks, one, two, four, eight, ...
+ */
 static bool is_tried(const struct searching *k, uint32_t n) {
-    uint32_t half = n % 3 == 0 && k->f->n_ranks <= 4 * MANY ? n / 3 : n;
-    return k->f->n_hosts <= FEW || n == k->f->n_hosts || !(half & (half - 1));
+    bool thirds = k->f->n_hosts > FEW && k->f->n_ranks <= 4 * MANY && n % 3 == 0;
+    uint32_t part = thirds ? n / 3 : n;
+    return n == k->f->n_hosts || (n <= 4 && k->f->n_hosts <= FEW) || !(part & (part - 1));
 }
 
 /* The names of the hosts in in[], the first of them. */

@@ -11,7 +11,7 @@ import common
 
 a, clock = common.arguments(), common.Clock()
 CORES = 2 * max(2, os.cpu_count())  # of each rank
-NOTE = rf"coffer: not used: (\d+) of the {CORES} cores of rank 0.*predicted ([\d.]+) tokens/s, with all ([\d.]+); -t {CORES} uses them"
+NOTE = rf"coffer: not used: (\d+) of the {CORES} cores of rank 0.*predicted ([\d.]+) tokens/s, with all ([\d.]+); a run with -t {CORES} uses them"
 
 
 def run(ranks, *options, command="run"):
