@@ -63,6 +63,11 @@ int cf_transport_detect(int *ranks, struct cf_error *e) {
         slurm_tasks());
 }
 
+/* hwloc looks at none of these where HWLOC_COMPONENTS is set; a topology of the user's own has no devices to look for.
+ */
 void cf_transport_no_devices(void) {
+    static const char *const sources[] = {"HWLOC_XMLFILE", "HWLOC_SYNTHETIC", "HWLOC_FSROOT", "HWLOC_CPUID_PATH"};
+    for (size_t i = 0; i < sizeof sources / sizeof *sources; i++)
+        if (getenv(sources[i])) return;
     setenv("HWLOC_COMPONENTS", "-gl,-opencl,-cuda,-nvml,-rsmi,-levelzero", 0);
 }

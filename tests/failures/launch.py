@@ -117,6 +117,7 @@ class Launch(Case):
                 self.assertRegex(err, r"decode \d+ tokens at")  # it ended in good order
 
     def test_interrupt_under_own_mpirun(self):
+        self.env["OMPI_MCA_odls_base_sigkill_timeout"] = "5"  # it kills after one second, which a busy machine may take
         p = self.start(*ENDLESS, ranks=3)
         self.wait_for_text(p)
         p.send_signal(signal.SIGINT)
