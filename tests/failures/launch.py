@@ -117,13 +117,16 @@ class Launch(Case):
                 self.assertRegex(err, r"decode \d+ tokens at")  # it ended in good order
 
     def test_interrupt_under_own_mpirun(self):
-        self.env["OMPI_MCA_odls_base_sigkill_timeout"] = "5"  # it kills after one second, which a busy machine may take
-        p = self.start(*ENDLESS, ranks=3)
-        self.wait_for_text(p)
-        p.send_signal(signal.SIGINT)
-        status, out, err = self.end(p)
-        self.assertNotEqual(status, 0)  # Open MPI's number, not ours
-        self.assertRegex(err, r"decode \d+ tokens at")
+        """mpirun kills a second later, and may lose what the ranks have said by then where the machine is busy: three attempts."""
+        for _ in range(3):
+            p = self.start(*ENDLESS, ranks=3)
+            self.wait_for_text(p)
+            p.send_signal(signal.SIGINT)
+            status, out, err = self.end(p)
+            self.assertNotEqual(status, 0)  # Open MPI's number, not ours
+            if re.search(r"decode \d+ tokens at", err):
+                return
+        self.fail(err)
 
     def test_second_interrupt_kills(self):
         self.env["COFFER_ISA"] = "scalar"
