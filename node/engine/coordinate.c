@@ -3,6 +3,13 @@
 
 #include "node/engine/state.h"
 
+/* Who holds nothing has nothing to do with it: where it is slow, what it is told would only pile up. */
+static int tell_workers(struct cf_engine *g, Cf__Envelope *env, struct cf_error *e) {
+    for (int r = 1; r < g->size; r++)
+        if (g->works[r] && cf_post(g->o.transport, r, env, NULL, 0, NULL, e)) return -1;
+    return 0;
+}
+
 int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e) {
     const struct cf_plan *p = &g->plan;
     if (!b->n_rows || b->n_rows > p->n_rows || b->n_want > p->n_want)
@@ -25,8 +32,7 @@ int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e
     msg.hidden = b->hidden;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_BATCH, env.batch = &msg;
-    for (int r = 1; r < g->size; r++)
-        if (cf_post(g->o.transport, r, &env, NULL, 0, NULL, e)) return -1;
+    if (tell_workers(g, &env, e)) return -1;
     return cf__take_batch(g, &msg, e);
 }
 
@@ -56,8 +62,7 @@ int cf__kv_operation(struct cf_engine *g, uint32_t kind, uint32_t sequence, uint
     k.after_batch = g->next_id - 1, k.kind = kind, k.sequence = sequence, k.position = position;
     Cf__Envelope env = CF__ENVELOPE__INIT;
     env.body_case = CF__ENVELOPE__BODY_KV, env.kv = &k;
-    for (int r = 1; r < g->size; r++)
-        if (cf_post(g->o.transport, r, &env, NULL, 0, NULL, e)) return -1;
+    if (tell_workers(g, &env, e)) return -1;
     cf__open_contexts(g); /* takes at once what need not wait, so that the queue has room */
     int rc = cf__take_kv(g, &k, e);
     if (rc > 0) return cf_fail(e, CF_ERR_LIMIT, "too many operations are queued");

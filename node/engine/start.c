@@ -30,9 +30,10 @@ int cf_engine_open(struct cf_engine **out, const struct cf_engine_options *o, st
     size_t size = (size_t)g->size;
     g->traffic = calloc(g->rank == 0 ? size * size : 1, sizeof *g->traffic);
     g->sent_before = calloc(size, sizeof *g->sent_before);
+    g->works = calloc(size, sizeof *g->works);
     g->sent = calloc(size, sizeof *g->sent), g->sent_list = calloc(size, sizeof(Cf__Traffic *));
-    if (!g->ready || !g->counts || !g->loaded || !g->to_load || !g->traffic || !g->sent_before || !g->sent ||
-        !g->sent_list) {
+    if (!g->ready || !g->counts || !g->loaded || !g->to_load || !g->traffic || !g->sent_before || !g->works ||
+        !g->sent || !g->sent_list) {
         cf_engine_close(g);
         return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     }
@@ -224,8 +225,10 @@ int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_e
     g->mail.transport = g->o.transport;
     g->mail.exchanges = g->program.exchanges, g->mail.n_exchanges = g->program.n_routes + g->o.no_exchange;
     g->mail.slot_bytes = g->program.slot_bytes;
-    for (int r = 0; r < g->size; r++)
+    for (int r = 0; r < g->size; r++) {
         g->sent_before[r] = *cf_transport_traffic(g->o.transport, r);
+        g->works[r] = g->rank == 0 && (g->o.no_exchange || cf_plan_works(&g->plan, r)); /* without: all say their end */
+    }
     g->started = true;
     if (post_ready(g, e)) return -1;
     if (g->rank == 0 && cf_wait(g->o.transport, all_ready, g, NULL, e)) return -1;
@@ -266,6 +269,7 @@ void cf_engine_close(struct cf_engine *g) {
     free(g->counts);
     free(g->traffic);
     free(g->sent_before);
+    free(g->works);
     free(g->sent);
     free(g->sent_list);
     free(g->loaded);

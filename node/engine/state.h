@@ -112,6 +112,7 @@ struct cf_engine {
     struct cf_queued *queue;     /* ring of queue_room */
     uint32_t queue_room, queue_first, queue_n;
     uint32_t next_id;
+    bool *works;              /* rank 0: [size] who is told of batches and of the KV cache: those that hold anything */
     struct cf_filled *filled; /* [plan.n_seqs] */
 
     /* Buffers of one step; nothing in them outlives a wait. */
