@@ -56,13 +56,9 @@ static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f,
 }
 
 /* What is compared is a prompt and an answer; what is shown is the rate of the answer. */
-static double seconds_of(const struct cf_candidate *c) {
-    return CF_SEARCH_PROMPT / c->prefill + CF_SEARCH_ANSWER / c->all;
-}
-
 static const char *compare(const struct cf_candidate *best, const struct cf_candidate *all) {
     if (best->all > 1.005 * all->all) return "faster";
-    return best->all < 0.97 * all->all && seconds_of(best) < seconds_of(all)
+    return best->all < 0.97 * all->all && cf_candidate_seconds(best) < cf_candidate_seconds(all)
                ? "slower with the answer, but faster with prompt and answer"
                : "hardly slower";
 }

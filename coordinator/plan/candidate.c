@@ -34,21 +34,28 @@ static int rate_of(
     return 0;
 }
 
+double cf_candidate_seconds(const struct cf_candidate *c) {
+    return CF_SEARCH_PROMPT / c->prefill + CF_SEARCH_ANSWER / c->all;
+}
+
 int cf_planner_forecast(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e) {
     struct cf_simulation *sim;
     struct cf_forecast all = {0};
     if (cf_simulation_new(&sim, plan, m, g, f, e)) return -1;
     uint32_t prompt = plan->n_ctx < CF_SEARCH_PROMPT ? plan->n_ctx : CF_SEARCH_PROMPT, n = plan->n_seqs;
+    struct cf_workload one = {.depth = prompt, .generate = ROUNDS, .sequences = 1}, many = one;
+    many.sequences = n;
     int rc = rate_of(sim, (struct cf_workload){.prompt = prompt}, &c->prefill, NULL, e);
-    if (!rc)
-        rc = rate_of(
-            sim, (struct cf_workload){.depth = prompt, .generate = ROUNDS, .sequences = 1}, &c->decode, NULL, e);
-    if (!rc)
-        rc = rate_of(sim, (struct cf_workload){.depth = prompt, .generate = ROUNDS, .sequences = n}, &c->all, &all, e);
+    if (!rc) rc = rate_of(sim, many, &c->all, &all, e);
+    c->decode = c->all;
+    if (!rc && n > 1) rc = rate_of(sim, one, &c->decode, NULL, e);
     cf_simulation_free(sim);
-    if (rc) return -1;
-    c->seconds = n * (CF_SEARCH_PROMPT / c->prefill + CF_SEARCH_ANSWER / c->all);
+    if (rc) {
+        cf_forecast_free(&all);
+        return -1;
+    }
+    c->seconds = n * cf_candidate_seconds(c);
     snprintf(c->why, sizeof c->why, "%s", all.bottleneck);
     cf_forecast_free(&all);
     return 0;

@@ -57,6 +57,9 @@ bool cf_planner_may_search(const struct cf_plan_wish *wish, const struct cf_figu
 /* Can anything be predicted: is every rank's bandwidth known? */
 bool cf_planner_knows(const struct cf_figures *f);
 
+/* Of a prompt and an answer, for each of its sequences, by its rates. */
+double cf_candidate_seconds(const struct cf_candidate *c);
+
 /* Figures of a plan that is made already. */
 int cf_planner_forecast(struct cf_candidate *c, const struct cf_plan *plan, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, struct cf_error *e);

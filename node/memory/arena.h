@@ -31,7 +31,7 @@ enum cf_numa_policy { CF_NUMA_DEFAULT, CF_NUMA_STRICT, CF_NUMA_OFF };
  * pages (also without `huge`, madvise is given where it costs nothing). A refused mbind (no permission, container, a
  * kernel without NUMA, a node that is not there) leaves a note, or fails under STRICT naming the cause; where there is
  * one node only nothing needs binding and there is no note. OFF binds nothing. filler: takes the pool's pages, which
- * are zeroed at once (tens of seconds for 100 GB and one thread); NULL: this thread does.
+ * are zeroed then and there, with its poll function between them; NULL: this thread does.
  *
  * Fails with CF_ERR_MEMORY, saying by how much, if the node has too little free memory: a bound page beyond that gets
  * the process killed, it does not spill. The check sees what is free now: arenas that are open but not yet touched,

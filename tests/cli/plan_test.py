@@ -53,7 +53,7 @@ class Base(unittest.TestCase):
         return cls.write("c%d.json" % hosts, json.dumps(text))
 
     def run_it(self, *words, status=0):
-        p = subprocess.run([coffer, *words], env=env, cwd=self.dir, capture_output=True, text=True, timeout=300)
+        p = subprocess.run([coffer, *words], env=env, cwd=self.dir, capture_output=True, text=True, timeout=100)
         self.assertEqual(p.returncode, status, p.stderr)
         return p.stdout if status == 0 else p.stderr
 
@@ -325,7 +325,7 @@ class Fit(Base):
         synth("lone-00002-of-00002.gguf")
         bad = self.write("bad.gguf", "GGUF, but not really")
         p = subprocess.run([coffer, "fit", "good.gguf", bad, "lone-00002-of-00002.gguf", "missing.gguf", "part-00002-of-00003.gguf", "part-00001-of-00003.gguf", "--cluster", self.four], env=env,
-                           cwd=self.dir, capture_output=True, text=True, timeout=300)
+                           cwd=self.dir, capture_output=True, text=True, timeout=100)
         self.assertEqual(p.returncode, 1)
         self.assertRegex(p.stdout, r"\ngood.gguf +[\d.]+ \w+ +\w+ +\d+ \(\d\) +4096 ")
         self.assertNotIn("part-00002", p.stdout + p.stderr)

@@ -341,8 +341,8 @@ static void stages_are_hosts_of_any_set(void **state) {
 static void a_limit_is_of_the_host(void **state) {
     (void)state;
     const uint64_t gib = (uint64_t)1 << 30;
-    assert_true(cf_memory_share(64 * gib, 1, 0, 8) == 64 * gib);
-    assert_true(cf_memory_share(64 * gib, 2, 0, 8) == 32 * gib);
+    assert_true(cf_memory_share(64 * gib, 1, UINT64_MAX, 8) == 64 * gib);
+    assert_true(cf_memory_share(64 * gib, 2, 0, 8) == 0); /* nothing is granted any more */
     assert_true(cf_memory_share(12 * gib, 1, 12 * gib, 8) == 12 * gib / 8);
     assert_true(cf_memory_share(4 * gib, 4, 64 * gib, 8) == gib);
     assert_true(cf_memory_share(4 * gib, 0, 2 * gib, 0) == 2 * gib);

@@ -17,9 +17,8 @@
 #include "node/engine/rate.h"
 #include "proto/wire.h"
 
-enum { MOST_TABLES = 8, MOST_PAIRED = 16 };
+enum { MOST_TABLES = 8 };
 static const uint64_t DISK_BYTES = (uint64_t)512 << 20;
-static const int link_rounds[CF_LINK_SIZES] = {200, 50, 7};
 
 /* One table's figures as they travel. */
 struct table {
@@ -140,7 +139,7 @@ static int renew_file(struct survey *s, struct cf_error *e) {
 
 /* Up to 16 ranks every pair; more: the first ranks of two hosts, and the first two of one. */
 static bool is_pair(const struct cf_job *j, int a, int b) {
-    if (j->n_ranks <= MOST_PAIRED) return true;
+    if (j->n_ranks <= CF_MEASURE_PAIRED) return true;
     int x = cf_transport_host_of(j->transport, a), y = cf_transport_host_of(j->transport, b), before_a = 0,
         before_b = 0;
     for (int r = 0; r < b; r++) {
@@ -154,8 +153,8 @@ static int measure_link(struct survey *s, int me, int peer, struct cf_error *e) 
     struct link unwanted, *l = me < peer ? &s->links[s->facts.n_links] : &unwanted;
     cf__checkup_link__init(&l->message);
     for (int i = 0; i < CF_LINK_SIZES; i++)
-        if (cf_transport_probe(s->job->transport, peer, cf_link_sizes[i], link_rounds[i], &l->seconds[i], e) ||
-            cf_transport_probe_both(s->job->transport, peer, cf_link_sizes[i], link_rounds[i], &l->both[i], e))
+        if (cf_transport_probe(s->job->transport, peer, cf_link_sizes[i], cf_measure_rounds[i], &l->seconds[i], e) ||
+            cf_transport_probe_both(s->job->transport, peer, cf_link_sizes[i], cf_measure_rounds[i], &l->both[i], e))
             return -1;
     if (me > peer) return 0;
     l->message.peer = (uint32_t)peer, l->message.seconds = l->seconds, l->message.n_seconds = CF_LINK_SIZES;

@@ -7,9 +7,9 @@
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
 
-enum { PASSES = 5, MOST_PAIRED = 16 };
+enum { PASSES = 5 };
 
-static const int link_rounds[CF_LINK_SIZES] = {200, 50, 7};
+const int cf_measure_rounds[CF_LINK_SIZES] = {200, 50, 7};
 
 static size_t buffer_bytes(const struct cf_job *j) {
     const char *mib = getenv("COFFER_TEST_READ_MIB"); /* test hook: tests of all but the figure need not wait for it */
@@ -108,8 +108,8 @@ static int probe(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
     uint32_t me = (uint32_t)cf_transport_rank(j->transport);
     if (me != p->a && me != p->b) return 0;
     for (int i = 0; i < CF_LINK_SIZES; i++)
-        if (cf_transport_probe(
-                j->transport, (int)(me == p->a ? p->b : p->a), cf_link_sizes[i], link_rounds[i], &p->seconds[i], e))
+        if (cf_transport_probe(j->transport, (int)(me == p->a ? p->b : p->a), cf_link_sizes[i], cf_measure_rounds[i],
+                &p->seconds[i], e))
             return -1;
     return 0;
 }
@@ -129,7 +129,7 @@ static int tell(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
 }
 
 int cf_measure_links(struct cf_job *j, struct cf_error *e) {
-    uint32_t n = (uint32_t)cf_transport_size(j->transport), firsts = n <= MOST_PAIRED ? n : 1;
+    uint32_t n = (uint32_t)cf_transport_size(j->transport), firsts = n <= CF_MEASURE_PAIRED ? n : 1;
     if (j->probes) return 0; /* with other numbers of threads they are the same */
     j->probes = calloc(n * firsts + 1, sizeof *j->probes);
     if (!j->probes) return cf_fail(e, CF_ERR_MEMORY, "out of memory");

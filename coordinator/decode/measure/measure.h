@@ -30,6 +30,10 @@ int cf_measure_bandwidth(struct cf_job *j, struct cf_error *e);
  * body. */
 int cf_measure_products(struct cf_job *j, struct cf_error *e);
 
+/* Of up to so many ranks every pair's link is measured in earnest; rounds of each size of message. */
+enum { CF_MEASURE_PAIRED = 16 };
+extern const int cf_measure_rounds[CF_LINK_SIZES];
+
 /* Sets j->probes, alike on all ranks: the median one-way seconds between every two of up to 16 ranks, of more ranks
  * between rank 0 (which alone knows them then) and each other one; one pair after the other. Called by all ranks. */
 int cf_measure_links(struct cf_job *j, struct cf_error *e);

@@ -140,7 +140,6 @@ void cf_figures_halve(struct cf_figures *f, uint32_t times) {
 }
 
 uint64_t cf_memory_share(uint64_t node_free, uint32_t sharers, uint64_t limit, uint32_t n) {
-    uint64_t own = node_free / (sharers ? sharers : 1),
-             granted = limit && limit < UINT64_MAX ? limit / (n ? n : 1) : UINT64_MAX;
+    uint64_t own = node_free / (sharers ? sharers : 1), granted = limit < UINT64_MAX ? limit / (n ? n : 1) : UINT64_MAX;
     return own < granted ? own : granted;
 }

@@ -80,7 +80,7 @@ struct cf_link cf_link_of(double latency, double bandwidth);
 double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
 
 /* Bytes that a rank may use, of those free on its node, which `sharers` ranks share, and of those that a cgroup grants
- * to all n ranks of its host together (0 or UINT64_MAX: no limit): it holds them all, whatever nodes they sit on. */
+ * to all n ranks of its host together (UINT64_MAX: no limit): it holds them all, whatever nodes they sit on. */
 uint64_t cf_memory_share(uint64_t node_free, uint32_t sharers, uint64_t limit, uint32_t n);
 
 /* From what rehearsed sums took beyond their work (`apart` of the links, 0: not rehearsed; of a pair of hosts one may
