@@ -9,7 +9,12 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { LINE = 2048 }; /* under PIPE_BUF, so that a line arrives whole */
+#include "coordinator/cli/interrupt.h"
+
+enum {
+    LINE = 2048,   /* under PIPE_BUF, so that a line arrives whole */
+    PATIENCE = 500 /* ms, with a launcher that has asked us to stop and may read no more */
+};
 
 int cf_terminal_env_rank(void) {
     static const char *const names[] = {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"};
@@ -56,10 +61,23 @@ void cf_terminal_open(struct cf_terminal *t, enum cf_terminal_role role, bool is
     }
 }
 
-/* EAGAIN happens when somebody else made the shared descriptor non-blocking: wait, do not lose text. */
-static int write_all(int fd, const char *bytes, size_t n) {
+/* An mpirun that has been asked to stop reads nothing more of what its ranks write, and kills them a second later: who
+ * waits until it does is dead before the run has come to its end. False: it does not take any more. */
+static bool takes(int fd) {
+    int ready;
+    do
+        ready = poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, PATIENCE);
+    while (ready < 0 ? errno == EINTR : !ready && !cf_interrupted());
+    return ready;
+}
+
+/* EAGAIN happens when somebody else made the shared descriptor non-blocking: wait, do not lose text. plain: in a
+ * launcher of the user's own. */
+static int write_all(int fd, const char *bytes, size_t n, bool plain) {
     while (n) {
-        ssize_t done = write(fd, bytes, n);
+        if (plain && !takes(fd)) return 0;
+        /* there is room for one, and a signal ends a write that has written some */
+        ssize_t done = write(fd, bytes, plain && cf_interrupted() ? 1 : n);
         if (done < 0 && errno == EAGAIN)
             poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
         else if (done < 0 && errno != EINTR)
@@ -81,7 +99,7 @@ static int send_event(const struct cf_terminal *t, const char *word, const char 
     size_t length = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
     tidy(line + 1);
     line[length] = '\n';
-    return write_all(t->stream ? STDOUT_FILENO : STDERR_FILENO, line, length + 1);
+    return write_all(t->stream ? STDOUT_FILENO : STDERR_FILENO, line, length + 1, false);
 }
 
 void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *label) {
@@ -137,7 +155,7 @@ static size_t escape(char *line, size_t size, const char *bytes, size_t n) {
 }
 
 static int write_text(const struct cf_terminal *t, const char *bytes, size_t n) {
-    if (!t->stream) return write_all(STDOUT_FILENO, bytes, n);
+    if (!t->stream) return write_all(STDOUT_FILENO, bytes, n, t->role == CF_TERMINAL_PLAIN);
     while (n) {
         char line[LINE - 64];
         size_t done = escape(line, sizeof line, bytes, n);

@@ -61,7 +61,8 @@ void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *la
 /* One line on stderr; the newline is added. Rank 0 only: others are silent. */
 void cf_terminal_note(struct cf_terminal *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* bytes[n] to stdout, at once. Returns -1 with CF_ERR_FILE if they cannot be written (the disk is full), and with
+/* bytes[n] to stdout, at once; in a launcher of the user's own that has asked us to stop and takes no more, not at all.
+ * Returns -1 with CF_ERR_FILE if they cannot be written (the disk is full), and with
  * CF_ERR_INTERRUPTED if the reader is gone and SIGPIPE is ignored (else the signal ends the process, as it should). */
 int cf_terminal_text(struct cf_terminal *t, const char *bytes, size_t n, struct cf_error *e);
 

@@ -86,6 +86,17 @@ class Case(unittest.TestCase):
                     found.append(int(pid))
         return found
 
+    def path(self, name, data):
+        path = os.path.join(self.dir, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def script(self, name, text):
+        path = self.path(name, text.encode())
+        os.chmod(path, 0o755)
+        return path
+
     def rank_pid(self, rank):
         for pid in self.alive("coffer"):
             with contextlib.suppress(OSError):

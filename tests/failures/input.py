@@ -5,12 +5,6 @@ import os, stat, unittest
 from common import *
 
 class Input(Case):
-    def path(self, name, data):
-        path = os.path.join(self.dir, name)
-        with open(path, "wb") as f:
-            f.write(data)
-        return path
-
     def each_launcher(self):
         return [{"ranks": 1}, {"ranks": 3}, {"ranks": 3, "how": "self"}]
 
@@ -58,9 +52,8 @@ class Input(Case):
                   (self.synth("twin.gguf", "--rope-base", "20000"), r"rank 1 \([^)]*\).* has another model")]
         for other, pattern in others:
             with self.subTest(other=other):
-                wrapper = self.path("wrapper", f'#!/bin/bash\n[ "$OMPI_COMM_WORLD_RANK" = 1 ] && set -- run -m {other} '
-                                    f'"${{@:4}}"\nexec {coffer} "$@"\n'.encode())
-                os.chmod(wrapper, 0o755)
+                wrapper = self.script("wrapper", f'#!/bin/bash\n[ "$OMPI_COMM_WORLD_RANK" = 1 ] && set -- run -m {other} '
+                                    f'"${{@:4}}"\nexec {coffer} "$@"\n')
                 self.fails(1, pattern, "-n", "4", ranks=3, how=wrapper)
 
     def test_does_not_fit(self):
