@@ -6,13 +6,14 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "coordinator/plan/sets.h"
+
 enum {
     MOST_CANDIDATES = 4096,
-    MOST_SETS = 256, /* of hosts */
-    MANY = 64,       /* ranks: only the likely ways are tried beyond */
-    FEW = 16,        /* hosts: of more the best set is not tried without one of them and with one more */
-    AGAIN = 3,       /* ways that are weighed with fewer threads */
-    HOME = 4         /* quarters of the head's shares */
+    MANY = 64, /* ranks: only the likely ways are tried beyond */
+    FEW = 16,  /* hosts: of more the best set is not tried without one of them and with one more */
+    AGAIN = 3, /* ways that are weighed with fewer threads */
+    HOME = 4   /* quarters of the head's shares */
 };
 /* Other hosts are used, numbers rounded, and cores left idle only where that gains so much. */
 static const double WORTH = 1.03;
@@ -23,76 +24,14 @@ struct searching {
     const struct cf_model *m;
     const struct cf_gguf *g;
     const struct cf_figures *f;
-    uint32_t *use;   /* [n_ranks] ranks of the set at hand, ascending */
-    uint32_t *hosts; /* [n_hosts] hosts in an order */
-    bool *sets;      /* [n_sets][n_hosts] which hosts have been tried together; the first is rank 0 alone */
-    uint32_t n_sets;
-    bool *in;     /* [n_hosts] a set in the making */
-    char odd[64]; /* cf_candidate.hosts of the set at hand */
-    uint32_t set; /* at hand */
+    struct cf_sets sets;
+    uint32_t *use; /* [n_ranks] ranks of the set at hand, ascending */
+    char odd[64];  /* cf_candidate.hosts of the set at hand */
+    uint32_t set;  /* at hand */
     struct cf_plan best;
     struct cf_error misfit; /* what spoke against the last that did not fit: they have more and more ranks */
     char note[512];
 };
-
-/* Ranks of a set of hosts, into use[]; set 0 is rank 0 alone. Returns how many. */
-static uint32_t ranks_of(struct searching *k, uint32_t set) {
-    const bool *in = k->sets + (size_t)set * k->f->n_hosts;
-    uint32_t used = 0;
-    for (uint32_t r = 0; r < k->f->n_ranks; r++)
-        if (set ? in[k->f->ranks[r].host_index] : !r) k->use[used++] = r;
-    return used;
-}
-
-static uint32_t hosts_of(const struct searching *k, uint32_t set) {
-    uint32_t n = 0;
-    for (uint32_t h = 0; h < k->f->n_hosts; h++)
-        n += k->sets[(size_t)set * k->f->n_hosts + h];
-    return n;
-}
-
-/* One more set: in[n_hosts]. 0 if it has been tried. */
-static uint32_t add_set(struct searching *k, const bool *in) {
-    uint32_t n = k->f->n_hosts;
-    if (k->n_sets == MOST_SETS) return 0;
-    for (uint32_t s = 1; s < k->n_sets; s++)
-        if (!memcmp(k->sets + (size_t)s * n, in, n * sizeof *in)) return 0;
-    memcpy(k->sets + (size_t)k->n_sets * n, in, n * sizeof *in);
-    return k->n_sets++;
-}
-
-/* How long a message of 16 KiB takes from rank 0's host, in steps of 1.4 times a nanosecond; itself: 0. */
-static int distance_of(const struct cf_figures *f, uint32_t host) {
-    int steps = 0;
-    for (double s = f->links[host].seconds[1]; host && s > 1e-9 && steps < 100; s /= 1.4)
-        steps++;
-    return steps;
-}
-
-/* hosts[]: rank 0's first, then the nearest first (or whatever their distance), of them those that read most. */
-static void order_hosts(struct searching *k, bool nearest) {
-    uint32_t n = k->f->n_hosts;
-    double *sum = calloc(n, sizeof *sum);
-    for (uint32_t h = 0; h < n; h++) {
-        k->hosts[h] = h; /* rank 0's host is host 0 */
-        if (sum) sum[h] = cf_figures_host_bandwidth(k->f, h);
-    }
-    for (uint32_t a = 1; sum && a < n; a++)
-        for (uint32_t b = a; b > 1; b--) {
-            uint32_t t = k->hosts[b], before = k->hosts[b - 1];
-            int nearer = nearest ? distance_of(k->f, before) - distance_of(k->f, t) : 0;
-            if (nearer < 0 || (!nearer && sum[t] <= sum[before])) break;
-            k->hosts[b] = before, k->hosts[b - 1] = t;
-        }
-    free(sum);
-}
-
-/* Two hosts of which one is as good as the other: what has been said of one of them need not be tried with both. */
-static bool is_alike(const struct cf_figures *f, uint32_t a, uint32_t b) {
-    double x = cf_figures_host_bandwidth(f, a), y = cf_figures_host_bandwidth(f, b);
-    double s = f->links[a].seconds[1], t = f->links[b].seconds[1];
-    return x < 1.1 * y && y < 1.1 * x && s <= 1.5 * t && t <= 1.5 * s;
-}
 
 /* Prices a plan, and keeps it (else NULL stands in *plan) if it is the quickest so far. */
 static int weigh(
@@ -209,7 +148,7 @@ static int try(
 
 /* All ways on one set of hosts. */
 static int try_set(struct searching *k, uint32_t set, struct cf_error *e) {
-    uint32_t n_use = ranks_of(k, set), n_hosts = set ? hosts_of(k, set) : 1;
+    uint32_t n_use = cf_sets_ranks(&k->sets, set, k->use), n_hosts = cf_sets_hosts(&k->sets, set);
     k->set = set;
     if (n_use == 1) return try(k, CF_LAYOUT_TENSOR, 0, 1, 1, e);
     if (n_use <= CF_MAX_MEMBERS && try(k, CF_LAYOUT_TENSOR, 0, n_use, n_hosts, e)) return -1;
@@ -239,44 +178,28 @@ static bool is_tried(const struct searching *k, uint32_t n) {
     return n == k->f->n_hosts || (n <= 4 && k->f->n_hosts <= FEW) || !(part & (part - 1));
 }
 
-/* The names of the hosts in in[], the first of them. */
-static void name_odd(struct searching *k) {
-    size_t n = 0, room = sizeof k->odd - 8;
-    for (uint32_t h = 0; h < k->f->n_hosts; h++) {
-        if (!k->in[h]) continue;
-        int more = snprintf(k->odd + n, room - n, "%s%s", n ? ", " : " (", cf_figures_host(k->f, h));
-        if (more < 0 || n + (size_t)more >= room) {
-            memcpy(k->odd + n, n ? ", ..." : " (...", 6);
-            n += 5;
-            break;
-        }
-        n += (size_t)more;
-    }
-    memcpy(k->odd + n, ")", 2);
-}
-
 /* One host, two, ... of the order at hand. */
 static int try_order(struct searching *k, bool odd, struct cf_error *e) {
-    memset(k->in, 0, k->f->n_hosts * sizeof *k->in);
+    memset(k->sets.in, 0, k->f->n_hosts * sizeof *k->sets.in);
     for (uint32_t n = 1; n <= k->f->n_hosts; n++) {
-        k->in[k->hosts[n - 1]] = true;
-        if (!is_tried(k, n) || (n == 1 && ranks_of(k, 0) == k->f->n_ranks)) continue;
-        uint32_t set = add_set(k, k->in);
+        k->sets.in[k->sets.order[n - 1]] = true;
+        if (!is_tried(k, n) || (n == 1 && k->f->n_ranks == 1)) continue;
+        uint32_t set = cf_sets_add(&k->sets);
         k->odd[0] = '\0';
-        if (set && odd) name_odd(k);
-        if (set && ranks_of(k, set) > 1 && try_set(k, set, e)) return -1;
+        if (set && odd) cf_sets_name(&k->sets, k->odd, sizeof k->odd);
+        if (set && cf_sets_ranks(&k->sets, set, k->use) > 1 && try_set(k, set, e)) return -1;
     }
     return 0;
 }
 
-/* The set in in[] is tried if it is new; where it is not quicker than the best so far nothing of it stays. *better:
- * whether it was. */
+/* The set in sets.in[] is tried if it is new; where it is not quicker than the best so far nothing of it stays.
+ * *better: whether it was. */
 static int try_neighbour(struct searching *k, bool *better, struct cf_error *e) {
     struct cf_search *s = k->s;
-    uint32_t set = add_set(k, k->in), first = s->n, best = s->best;
+    uint32_t set = cf_sets_add(&k->sets), first = s->n, best = s->best;
     *better = false;
     if (!set) return 0;
-    name_odd(k);
+    cf_sets_name(&k->sets, k->odd, sizeof k->odd);
     if (try_set(k, set, e)) return -1;
     *better = s->best != best;
     if (*better) s->c[first] = s->c[s->best], s->best = first;
@@ -294,11 +217,11 @@ static int try_neighbours(struct searching *k, struct cf_error *e) {
         better = false;
         for (uint32_t h = 1; !better && h < f->n_hosts; h++) {
             bool known = false;
-            memcpy(k->in, k->sets + (size_t)from * f->n_hosts, f->n_hosts * sizeof *k->in);
-            k->in[0] = true; /* also where rank 0 alone was the best */
+            bool *in = cf_sets_copy(&k->sets, from);
+            in[0] = true; /* also where rank 0 alone was the best */
             for (uint32_t g = 1; g < h; g++)
-                known |= k->in[g] == k->in[h] && is_alike(f, g, h);
-            k->in[h] = !k->in[h];
+                known |= in[g] == in[h] && cf_hosts_are_alike(f, g, h);
+            in[h] = !in[h];
             if (!known && try_neighbour(k, &better, e)) return -1;
         }
     }
@@ -307,20 +230,19 @@ static int try_neighbours(struct searching *k, struct cf_error *e) {
 
 static int try_all(struct searching *k, struct cf_error *e) {
     uint32_t all = k->f->n_ranks, n_hosts = k->f->n_hosts;
-    memset(k->in, 1, n_hosts * sizeof *k->in);
-    memset(k->sets, 0, n_hosts * sizeof *k->sets);
-    k->n_sets = 1;
-    if (k->wish->settled || k->wish->layout >= 0) k->set = add_set(k, k->in);
+    memset(k->sets.in, 1, n_hosts * sizeof *k->sets.in);
+    if (k->wish->settled || k->wish->layout >= 0) k->set = cf_sets_add(&k->sets);
     if (k->wish->settled) {
         struct cf_candidate way = {
             .wire = k->wish->wire, .stages = k->wish->stages, .n_use = all, .n_hosts = n_hosts, .set = k->set};
         return try_wire(k, &way, e);
     }
     if (k->wish->layout >= 0)
-        return try(k, (enum cf_layout)k->wish->layout, k->wish->stages, ranks_of(k, k->set), n_hosts, e);
+        return try(
+            k, (enum cf_layout)k->wish->layout, k->wish->stages, cf_sets_ranks(&k->sets, k->set, k->use), n_hosts, e);
     if (try_set(k, 0, e)) return -1;
     for (int nearest = 0; nearest < 2; nearest++) {
-        order_hosts(k, nearest);
+        cf_sets_order(&k->sets, nearest);
         if (try_order(k, nearest, e)) return -1;
     }
     return try_neighbours(k, e);
@@ -342,7 +264,7 @@ static int halve_threads(struct searching *k, const struct cf_candidate *way, st
     uint32_t first = k->s->n;
     double least = way->seconds;
     int rc = 0;
-    if (!k->wish->settled) ranks_of(k, way->set);
+    if (!k->wish->settled) cf_sets_ranks(&k->sets, way->set, k->use);
     k->f = half;
     for (uint32_t times = 1; !rc && times <= cf_figures_halvings(all) && k->s->n < MOST_CANDIDATES; times++) {
         struct cf_candidate *c = &k->s->c[k->s->n];
@@ -416,14 +338,13 @@ int cf_planner_search(struct cf_search *s, struct cf_plan *plan, const struct cf
     *s = (struct cf_search){0};
     memset(plan, 0, sizeof *plan);
     s->c = calloc(MOST_CANDIDATES, sizeof *s->c);
-    k.use = calloc(f->n_ranks, sizeof *k.use), k.hosts = calloc(f->n_hosts, sizeof *k.hosts);
-    k.sets = calloc(f->n_hosts, MOST_SETS * sizeof *k.sets), k.in = calloc(f->n_hosts, sizeof *k.in);
-    int rc = s->c && k.use && k.hosts && k.sets && k.in ? try_all(&k, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    k.use = calloc(f->n_ranks, sizeof *k.use);
+    int rc = cf_sets_new(&k.sets, f, e);
+    if (!rc && !(s->c && k.use)) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc) rc = try_all(&k, e);
     if (!rc) rc = try_fewer(&k, e);
     free(k.use);
-    free(k.hosts);
-    free(k.sets);
-    free(k.in);
+    cf_sets_free(&k.sets);
     if (!rc && !k.best.rows) rc = cf_planner_short(m, g, f, &k.misfit, e);
     if (rc) {
         cf_plan_free(&k.best);
