@@ -18,16 +18,20 @@ struct fixture {
 };
 
 /* As many hosts as ranks; kernels and threads cost nothing, so that every second is a byte or a message. */
-static inline void set_up(struct fixture *x, uint32_t ranks) {
-    static const struct small_shape shape = {8, 256, 8, 4, 32, 512, 1024, true, "q8_0"};
+static inline void set_up_with(struct fixture *x, uint32_t ranks, const struct small_shape *shape) {
     struct cf_error e = {0};
     memset(x, 0, sizeof *x);
-    if (small_model_open(&x->s, &shape, &e) || cf_figures_new(&x->f, ranks, ranks, &e)) fail_msg("%s", e.text);
+    if (small_model_open(&x->s, shape, &e) || cf_figures_new(&x->f, ranks, ranks, &e)) fail_msg("%s", e.text);
     small_ranks(x->f.ranks, ranks, ranks);
     for (uint32_t r = 0; r < ranks; r++)
         x->f.ranks[r].bandwidth = BANDWIDTH;
     for (uint32_t k = 0; k < ranks * ranks; k++)
         x->f.links[k] = cf_link_of(LATENCY, 1e12);
+}
+
+static inline void set_up(struct fixture *x, uint32_t ranks) {
+    static const struct small_shape shape = {8, 256, 8, 4, 32, 512, 1024, true, "q8_0"};
+    set_up_with(x, ranks, &shape);
 }
 
 static inline void tear_down(struct fixture *x) {

@@ -179,6 +179,7 @@ static void submit_more(struct cf_simulation *s) {
     while (s->submitted < d->all && s->submitted - s->finished < d->at_once) {
         *batch_of(s, s->submitted) = batch_number(d, s->submitted);
         for (uint32_t r = 0; r < s->programs.n_ranks; r++) {
+            if (!s->programs.ranks[r].n) continue; /* holds nothing, and is not told */
             const struct cf_link *l = cf_figures_link(s->figures, 0, r);
             double way = r ? cf_link_seconds(l->seconds, 64.0 + 12.0 * batch_of(s, s->submitted)->rows) : 0;
             cf_events_push(&s->events, (struct cf_event){s->now + way, 0, CF_EVENT_BATCH, r, s->submitted, 0});
@@ -234,7 +235,6 @@ static void go_on(struct cf_simulation *s, uint32_t rank) {
     struct rank *r = &s->ranks[rank];
     const struct cf_timed_rank *program = &s->programs.ranks[rank];
     if (r->busy) return;
-    if (!program->n) return; /* a rank that holds nothing */
     while (r->n_open < s->plan->n_flight && r->opened < r->came)
         r->open[r->n_open] = r->opened++, r->pc[r->n_open++] = 0;
     uint32_t k = choose(s, rank);
