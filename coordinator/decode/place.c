@@ -49,6 +49,7 @@ static int say_choice(const struct cf_job *j, const struct cf_search *s, const s
     cf_search_advise(s, &j->plan, before, note_line, t);
     /* The others wait meanwhile, and commands that measure plan again and again. */
     if (j->n_ranks > MOST_RANKS || !j->o->fewer_threads) return 0;
+    cf_search_advise_halves(s, w, &j->model, j->gguf, before, note_line, t);
     return cf_search_advise_first(s, w, &j->model, j->gguf, before, note_line, t, e);
 }
 

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LINE = 512 };
+enum {
+    LINE = 512,
+    MANY = 64 /* ranks: of more the search is not made again for one line */
+};
 
 /* One host's ranks without work, as "host slow (ranks 1, 2)", or "ranks 1, 2" where others of it work. Returns how
  * many. */
@@ -176,4 +179,27 @@ int cf_search_advise_first(const struct cf_search *s, const struct cf_plan_wish 
     cf_plan_free(&plan);
     cf_figures_free(&other);
     return 0;
+}
+
+/* ---- rounded numbers ---- */
+
+void cf_search_advise_halves(const struct cf_search *s, const struct cf_plan_wish *wish, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx) {
+    struct cf_plan_wish halves = *wish;
+    struct cf_search found = {0};
+    struct cf_plan plan = {0};
+    struct cf_error why = {0};
+    char note[512], line[LINE];
+    if (wish->any_wire || wish->wire != CF_DTYPE_F32 || f->n_hosts == 1 || f->n_ranks > MANY || !s->n || !s->c[0].fits)
+        return;
+    halves.wire = CF_DTYPE_F16;
+    if (!cf_planner_search(&found, &plan, &halves, m, g, f, note, &why) && found.c[0].all > 1.1 * s->c[0].all) {
+        snprintf(line, sizeof line,
+            "with --wire f16: %s (predicted %.2f tokens/s, here %.2f); answers are then rounded, and differ with the "
+            "hosts",
+            found.c[0].name, found.c[0].all, s->c[0].all);
+        say(ctx, line);
+    }
+    cf_search_free(&found);
+    cf_plan_free(&plan);
 }

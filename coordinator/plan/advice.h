@@ -1,5 +1,6 @@
 /* What a user should know of a choice (search.h) without reading its table: ranks, hosts and cores that are not used
- * and what that gains, numbers that are rounded, and that another host would be the better place for rank 0.
+ * and what that gains, numbers that are rounded or would better be, and that another host would be the better place for
+ * rank 0.
  */
 #ifndef COFFER_COORDINATOR_PLAN_ADVICE_H
 #define COFFER_COORDINATOR_PLAN_ADVICE_H
@@ -17,5 +18,10 @@ void cf_search_advise(
  * the first one does; said where it gains 3 %. Searches once more: as long as the search itself. */
 int cf_search_advise_first(const struct cf_search *s, const struct cf_plan_wish *wish, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx, struct cf_error *e);
+
+/* Numbers between hosts are exact unless the user says otherwise: would halves make a tenth more tokens? Tried where
+ * there are several hosts. Searches once more. */
+void cf_search_advise_halves(const struct cf_search *s, const struct cf_plan_wish *wish, const struct cf_model *m,
+    const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx);
 
 #endif

@@ -198,6 +198,14 @@ class Plan(Base):
             out = self.run_it(*words, *more, "--cluster", self.write("thick.json", json.dumps(thick)))
             self.assertRegex(out, r"\n\* tensor on \d ranks of \d hosts, wire f32[ ,]")
         self.assertNotIn("wire", self.run_it(*words, "--cluster", self.cluster(1)))
+        # Not asked for: said where it would gain a tenth.
+        for network, gains in ((thin, True), (thick, False)):
+            path = self.write("hint.json", json.dumps(network))
+            told = [self.run_it(*words[:3], *wire, "--layout", "tensor", "--cluster", path) for wire in ((), ("--wire", "f16"))]
+            rates = tuple(re.search(r"decode of one sequence ([\d.]+) tokens/s", t).group(1) for t in told)
+            hint = re.search(r"with --wire f16: tensor on 4 ranks of 2 hosts.*?predicted ([\d.]+) tokens/s, here ([\d.]+)\)", told[0])
+            self.assertEqual(hint and hint.groups(), rates[::-1] if gains else None, told[0])
+            self.assertNotIn("with --wire f16", told[1])
         self.assertIn("known: f32, f16, q8, auto", self.run_it(*words[:3], "--wire", "x", status=2))
 
     def test_671b_on_eight_hosts(self):

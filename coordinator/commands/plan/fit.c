@@ -43,7 +43,7 @@ struct verdict {
     uint32_t n_ranks, n_hosts, hosts; /* of the machines; hosts with work */
     struct cf_candidate best;         /* at a context of at most 4096 */
     enum cf_layout layout;
-    char advice[1024]; /* as in struct cf__subject */
+    char advice[2560]; /* as in struct cf__subject */
 };
 
 /* Does any layout (or the one that is wished for) find room on all ranks? */

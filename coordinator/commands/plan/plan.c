@@ -101,7 +101,7 @@ static int show(const struct config *c, const struct cf__subject *s, const struc
 }
 
 static int plan(struct config *c, struct cf_error *e) {
-    struct cf__subject s = {0};
+    struct cf__subject s = {.halves = true};
     struct cf_plan p = {0};
     struct cf_search found = {0};
     if (!c->synthetic) cf__named_model(&c->model);

@@ -106,6 +106,7 @@ static void keep_line(void *ctx, const char *line) {
 
 static int advise(struct cf__subject *s, const struct cf_search *found, const struct cf_plan *p, struct cf_error *e) {
     cf_search_advise(found, p, &s->figures, keep_line, s);
+    if (s->halves) cf_search_advise_halves(found, &s->wish, &s->model, s->gguf, &s->figures, keep_line, s);
     return cf_search_advise_first(found, &s->wish, &s->model, s->gguf, &s->figures, keep_line, s, e);
 }
 

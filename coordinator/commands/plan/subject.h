@@ -20,7 +20,8 @@ struct cf__subject {
     unsigned assumed; /* of the figures, enum cf_assumed */
     struct cf_plan_wish wish;
     char note[512];
-    char advice[1024]; /* lines: what of the choice should not be overlooked (plan/advice.h) */
+    bool halves;       /* would --wire f16 be quicker? Takes as long as the choice */
+    char advice[2560]; /* lines: what of the choice should not be overlooked (plan/advice.h) */
 };
 
 /* Opens the model: of a file, or of a shape if that is not NULL. experts: as --experts says. */
