@@ -73,6 +73,36 @@ class Calibrate(unittest.TestCase):
                         self.assertTrue(0.7 * os.path.getsize(self.model) < h["file"]["bytes"] < os.path.getsize(self.model), h)
                         self.assertGreater(h["file"]["bytes_per_s"], 0)
 
+    def test_described(self):
+        """What --describe writes is what --cluster reads, with the figures that were measured."""
+        path = self.dir + "/cluster.json"
+        for ranks, hosts in ((1, 1), (3, 2)):
+            r = json.loads(self.calibrate("--json", "-t", "1", "--describe", path, ranks=ranks, COFFER_TEST_HOSTS=str(hosts)))
+            with open(path) as f:
+                d = json.load(f)
+            nodes = [n for h in d["hosts"] for n in h["nodes"]]
+            self.assertEqual((len(d["hosts"]), len(nodes)), (hosts, ranks))
+            for rank, node in zip(r["ranks"], nodes):
+                self.assertEqual(node["cores"], 1)
+                self.assertAlmostEqual(node["bandwidth_gbs"] / (1e-9 * rank["bandwidth"]), 1, places=3)
+                self.assertLess(node["memory_gib"] * 0.95 * (1 << 30), 1.001 * rank["memory_free"])
+                rates = {name.upper(): 1e9 * v for name, v in d["hosts"][0]["gmacs_per_core"].items()}
+                self.assertAlmostEqual(rates["Q4_0"] / r["ranks"][0]["kernels"][0]["rates"]["Q4_0"], 1, places=3)
+            if hosts == 2:  # of the first host's two ranks each has half of the node
+                self.assertLess(nodes[0]["memory_gib"], 0.6 * nodes[2]["memory_gib"])
+                apart = [x for x in r["links"] if not x["same_host"]]
+                for h in d["hosts"]:
+                    self.assertAlmostEqual(h["latency_us"] / min(1e6 * x["latency_s"] for x in apart), 1, places=3)
+                    self.assertAlmostEqual(h["gbit"] * 117e6 / max(x["bytes_per_s"] for x in apart), 1, places=2)
+                self.assertAlmostEqual(d["inside"]["latency_us"] / min(1e6 * x["latency_s"] for x in r["links"] if x["same_host"]), 1, places=3)
+            p = subprocess.run([coffer, "plan", "--synthetic", "llama-8b:q4_0", "--cluster", path], capture_output=True, text=True, env=env)
+            self.assertEqual(p.returncode, 0, p.stderr)
+            self.assertIn("predicted: ", p.stdout)
+            for word in "read bandwidth", "instruction set", "multiply-adds per second", "latency between", "bandwidth between":
+                self.assertNotIn("assumed: " + word, p.stdout)
+        said = self.calibrate("--describe", self.dir + "/nowhere/x", status=1)
+        self.assertIn("--describe: " + self.dir + "/nowhere/x: No such file or directory", said)
+
     def test_rates_are_renewed(self):
         """What was kept before is gone, even if it was better; every type has its line; a start then finds them."""
         path = self.dir + "/rates.json"

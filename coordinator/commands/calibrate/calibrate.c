@@ -1,6 +1,8 @@
 /* coffer calibrate: what these ranks, their nodes, links and file systems can do, measured in earnest. Starts ranks as
  * `coffer run` does, brings up a job without a plan (cf_job_options.instead), and prints what they found (survey.c,
  * print.c). */
+#include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "coordinator/commands/calibrate/calibrate.h"
@@ -11,7 +13,7 @@
 #include "coordinator/commands/shared/placement.h"
 
 struct config {
-    const char *model, *isa, *map;
+    const char *model, *isa, *map, *describe;
     int64_t ranks, threads;
     double seconds, timeout;
     bool json;
@@ -39,6 +41,8 @@ static const struct cf_option options[] = {
     {"timeout", 0, CF_OPT_REAL, AT(timeout), "S",
         "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the tables", 0, 0, NULL},
+    {"describe", 0, CF_OPT_STRING, AT(describe), "FILE",
+        "also write these hosts as a file that --cluster of plan, fit and simulate reads", 0, 0, NULL},
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__host_options, AT(watch)}, {0}};
@@ -50,6 +54,14 @@ static int nothing(struct cf_job *j, void *ctx, struct cf_error *e) { /* cf__sur
     return 0;
 }
 
+/* On rank 0, before anything is measured: a folder that is not there is said at once. */
+static int open_description(void *ctx, struct cf_error *e) {
+    struct cf__calibrate *k = ctx;
+    if (!k->describe) return 0;
+    k->description = fopen(k->describe, "we");
+    return k->description ? 0 : cf_fail(e, CF_ERR_FILE, "--describe: %s: %s", k->describe, strerror(errno));
+}
+
 static int command(void *config, int argc, char **argv) {
     struct config *c = config;
     struct cf_error e = {0};
@@ -59,6 +71,7 @@ static int command(void *config, int argc, char **argv) {
         .all_tables = c->isa != NULL,
         .seconds = c->seconds,
         .json = c->json,
+        .describe = c->describe,
         .terminal = &terminal};
     char path[CF__MODEL_PATH];
     place.timeout = c->timeout, place.map = c->map;
@@ -69,19 +82,22 @@ static int command(void *config, int argc, char **argv) {
     if (e.code || cf__placement_check(&place, false, &e) || cf__default_model(&c->model, path, &e))
         return cf__command_failed(&cf_command_calibrate, &e);
     k.model = c->model;
-    return cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_calibrate,
+    int status = cf__on_ranks(&(struct cf__on_ranks){.command = &cf_command_calibrate,
         .launch = {.ranks = c->ranks, .map = c->map, .watch = &c->watch},
         .job = {.model = c->model, .place = place, .n_seqs = 1, .n_want = 1, .instead = cf__survey},
         .threads = c->threads,
         .terminal = &terminal,
+        .read = open_description,
         .work = nothing,
         .ctx = &k,
         .status = &k.status});
+    if (k.description) fclose(k.description); /* it has been flushed */
+    return status;
 }
 
 const struct cf_command cf_command_calibrate = {
     .name = "calibrate",
-    .synopsis = "[-m FILE] [--isa all] [--ranks N] [-t N] [--json]",
+    .synopsis = "[-m FILE] [--isa all] [--ranks N] [-t N] [--json] [--describe FILE]",
     .summary = "measure memory, kernels, links and file systems of these ranks in earnest",
     .text =
         "Starts ranks as coffer run does (by itself, or under mpirun or srun) and measures what the planner wants to "
@@ -98,6 +114,7 @@ const struct cf_command cf_command_calibrate = {
         "only glance at.",
     .example = "coffer calibrate\n"
                "coffer calibrate -m model.gguf --isa all --json\n"
+               "coffer calibrate --host a:2,b:2 --describe cluster.json\n"
                "mpirun --hostfile hosts --bind-to none coffer calibrate -m model.gguf",
     .options = options,
     .shared = shared,

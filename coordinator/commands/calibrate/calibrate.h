@@ -1,7 +1,7 @@
 /* Private to `coffer calibrate`: what all ranks measured, and how it is shown.
  *
  *     calibrate.c    the command: launch, job without a plan     survey.c    every rank measures, rank 0 collects
- *     print.c        tables and JSON
+ *     print.c        tables and JSON                         describe.c  as the description of a cluster
  */
 #ifndef COFFER_COORDINATOR_COMMANDS_CALIBRATE_H
 #define COFFER_COORDINATOR_COMMANDS_CALIBRATE_H
@@ -15,6 +15,7 @@ struct cf__calibrate {
     bool all_tables;   /* of kernels, not only the one that a run takes */
     double seconds;    /* for each rate */
     bool json;
+    const char *describe; /* the file for it, or NULL */
     struct cf_terminal *terminal;
     int status;
 
@@ -22,6 +23,7 @@ struct cf__calibrate {
     uint32_t n_ranks, n_hosts;
     Cf__Checkup **found;              /* [n_ranks] owned */
     const struct cf_rank_info *ranks; /* [n_ranks] hosts only; of the job */
+    FILE *description;                /* of the cluster; is written to as well, or NULL; owned */
     const char *rates_file;           /* that was renewed on rank 0's host, or NULL: none */
 };
 
@@ -31,5 +33,8 @@ int cf__survey(struct cf_job *j, void *ctx, struct cf_error *e);
 /* NULL if memory is short; free(). */
 char *cf__calibrate_tables(const struct cf__calibrate *c);
 char *cf__calibrate_json(const struct cf__calibrate *c);
+
+/* Writes what --cluster reads. -1 if it cannot be written. */
+int cf__calibrate_describe(const struct cf__calibrate *c, FILE *to);
 
 #endif

@@ -21,6 +21,13 @@ static void be_supervised(void) {
     }
 }
 
+/* Before MPI is there: the others end with mpirun, which can hang over that. The front ends it once it is told. */
+static int failed_early(const struct cf__on_ranks *o, const struct cf_error *e) {
+    int status = cf__command_failed(o->command, e);
+    cf_terminal_status(o->terminal, status);
+    return status;
+}
+
 int cf__on_ranks(const struct cf__on_ranks *o) {
     struct cf_error e = {0};
     int status = cf_launch(&o->launch, &e);
@@ -32,8 +39,8 @@ int cf__on_ranks(const struct cf__on_ranks *o) {
     cf_terminal_open(o->terminal, role, cf_terminal_speaks());
     if (cf_terminal_supervised()) be_supervised();
     if (cf_terminal_supervised() && cf_terminal_speaks() && o->replay && cf_replay_read(o->replay, STDIN_FILENO, &e))
-        return cf__command_failed(o->command, &e);
-    if (o->read && cf_terminal_speaks() && o->read(o->ctx, &e)) return cf__command_failed(o->command, &e);
+        return failed_early(o, &e);
+    if (o->read && cf_terminal_speaks() && o->read(o->ctx, &e)) return failed_early(o, &e);
     cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
     uint32_t threads = (uint32_t)o->threads;
     struct cf_job_options job = o->job;

@@ -47,6 +47,10 @@ uint64_t cf_assume_free(uint64_t memory, unsigned *assumed) {
     return (uint64_t)(free_share * (double)memory);
 }
 
+uint64_t cf_assume_built_in(uint64_t free) {
+    return (uint64_t)((double)free / free_share);
+}
+
 void cf_assume_bandwidth(struct cf_rank_info *r, unsigned *assumed) {
     if (r->bandwidth > 0) return;
     *assumed |= CF_ASSUMED_BANDWIDTH;

@@ -91,5 +91,7 @@ void cf_assume_fewer(struct cf_rank_info *r, unsigned *assumed);
 bool cf_assume_knows(const char *isa);
 /* Of memory that is built in, what a rank may use. */
 uint64_t cf_assume_free(uint64_t memory, unsigned *assumed);
+/* The other way round: so much is free where this is built in. */
+uint64_t cf_assume_built_in(uint64_t free);
 
 #endif
