@@ -61,9 +61,10 @@ static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f,
 /* What is compared is a prompt and an answer; what is shown is the rate of the answer. */
 static const char *compare(const struct cf_candidate *best, const struct cf_candidate *all) {
     if (best->all > 1.005 * all->all) return "faster";
-    return best->all < 0.97 * all->all && cf_candidate_seconds(best) < cf_candidate_seconds(all)
+    if (best->all >= 0.97 * all->all) return "hardly slower";
+    return cf_candidate_seconds(best) < cf_candidate_seconds(all)
                ? "slower with the answer, but faster with prompt and answer"
-               : "hardly slower";
+               : "slower with the answer, but hardly slower with prompt and answer";
 }
 
 static void advise_ranks(

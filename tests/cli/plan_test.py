@@ -185,6 +185,15 @@ class Plan(Base):
         said = self.run_it("plan", "--synthetic", "llama-8b:q4_0", "--cluster", self.cluster(40))
         self.assertRegex(said, r"not used: host [^\n]*\), and \d+ more hosts; ")
 
+    def test_a_slower_answer_is_said(self):
+        """Where hosts are left out that would make more tokens, but hardly gain time with the prompt, it is not called hardly slower."""
+        said = self.run_it("plan", "--synthetic", "llama-8b:q8_0", "--cluster", self.write("five.json", json.dumps(
+            {"hosts": [{"count": 2, "nodes": 2, "cores": 64, "memory_gib": 512, "bandwidth_gbs": 400, "isa": "avx512"}],
+             "network": {"gbit": 5, "latency_us": 30}})))
+        here, all_ranks = map(float, re.search(r"not used: host host2 \([^\n]* is slower with the answer, but hardly slower with prompt and answer "
+                                               r"\(predicted ([\d.]+) tokens/s, with all ranks ([\d.]+);", said).groups())
+        self.assertLess(here, 0.97 * all_ranks)
+
     def test_wire_auto(self):
         """A thin cable is worth rounding for, a thick one is not; a layout that is named stays; on one host there is no wire."""
         words = ("plan", "--synthetic", "llama-8b:q8_0", "--wire", "auto")
