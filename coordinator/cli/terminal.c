@@ -13,7 +13,7 @@
 
 enum {
     LINE = 2048,   /* under PIPE_BUF, so that a line arrives whole */
-    PATIENCE = 500 /* ms, with a launcher that has asked us to stop and may read no more */
+    PATIENCE = 200 /* ms, with a launcher that has asked us to stop and may read no more */
 };
 
 int cf_terminal_env_rank(void) {
@@ -71,15 +71,17 @@ static bool takes(int fd) {
     return ready;
 }
 
-/* EAGAIN happens when somebody else made the shared descriptor non-blocking: wait, do not lose text. plain: in a
- * launcher of the user's own. */
-static int write_all(int fd, const char *bytes, size_t n, bool plain) {
+/* EAGAIN happens when somebody else made the shared descriptor non-blocking: wait, do not lose text. deaf: in a
+ * launcher of the user's own, else NULL; set once in vain is enough, it has a second in all. */
+static int write_all(int fd, const char *bytes, size_t n, bool *deaf) {
+    bool plain = deaf != NULL;
     while (n) {
-        if (plain && !takes(fd)) return 0;
+        if (plain) *deaf = *deaf || !takes(fd);
+        if (plain && *deaf) return 0;
         /* there is room for one, and a signal ends a write that has written some */
         ssize_t done = write(fd, bytes, plain && cf_interrupted() ? 1 : n);
         if (done < 0 && errno == EAGAIN)
-            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
+            poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, plain ? PATIENCE : -1);
         else if (done < 0 && errno != EINTR)
             return -1;
         if (done > 0) bytes += done, n -= (size_t)done;
@@ -99,7 +101,7 @@ static int send_event(const struct cf_terminal *t, const char *word, const char 
     size_t length = (size_t)n < sizeof line - 1 ? (size_t)n : sizeof line - 2;
     tidy(line + 1);
     line[length] = '\n';
-    return write_all(t->stream ? STDOUT_FILENO : STDERR_FILENO, line, length + 1, false);
+    return write_all(t->stream ? STDOUT_FILENO : STDERR_FILENO, line, length + 1, NULL);
 }
 
 void cf_terminal_progress(struct cf_terminal *t, double fraction, const char *label) {
@@ -154,8 +156,8 @@ static size_t escape(char *line, size_t size, const char *bytes, size_t n) {
     return done;
 }
 
-static int write_text(const struct cf_terminal *t, const char *bytes, size_t n) {
-    if (!t->stream) return write_all(STDOUT_FILENO, bytes, n, t->role == CF_TERMINAL_PLAIN);
+static int write_text(struct cf_terminal *t, const char *bytes, size_t n) {
+    if (!t->stream) return write_all(STDOUT_FILENO, bytes, n, t->role == CF_TERMINAL_PLAIN ? &t->deaf : NULL);
     while (n) {
         char line[LINE - 64];
         size_t done = escape(line, sizeof line, bytes, n);

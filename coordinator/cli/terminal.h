@@ -38,6 +38,7 @@ struct cf_terminal {
     bool text_on_terminal;
     bool talk;   /* a user sits at a terminal behind the front */
     bool stream; /* events go through stdout, between the text: a talk, or a supervisor listens */
+    bool deaf;   /* who reads stdout has been waited for in vain, after a request to stop */
     bool quiet;  /* what happens now has been said before a failure: no notes */
     struct cf_bar bar;
 };

@@ -62,9 +62,10 @@ static uint32_t name_unused(const struct cf_plan *p, const struct cf_figures *f,
 static const char *compare(const struct cf_candidate *best, const struct cf_candidate *all) {
     if (best->all > 1.005 * all->all) return "faster";
     if (best->all >= 0.97 * all->all) return "hardly slower";
-    return cf_candidate_seconds(best) < cf_candidate_seconds(all)
-               ? "slower with the answer, but faster with prompt and answer"
-               : "slower with the answer, but hardly slower with prompt and answer";
+    double much = cf_candidate_seconds(best) / cf_candidate_seconds(all);
+    return much < 1       ? "slower with the answer, but faster with prompt and answer"
+           : much <= 1.03 ? "slower with the answer, but hardly slower with prompt and answer"
+                          : "slower, but by less than several hosts, rounding and fewer threads must gain";
 }
 
 static void advise_ranks(

@@ -20,7 +20,7 @@ int cf_search_advise_first(const struct cf_search *s, const struct cf_plan_wish 
     const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx, struct cf_error *e);
 
 /* Numbers between hosts are exact unless the user says otherwise: would halves make a tenth more tokens? Tried where
- * there are several hosts, 64 ranks at most. Searches once more. */
+ * there are several hosts, 64 ranks at most (a run asks with 32). Searches once more. */
 void cf_search_advise_halves(const struct cf_search *s, const struct cf_plan_wish *wish, const struct cf_model *m,
     const struct cf_gguf *g, const struct cf_figures *f, cf_say *say, void *ctx);
 

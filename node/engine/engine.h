@@ -93,7 +93,8 @@ int cf_engine_bytes(const struct cf_plan *p, const struct cf_model *m, const str
 int cf_engine_start(struct cf_engine *g, const struct cf_plan *plan, struct cf_error *e);
 const struct cf_rank_ready *cf_engine_ready(const struct cf_engine *g, int rank); /* rank 0 */
 
-/* Rank 0. Queues a batch on all ranks (the arrays are copied) and gives it its id. Fails if n_flight batches are out.
+/* Rank 0. Queues a batch on all ranks that hold anything (arrays are copied); gives it its id. Fails if n_flight are
+ * out.
  */
 int cf_engine_submit(struct cf_engine *g, struct cf_batch *b, struct cf_error *e);
 /* Runs until batch `id` is done; its logits then stay until cf_engine_finish(id). */
@@ -103,7 +104,7 @@ const float *cf_engine_logits(const struct cf_engine *g, uint32_t id, uint32_t i
 /* Of a batch that wants them: the i-th wanted row, [n_embd]. */
 const float *cf_engine_hidden(const struct cf_engine *g, uint32_t id, uint32_t i);
 void cf_engine_finish(struct cf_engine *g, uint32_t id);
-/* Forgets positions >= position of a sequence, on all ranks, after all batches submitted so far. */
+/* Forgets positions >= position of a sequence, wherever it is cached, after all batches submitted so far. */
 int cf_engine_truncate(struct cf_engine *g, uint32_t sequence, uint32_t position, struct cf_error *e);
 /* Rank 0, with nothing in flight: what the cache holds of positions < `positions` of a sequence, in a form that does
  * not depend on ranks or layout: pages of 64 positions, the last one filled with zeros, of cf_engine_kv_page_bytes()

@@ -169,7 +169,7 @@ void cf__open_contexts(struct cf_engine *g);
 /* Opens what is queued, runs the oldest batch that can go on, or waits for a message. */
 int cf__engine_turn(struct cf_engine *g, struct cf_error *e);
 bool cf__unfinished(const struct cf_engine *g);
-/* coordinate.c: the same operation on all ranks, in order with the batches. */
+/* coordinate.c: the same operation on all ranks that hold anything, in order with the batches. */
 int cf__kv_operation(struct cf_engine *g, uint32_t kind, uint32_t sequence, uint32_t position, struct cf_error *e);
 /* carry.c */
 int cf__give_pages(struct cf_engine *g, struct cf_error *e);

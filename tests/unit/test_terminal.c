@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -13,9 +14,9 @@
 #include "coordinator/cli/interrupt.h"
 #include "coordinator/cli/terminal.h"
 
-enum { FAILED = 1, STOPPED = 42 };
+enum { FAILED = 1, STOPPED = 42, LAST = 50 };
 
-/* Rank 0 in somebody's mpirun: writes until it is asked to stop, then a last word. */
+/* Rank 0 in somebody's mpirun: writes until it is asked to stop, then last words. */
 static void write_on(int to, const char *last) {
     struct cf_terminal t;
     struct cf_error e;
@@ -24,7 +25,8 @@ static void write_on(int to, const char *last) {
     cf_terminal_open(&t, CF_TERMINAL_PLAIN, true);
     while (!cf_interrupted())
         if (cf_terminal_text(&t, "a token ", 8, &e)) _exit(FAILED);
-    if (cf_terminal_text(&t, last, strlen(last), &e)) _exit(FAILED);
+    for (int i = 0; i < LAST; i++)
+        if (cf_terminal_text(&t, last, strlen(last), &e)) _exit(FAILED);
     _exit(STOPPED);
 }
 
@@ -65,7 +67,9 @@ static void nobody_reads(void **state) {
         assert_int_equal(is_pty ? openpty(&ends[0], &ends[1], NULL, NULL, NULL) : pipe(ends), 0);
         pid_t pid = start(ends[0], ends[1]);
         fill_up(ends[0]);
+        time_t before = time(NULL);
         stop(pid);
+        assert_in_range(time(NULL) - before, 0, 5); /* not as long for each of the words */
         close(ends[0]);
     }
 }
@@ -86,6 +90,7 @@ static void somebody_reads(void **state) {
     close(ends[0]);
     const char *last = strstr(text, "the last word");
     assert_non_null(last);
+    assert_int_equal(strlen(last), LAST * strlen("the last word"));
     assert_int_equal(last - text, all - strlen(last));
     assert_int_equal((last - text) % 8, 0);
     assert_memory_equal(last - 8, "a token ", 8);

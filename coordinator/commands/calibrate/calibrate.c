@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "coordinator/commands/calibrate/calibrate.h"
 #include "coordinator/commands/commands.h"
@@ -42,7 +44,8 @@ static const struct cf_option options[] = {
         "seconds without a sign of life after which a rank counts as dead (default 60)", 0.5, 1e6, NULL},
     {"json", 0, CF_OPT_FLAG, AT(json), NULL, "print one JSON object instead of the tables", 0, 0, NULL},
     {"describe", 0, CF_OPT_STRING, AT(describe), "FILE",
-        "also write these hosts as a file that --cluster of plan, fit and simulate reads", 0, 0, NULL},
+        "also write these hosts, where rank 0 runs, as a file that --cluster of plan, fit and simulate reads", 0, 0,
+        NULL},
     {0},
 };
 static const struct cf_shared_options shared[] = {{cf__host_options, AT(watch)}, {0}};
@@ -54,11 +57,12 @@ static int nothing(struct cf_job *j, void *ctx, struct cf_error *e) { /* cf__sur
     return 0;
 }
 
-/* On rank 0, before anything is measured: a folder that is not there is said at once. */
+/* On rank 0, before anything is measured: a folder that is not there is said at once. What the file holds stays until
+ * there is something better. */
 static int open_description(void *ctx, struct cf_error *e) {
     struct cf__calibrate *k = ctx;
     if (!k->describe) return 0;
-    k->description = fopen(k->describe, "we");
+    k->description = fopen(k->describe, "ae");
     return k->description ? 0 : cf_fail(e, CF_ERR_FILE, "--describe: %s: %s", k->describe, strerror(errno));
 }
 
@@ -91,6 +95,8 @@ static int command(void *config, int argc, char **argv) {
         .work = nothing,
         .ctx = &k,
         .status = &k.status});
+    struct stat now;
+    if (k.description && !fstat(fileno(k.description), &now) && !now.st_size) unlink(c->describe); /* nothing came */
     if (k.description) fclose(k.description); /* it has been flushed */
     return status;
 }

@@ -34,7 +34,7 @@ int cf__survey(struct cf_job *j, void *ctx, struct cf_error *e);
 char *cf__calibrate_tables(const struct cf__calibrate *c);
 char *cf__calibrate_json(const struct cf__calibrate *c);
 
-/* Writes what --cluster reads. -1 if it cannot be written. */
-int cf__calibrate_describe(const struct cf__calibrate *c, FILE *to);
+/* Writes what --cluster reads into the file, in the place of what is there. */
+int cf__calibrate_describe(const struct cf__calibrate *c, struct cf_error *e);
 
 #endif

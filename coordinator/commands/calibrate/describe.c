@@ -1,7 +1,10 @@
 /* What was measured as the description of a cluster (coordinator/plan/cluster), for coffer plan, fit and simulate on
  * another day, without these machines. */
+#include <errno.h>
 #include <jansson.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coordinator/commands/calibrate/calibrate.h"
 #include "coordinator/plan/cluster/cluster.h"
@@ -81,7 +84,7 @@ static json_t *host_of(const struct cf__calibrate *c, uint32_t first) {
     }
     json_t *h = json_pack("{s:o,s:o}", "nodes", nodes, "gmacs_per_core", gmacs_of(c->found[first]));
     const char *name = c->ranks[first].host, *isa = isa_of(c->found[first]);
-    if (!twice && *name && strlen(name) < CF_CLUSTER_NAME && !name[strspn(name, CF__CLUSTER_LETTERS)])
+    if (!twice && *name && strlen(name) <= CF_CLUSTER_NAMED && !name[strspn(name, CF__CLUSTER_LETTERS)])
         json_object_set_new(h, "name", json_string(name));
     if (isa) json_object_set_new(h, "isa", json_string(isa));
     struct best port = links_of(c, host);
@@ -90,7 +93,7 @@ static json_t *host_of(const struct cf__calibrate *c, uint32_t first) {
     return h;
 }
 
-int cf__calibrate_describe(const struct cf__calibrate *c, FILE *to) {
+static char *describe(const struct cf__calibrate *c) {
     json_t *hosts = json_array();
     for (uint32_t r = 0; r < c->n_ranks; r++) {
         bool first = true;
@@ -101,7 +104,30 @@ int cf__calibrate_describe(const struct cf__calibrate *c, FILE *to) {
     json_t *all = json_pack("{s:s,s:o}", "comment", "measured by coffer calibrate " COFFER_VERSION, "hosts", hosts);
     struct best inside = links_of(c, -1);
     if (inside.latency > 0) json_object_set_new(all, "inside", json_pack("{s:f}", "latency_us", 1e6 * inside.latency));
-    int rc = all ? json_dumpf(all, to, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : -1;
+    char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) : NULL;
     json_decref(all);
-    return rc || fputc('\n', to) == EOF ? -1 : 0;
+    return text;
+}
+
+/* As plan will read it. */
+static int check(const char *text, uint32_t n_ranks, struct cf_error *e) {
+    struct cf_cluster cluster = {0};
+    struct cf_figures f = {0};
+    unsigned assumed = 0;
+    int rc = cf_cluster_parse(&cluster, NULL, text, strlen(text), e) || cf_cluster_figures(&f, &cluster, &assumed, e);
+    if (!rc && f.n_ranks != n_ranks) rc = cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    cf_figures_free(&f);
+    cf_cluster_free(&cluster);
+    return rc ? -1 : 0;
+}
+
+int cf__calibrate_describe(const struct cf__calibrate *c, struct cf_error *e) {
+    char *text = describe(c);
+    int rc = text ? check(text, c->n_ranks, e) : cf_fail(e, CF_ERR_MEMORY, "out of memory");
+    if (!rc &&
+        (ftruncate(fileno(c->description), 0) || fprintf(c->description, "%s\n", text) < 0 || fflush(c->description)))
+        rc = cf_fail(e, CF_ERR_FILE, "%s: %s", c->describe, strerror(errno));
+    if (rc) cf_fail_in(e, "--describe");
+    free(text);
+    return rc;
 }

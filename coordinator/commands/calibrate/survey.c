@@ -6,7 +6,6 @@
  * Ranks measure their nodes and kernels at the same time, because that is how they work; links and files are measured
  * while the others wait.
  */
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -223,8 +222,7 @@ static int print(struct cf__calibrate *c, struct cf_error *e) {
     int rc = text ? cf_terminal_text(c->terminal, text, strlen(text), e)
                   : cf_fail(e, CF_ERR_MEMORY, "no memory to print the result");
     free(text);
-    if (!rc && c->description && (cf__calibrate_describe(c, c->description) || fflush(c->description)))
-        rc = cf_fail(e, CF_ERR_FILE, "--describe: %s: %s", c->describe, strerror(errno));
+    if (!rc && c->description) rc = cf__calibrate_describe(c, e);
     return rc;
 }
 

@@ -38,6 +38,7 @@ static void imagine(struct cf_rank_info *r, const struct cf__machines *k, const 
                                                     : 1;
     r->memory_free = k->memory ? (uint64_t)k->memory << 20
                                : cf_memory_share(m->nodes[node].memory_free, sharers, m->limit_free, on_host);
+    if (!r->memory_free && m->nodes[node].memory_free) r->memory_free = 1; /* 0: not known */
     r->bandwidth = k->bandwidth > 0 ? here->bandwidth : here->bandwidth / (crowded ? cores : sharers);
     double share = here->threads ? (double)r->threads / here->threads : 1;
     for (int id = 0; id < CF_TYPE_LIMIT; id++)

@@ -39,7 +39,7 @@ int cf__on_ranks(const struct cf__on_ranks *o) {
     cf_terminal_open(o->terminal, role, cf_terminal_speaks());
     if (cf_terminal_supervised()) be_supervised();
     if (cf_terminal_supervised() && cf_terminal_speaks() && o->replay && cf_replay_read(o->replay, STDIN_FILENO, &e))
-        return failed_early(o, &e);
+        return cf__command_failed(o->command, &e); /* no status: with a new journal it may go better */
     if (o->read && cf_terminal_speaks() && o->read(o->ctx, &e)) return failed_early(o, &e);
     cf_interrupt_install(role == CF_TERMINAL_BEHIND_FRONT);
     uint32_t threads = (uint32_t)o->threads;

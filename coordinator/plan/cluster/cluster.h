@@ -12,7 +12,13 @@
 
 #include "coordinator/plan/forecast/figures.h"
 
-enum { CF_CLUSTER_HOSTS = 1024, CF_CLUSTER_RANKS = 4096, CF_CLUSTER_NODES = 64, CF_CLUSTER_NAME = 56 };
+enum {
+    CF_CLUSTER_HOSTS = 1024,
+    CF_CLUSTER_RANKS = 4096,
+    CF_CLUSTER_NODES = 64,
+    CF_CLUSTER_NAME = 56,
+    CF_CLUSTER_NAMED = 40 /* letters that a file may give it */
+};
 
 /* 0: unknown, in all that follows. */
 struct cf_cluster_node {

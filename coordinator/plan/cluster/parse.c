@@ -90,7 +90,7 @@ static int take_name(
     const struct source *s, const char *key, const json_t *v, char *to, size_t size, struct cf_error *e) {
     const char *text = json_string_value(v);
     size_t n = json_string_length(v);
-    if (!text || !n || n > 40 || n >= size || strspn(text, CF__CLUSTER_LETTERS) != n)
+    if (!text || !n || n > CF_CLUSTER_NAMED || n >= size || strspn(text, CF__CLUSTER_LETTERS) != n)
         return wrong(s, e, key, "a name is wanted: 1 to 40 letters, digits, '.', '_' and '-'");
     memcpy(to, text, n + 1);
     return 0;

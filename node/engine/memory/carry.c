@@ -83,7 +83,7 @@ static uint32_t pages_of(uint32_t positions) {
     return (positions + CF_PAGE - 1) / CF_PAGE;
 }
 
-/* The same on all ranks, in order with the batches. */
+/* The same on all ranks that hold anything, in order with the batches. */
 static int order(struct cf_engine *g, uint32_t kind, uint32_t sequence, uint32_t positions, struct cf_error *e) {
     if (sequence >= g->plan.n_seqs || positions > g->plan.n_ctx)
         return cf_fail(e, CF_ERR_LIMIT, "sequence %u of %u positions is beyond the KV cache (%u of %u)", sequence,
@@ -105,8 +105,8 @@ static int sort_out(
     return 0;
 }
 
-/* On every rank: an export has come to its turn. Positions behind the end become zeros, so that the content is the same
- * whatever was there before. Other ranks send, rank 0 sorts its own pages out. */
+/* On every rank that holds anything: an export has come to its turn. Positions behind the end become zeros, so that the
+ * content is the same whatever was there before. Other ranks send, rank 0 sorts its own pages out. */
 int cf__give_pages(struct cf_engine *g, struct cf_error *e) {
     struct cf_kv *kv = &g->kv;
     uint32_t sequence = g->give.sequence, n = pages_of(g->give.positions);
