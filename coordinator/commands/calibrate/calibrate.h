@@ -30,6 +30,9 @@ struct cf__calibrate {
 /* cf_job_options.instead: all ranks. On rank 0 prints what was found. ctx: struct cf__calibrate. */
 int cf__survey(struct cf_job *j, void *ctx, struct cf_error *e);
 
+/* The first rank of a host speaks for it. */
+bool cf__calibrate_speaks(const struct cf__calibrate *c, uint32_t rank);
+
 /* NULL if memory is short; free(). */
 char *cf__calibrate_tables(const struct cf__calibrate *c);
 char *cf__calibrate_json(const struct cf__calibrate *c);

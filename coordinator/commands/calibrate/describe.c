@@ -41,7 +41,7 @@ static json_t *node_of(const struct cf__calibrate *c, uint32_t r) {
         "bandwidth_gbs", 1e-9 * k->bandwidth);
 }
 
-/* The best of the links that meet `what`: a slower pair has its other end to thank for it. */
+/* The best of several links: of a slower one the other end is to blame. */
 struct best {
     double latency, bandwidth;
 };
@@ -95,12 +95,8 @@ static json_t *host_of(const struct cf__calibrate *c, uint32_t first) {
 
 static char *describe(const struct cf__calibrate *c) {
     json_t *hosts = json_array();
-    for (uint32_t r = 0; r < c->n_ranks; r++) {
-        bool first = true;
-        for (uint32_t b = 0; b < r; b++)
-            first &= c->ranks[b].host_index != c->ranks[r].host_index;
-        if (first) json_array_append_new(hosts, host_of(c, r));
-    }
+    for (uint32_t r = 0; r < c->n_ranks; r++)
+        if (cf__calibrate_speaks(c, r)) json_array_append_new(hosts, host_of(c, r));
     json_t *all = json_pack("{s:s,s:o}", "comment", "measured by coffer calibrate " COFFER_VERSION, "hosts", hosts);
     struct best inside = links_of(c, -1);
     if (inside.latency > 0) json_object_set_new(all, "inside", json_pack("{s:f}", "latency_us", 1e6 * inside.latency));

@@ -133,8 +133,7 @@ static void links_table(FILE *f, const struct cf__calibrate *c) {
         }
 }
 
-/* The first rank of a host speaks for it. */
-static bool speaks(const struct cf__calibrate *c, uint32_t rank) {
+bool cf__calibrate_speaks(const struct cf__calibrate *c, uint32_t rank) {
     for (uint32_t r = 0; r < rank; r++)
         if (c->ranks[r].host_index == c->ranks[rank].host_index) return false;
     return true;
@@ -145,7 +144,7 @@ static void files_table(FILE *f, const struct cf__calibrate *c) {
     fprintf(f, "\n| host | file system, GB/s | read |\n|---|---:|---|\n");
     for (uint32_t r = 0; r < c->n_ranks; r++) {
         const Cf__Checkup *k = c->found[r];
-        if (!speaks(c, r)) continue;
+        if (!cf__calibrate_speaks(c, r)) continue;
         if (k->file_bytes && k->file_seconds > 0)
             fprintf(f, "| %s | %.2f | %.1f MiB past the page cache |\n", c->ranks[r].host,
                 1e-9 * (double)k->file_bytes / k->file_seconds, (double)k->file_bytes / (1 << 20));
@@ -238,7 +237,7 @@ char *cf__calibrate_json(const struct cf__calibrate *c) {
         json_array_append_new(ranks, json_rank(c, r));
         for (size_t i = 0; i < c->found[r]->n_links; i++)
             json_array_append_new(links, json_link(c, r, c->found[r]->links[i]));
-        if (speaks(c, r)) json_array_append_new(hosts, json_host(c, r));
+        if (cf__calibrate_speaks(c, r)) json_array_append_new(hosts, json_host(c, r));
     }
     json_t *all = json_pack("{s:s,s:o,s:o,s:o,s:o,s:o}", "version", COFFER_VERSION, "model", text_of(c->model), "ranks",
         ranks, "links", links, "hosts", hosts, "rates_file", text_of(c->rates_file));
