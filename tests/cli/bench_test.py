@@ -252,7 +252,7 @@ class Bench(unittest.TestCase):
         with open(wrapper, "w") as f:  # mpirun forwards little of what is printed in its last second
             f.write(f'#!/bin/sh\n[ "$OMPI_COMM_WORLD_RANK" = 0 ] && exec "$@" >{printed}\nexec "$@"\n')
         os.chmod(wrapper, 0o755)
-        mpirun = ["mpirun", "--mca", "odls_base_sigkill_timeout", "5", "--oversubscribe", "--bind-to", "none", "-n", "2", wrapper]
+        mpirun = ["mpirun", "--oversubscribe", "--bind-to", "none", "-n", "2", wrapper]
         words = [coffer, "bench", "-m", self.model, "-t", "1", "-p", "0", "-n", "1,60000", "-r", "1", "--no-warmup", "-o", "json", "--csv", kept]
         for head, tail, status in ([], ["--ranks", "1"], 130), (mpirun, [], 1):
             with open(printed, "w") as f:
