@@ -17,13 +17,7 @@ static json_t *gmacs_of(const Cf__Checkup *k) {
     const Cf__CheckupTable *t = k->n_tables ? k->tables[0] : NULL;
     for (size_t i = 0; t && k->threads && i < t->n_types && i < t->n_rates; i++) {
         const struct cf_type *type = cf_type_by_id(t->types[i]);
-        char name[16];
-        if (!type || t->rates[i] <= 0) continue;
-        size_t n = 0;
-        for (; type->name[n] && n + 1 < sizeof name; n++)
-            name[n] = (char)(type->name[n] >= 'A' && type->name[n] <= 'Z' ? type->name[n] + 'a' - 'A' : type->name[n]);
-        name[n] = '\0';
-        json_object_set_new(gmacs, name, json_real(1e-9 * t->rates[i] / k->threads));
+        if (type && t->rates[i] > 0) json_object_set_new(gmacs, type->name, json_real(1e-9 * t->rates[i] / k->threads));
     }
     return gmacs;
 }
