@@ -103,6 +103,15 @@ class Launch(Case):
                 f.write(text)
             self.fails(2 if "return" in want else 1, want, "--hostfile", path)
 
+    def test_mpirun_hangs_over_an_early_end(self):
+        """Rank 0 cannot write its file and ends before MPI is there; an mpirun that does not end then is ended."""
+        self.env["COFFER_MPIRUN"] = self.script("hanging", f'#!/bin/sh\n"{shutil.which("mpirun")}" "$@"\nexec sleep 1000\n')
+        p = subprocess.Popen([coffer, "calibrate", "-m", self.model, "--ranks", "2", "--describe", self.dir + "/nowhere/x"], env=self.env,
+                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        status, _, err = self.end(p, 60)
+        self.assertEqual(status, 1, err)
+        self.assertIn("nowhere/x: No such file", err)
+
     # --- Ctrl-C
 
     def test_interrupt(self):
