@@ -138,6 +138,41 @@ class Bench(unittest.TestCase):
         for t in tables:
             self.assertEqual(len({line.count("|") for line in t}), 1)
 
+    def test_models(self):
+        """Several models take turns, each with all numbers of ranks; every line says whose it is."""
+        other = os.path.join(self.dir, "other.gguf")
+        subprocess.run([coffer, "synth", "--arch", "llama", "--layers", "2", "--dim", "64", "--heads", "4", "--vocab", "300", "-o", other],
+                       check=True, stderr=subprocess.DEVNULL)
+        names = ["with, comma.gguf", "other.gguf", "with, comma.gguf"]
+        words = ("-m", other, "-m", self.model, "-p", "5", "-n", "2", "-r", "1", "-t", "1", "--ranks", "2,1")
+        want = [(name, ranks, test) for name in names for ranks in (2, 1) for test in ("pp5", "tg2")]
+        size = {name: self.tensor_bytes(os.path.join(self.dir, name)) for name in names}
+        files = [os.path.join(self.dir, "turns." + x) for x in ("csv", "json")]
+        out = self.bench(*words, "--csv", files[0], "--json", files[1])
+        with open(files[0]) as f: rows = list(csv.DictReader(f))
+        self.assertEqual([(r["model"], int(r["ranks"]), r["test"]) for r in rows], want)
+        with open(files[1]) as f: whole = json.load(f)
+        self.assertNotIn("model", whole)
+        self.assertEqual([(t["model"], t["n_ranks"], t["test"]) for t in whole["tests"]], want)
+        self.assertEqual([t["model_bytes"] for t in whole["tests"]], [size[name] for name, _, _ in want])
+        self.assertEqual([int(r["model_bytes"]) for r in rows], [size[name] for name, _, _ in want])
+        tables = [[line for line in t.splitlines() if line.startswith("|")] for t in out.split("\n\n")[1:]]
+        self.assertEqual([len(t) for t in tables], [2 + 12, 2 + 9, 2 + 3, 2 + 18])
+        for t in tables:
+            self.assertEqual(len({line.count("|") for line in t}), 1)
+            self.assertEqual([x for i, x in enumerate(line.split("|")[1].strip() for line in t[2:]) if not i or x != t[1 + i].split("|")[1].strip()], names)
+        lines = [json.loads(line) for line in self.bench(*words[:4], *words[4:-2], "--ranks", "1", "-o", "jsonl").splitlines()]
+        self.assertEqual([x["test"]["model"] for x in lines], [name for name in names for _ in "ab"])
+        for more, says in ((("--cluster",), "of --cluster there is one"), (("--synthetic", "llama-15m"), "of --synthetic there is one")):
+            self.assertRegex(self.bench("-m", other, "-n", "2", *more, status=2), "other.gguf: a second model; " + says)
+        p = subprocess.run(["mpirun", "--oversubscribe", "-n", "2", coffer, "bench", "-m", self.model, "-m", other], env=env, capture_output=True,
+                           text=True, timeout=200)
+        self.assertNotEqual(p.returncode, 0)
+        self.assertEqual(p.stderr.count("a second model; under a launcher"), 1, p.stderr)
+
+    def tensor_bytes(self, path):
+        return json.loads(self.bench("-m", path, "-p", "1", "-n", "0", "-r", "1", "--ranks", "1", "-o", "json", model=False))["model_bytes"]
+
     def test_links(self):
         """Every two ranks are probed, not only rank 0 and another."""
         words = ("-p", "0", "-n", "2", "-r", "1", "-t", "1", "--ranks", "4")

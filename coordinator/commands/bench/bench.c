@@ -16,8 +16,8 @@
 #include "coordinator/decode/launch.h"
 
 struct config {
-    const char *model, *synthetic, *ranks, *output;
-    struct cf_option_list prompts, generates, sequences, depths, pairs, threads;
+    const char *synthetic, *ranks, *output;
+    struct cf_option_list models, prompts, generates, sequences, depths, pairs, threads;
     int64_t repetitions, delay;
     const char *svg, *csv, *json;
     bool warm_up, no_exchange, cluster;
@@ -37,7 +37,8 @@ static void defaults(void *config) {
 
 #define AT(field) offsetof(struct config, field)
 static const struct cf_option options[] = {
-    {"model", 'm', CF_OPT_STRING, AT(model), "FILE", "GGUF model file (the first of a split set)", 0, 0, NULL},
+    {"model", 'm', CF_OPT_LIST, AT(models), "FILE",
+        "GGUF model file (the first of a split set); several take turns, each with an -m of its own", 0, 0, NULL},
     {"synthetic", 0, CF_OPT_STRING, AT(synthetic), "SHAPE:TYPE",
         "random weights in the shape of a known model (llama-1b, llama-8b, llama-70b, llama-405b ...; a wrong name "
         "lists all), of a type of coffer synth (q8_0 unless given), without a file; with -m FILE the model is made "
@@ -114,8 +115,17 @@ static uint32_t largest(const struct cf__numbers *l) {
 }
 
 static int check_words(struct config *c, struct cf_error *e) {
-    if (!c->synthetic) cf__named_model(&c->model);
-    if (!c->model && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
+    const struct cf_option_list *m = &c->models;
+    if (!m->n && !c->synthetic) cf__named_model(&c->models.at[0]), c->models.n = c->models.at[0] != NULL;
+    if (!m->n && !c->synthetic) return cf_fail(e, CF_ERR_USAGE, "no model: -m FILE or --synthetic SHAPE:TYPE");
+    if (m->n > 1 && cf_terminal_role() == CF_TERMINAL_BEHIND_FRONT) /* it says last whose turn it is */
+        c->models.at[0] = m->at[m->n - 1], c->models.n = 1;
+    if (m->n > 1 && cf_transport_launched())
+        return cf_fail(
+            e, CF_ERR_USAGE, "-m %s: a second model; under a launcher there is one for each start", m->at[1]);
+    if (m->n > 1 && (c->synthetic || c->cluster))
+        return cf_fail(e, CF_ERR_USAGE, "-m %s: a second model; of %s there is one", m->at[1],
+            c->synthetic ? "--synthetic" : "--cluster");
     if (strcmp(c->output, "md") && strcmp(c->output, "csv") && strcmp(c->output, "json") && strcmp(c->output, "jsonl"))
         return cf_fail(e, CF_ERR_USAGE, "--output %s is unknown; known: md, csv, json, jsonl", c->output);
     if (c->svg && !c->cluster) return cf_fail(e, CF_ERR_USAGE, "--svg plots what --cluster measures");
@@ -172,7 +182,8 @@ static int fill(struct cf__bench *b, struct config *c, struct cf_error *e) {
         return cf_fail(e, CF_ERR_USAGE, "--ctx-size %lld is less than the %u that the tests need",
             (long long)c->place.ctx_size, b->n_ctx);
     if (c->place.ctx_size) b->n_ctx = (uint32_t)c->place.ctx_size;
-    b->model = c->model, b->synthetic = c->synthetic, b->output = c->output;
+    b->models = c->models.at, b->n_models = (uint32_t)c->models.n, b->model = c->models.n ? c->models.at[0] : NULL;
+    b->synthetic = c->synthetic, b->output = c->output;
     b->repetitions = (uint32_t)c->repetitions, b->delay = (uint32_t)c->delay, b->warm_up = c->warm_up;
     b->no_exchange = c->no_exchange, b->cluster = c->cluster, b->svg = c->svg;
     b->csv = c->csv, b->json = c->json;
@@ -220,7 +231,8 @@ static int run_here(const struct config *c, struct cf__bench *b, struct cf_error
 /* In front of ranks, or as one. */
 static int launch_or_run(const struct config *c, struct cf__bench *b, struct cf_error *e) {
     struct cf_launch launch = {.ranks = b->ranks.v[0], .map = c->place.map, .watch = &c->watch};
-    int status = b->ranks.n > 1 ? cf__bench_front(b, c->place.map, &c->watch, e) : cf_launch(&launch, e);
+    bool turns = b->ranks.n > 1 || b->n_models > 1;
+    int status = turns ? cf__bench_front(b, c->place.map, &c->watch, e) : cf_launch(&launch, e);
     if (status >= 0) {
         if (e->code) cf__command_failed(&cf_command_bench, e);
         return status;
@@ -238,7 +250,7 @@ static int command(void *config, int argc, char **argv) {
     struct cf__bench b = {.terminal = &terminal};
     if (argc) cf_fail(&e, CF_ERR_USAGE, "unexpected argument %s (see --help)", argv[0]);
     cf_terminal_open(&terminal, cf_terminal_role(), cf_terminal_speaks());
-    if (!e.code && !check_words(c, &e) && !check_files(c, &e) && !fill(&b, c, &e) && c->synthetic && c->model)
+    if (!e.code && !check_words(c, &e) && !check_files(c, &e) && !fill(&b, c, &e) && c->synthetic && b.model)
         cf__bench_model(&b, cf_transport_launched(), &e);
     if (e.code) return cf__command_failed(&cf_command_bench, &e);
     int status = launch_or_run(c, &b, &e);
@@ -248,8 +260,8 @@ static int command(void *config, int argc, char **argv) {
 
 const struct cf_command cf_command_bench = {
     .name = "bench",
-    .synopsis =
-        "-m FILE [-p 512] [-n 128] [-b 1,2,4] [-t 1,2] [--ranks 1,2] [--layout LIST] [-r 5] [-o md|csv|json|jsonl] ...",
+    .synopsis = "-m FILE [-m FILE ...] [-p 512] [-n 128] [-b 1,2,4] [-t 1,2] [--ranks 1,2] [--layout LIST] [-r 5] [-o "
+                "md|csv|json|jsonl] ...",
     .summary = "measure prefill and decode speed, beside what the memory can do",
     .text =
         "Measures like llama-bench: ppN is the prefill of N random tokens, tgN the decoding of N tokens, tgN x B the "
@@ -270,10 +282,12 @@ const struct cf_command cf_command_bench = {
         "on with zeros for what the others should have sent. Such lines are marked \"no exchange: not a result\"; what "
         "lies between them "
         "and the others is what the exchange and waiting for it cost.\n\n"
-        "-p, -n, -b, -d, -t and -pg may also be given several times. Lists of --ranks, --threads and --layout are gone "
-        "through in this order, the right one fastest, and what the "
-        "machine can do is measured anew for each number of ranks and threads (links once for each number of ranks). "
-        "Under a launcher there is one number of ranks.\n\n"
+        "-p, -n, -b, -d, -t and -pg may also be given several times. Models, and lists of --ranks, --threads and "
+        "--layout, are "
+        "gone through in this order, the last one fastest, and what the machine can do is measured anew for each model "
+        "and number of ranks and threads (links once for each model and number of ranks). Under a launcher there is "
+        "one "
+        "model and one number of ranks.\n\n"
         "B sequences share one batch in layout tensor; in the others they are dealt to as many micro-batches as are in "
         "flight (--micro-batches), and so are the chunks of a prompt, which then shrink to 64 rows if need be.\n\n"
         "--cluster: rank 0 alone under layout tensor, then all ranks under each layout (and between several hosts each "

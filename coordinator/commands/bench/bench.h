@@ -1,6 +1,6 @@
 /* Private to `coffer bench`: the command line (bench.c), the model that --synthetic makes (bench_model.c), the tests
  * (bench_tests.c), what the hardware would allow them (bench_limit.c), what is printed of them (bench_print.c; of a
- * whole cluster bench_cluster.c and bench_plot.c), and the process in front of several numbers of ranks
+ * whole cluster bench_cluster.c and bench_plot.c), and the process in front of several models or numbers of ranks
  * (bench_front.c). */
 #ifndef COFFER_COORDINATOR_COMMANDS_BENCH_H
 #define COFFER_COORDINATOR_COMMANDS_BENCH_H
@@ -34,6 +34,8 @@ struct cf__bench_link {
 /* One line of the result, with all that belongs to it: prompt tokens of one sequence, generated ones of `sequences`, or
  * both of one, behind `depth` positions. */
 struct cf__bench_test {
+    const char *model; /* its name, as cf__bench_model_name has it */
+    uint64_t model_bytes;
     char layout[16], wire[8], kv_type[8];
     uint32_t ubatch;                       /* rows of a batch at most */
     double wire_rms, wire_most;            /* what rounding between hosts changed; NaN: nothing was rounded */
@@ -62,7 +64,10 @@ struct cf__synth_tensors;
 
 struct cf__bench {
     /* As asked for: */
-    const char *model, *synthetic, *output;
+    const char *const *models; /* [n_models] files, one after the other; 0: --synthetic without one */
+    uint32_t n_models;
+    const char *model; /* whose turn it is, or NULL */
+    const char *synthetic, *output;
     struct cf__numbers prompts, generates, pairs, sequences, depths, threads, ranks; /* pairs: prompt, generate, ... */
     bool no_exchange;       /* every test once more without the exchange */
     bool cluster;           /* totals, latencies, links and efficiency of all ranks together */
@@ -99,12 +104,13 @@ void cf__bench_limit(const struct cf__bench *b, struct cf__bench_test *k);
 /* Work of a job (job.h): all tests under the job's layout. ctx: struct cf__bench. */
 int cf__bench_tests(struct cf_job *j, void *ctx, struct cf_error *e);
 
-/* Room for one more test of n_ranks ranks behind tests[n_tests - 1]; it counts once n_tests does. NULL: no memory. */
+/* Room for one more test of the model whose turn it is, and of n_ranks ranks, behind tests[n_tests - 1]; it counts once
+ * n_tests does. NULL: no memory. */
 struct cf__bench_test *cf__bench_test_new(struct cf__bench *b, uint32_t n_ranks, uint32_t n_probes, struct cf_error *e);
 void cf__bench_test_free(struct cf__bench_test *k);
 
-/* Several numbers of ranks: starts ranks for each, one after the other, reads their JSON lines, and prints what they
- * say as one result. Returns the exit status. Text of *e: what is left to say. */
+/* Several models or numbers of ranks: starts ranks for each, one after the other, reads their JSON lines, and prints
+ * what they say as one result. Returns the exit status. Text of *e: what is left to say. */
 int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch *watch, struct cf_error *e);
 
 /* --cluster (bench_cluster.c). Sets p50 and p99 from the gaps between tokens, which are sorted; tokens/s against those
@@ -121,9 +127,10 @@ json_t *cf__cluster_json(const struct cf__bench *b, const struct cf__bench_test 
 /* Tokens/s against sequences, as SVG (bench_plot.c). */
 int cf__bench_plot(const struct cf__bench *b, const char *path, struct cf_error *e);
 
-/* The model as tables name it; a field of CSV that may hold commas or quotes. */
+/* The model whose turn it is, as tables name it: its file without folders, or --synthetic's word; a size for people; a
+ * field of CSV that may hold commas or quotes. */
 const char *cf__bench_model_name(const struct cf__bench *b);
-const char *cf__bench_model_size(const struct cf__bench *b, char text[32]);
+const char *cf__bench_model_size(uint64_t bytes, char text[32]);
 void cf__bench_print_quoted(FILE *f, const char *s);
 
 /* Of the repetitions, seconds. */

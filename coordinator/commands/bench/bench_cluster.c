@@ -84,7 +84,7 @@ static void print_if(FILE *f, const char *format, double v) {
 static void head_md(FILE *f, const struct cf__bench *b) {
     char size[32];
     fprintf(f, "model %s, %s; kernels %s; %u tokens for each sequence, %u repetitions\n\n", cf__bench_model_name(b),
-        cf__bench_model_size(b, size), b->isa, b->generates.v[0], b->repetitions);
+        cf__bench_model_size(b->model_bytes, size), b->isa, b->generates.v[0], b->repetitions);
     fprintf(f,
         "| layout | wire | ranks | sequences | tokens/s | min | max | predicted | p50, ms | p99, ms | roofline | "
         "efficiency | waiting | between hosts, bytes/token | rounding, rms |\n"

@@ -79,6 +79,8 @@ static int take_test(struct cf__bench *b, json_t *run, struct cf_error *e) {
     int n_ctx;
     if (json_unpack(run, "{s:s,s:I,s:i,s:o}", "isa", &isa, "model_bytes", &bytes, "n_ctx", &n_ctx, "test", &test))
         return cf_fail(e, CF_ERR_FORMAT, "a line of the ranks is no test");
+    b->model_bytes = (uint64_t)bytes, b->n_ctx = (uint32_t)n_ctx;
+    snprintf(b->isa, sizeof b->isa, "%s", isa);
     size_t n_ranks = json_array_size(json_object_get(test, "ranks"));
     size_t n_probes = json_array_size(json_object_get(test, "links"));
     struct cf__bench_test *k = n_ranks ? cf__bench_test_new(b, (uint32_t)n_ranks, (uint32_t)n_probes, e) : NULL;
@@ -88,8 +90,6 @@ static int take_test(struct cf__bench *b, json_t *run, struct cf_error *e) {
         return cf_fail(e, CF_ERR_FORMAT, "a line of the ranks is no test");
     }
     b->n_tests++;
-    b->model_bytes = (uint64_t)bytes, b->n_ctx = (uint32_t)n_ctx;
-    snprintf(b->isa, sizeof b->isa, "%s", isa);
     return (!b->begun && cf__bench_print_head(b, e)) || cf__bench_print_test(b, k, e) ? -1 : 0;
 }
 
@@ -130,12 +130,16 @@ static int take_text(void *ctx, const char *bytes, size_t n) {
 int cf__bench_front(struct cf__bench *b, const char *map, const struct cf_watch *watch, struct cf_error *e) {
     struct reader r = {.b = b};
     int status = 0;
-    for (uint32_t i = 0; !status && i < b->ranks.n; i++) {
+    const uint32_t starts = (b->n_models ? b->n_models : 1) * b->ranks.n;
+    for (uint32_t i = 0; !status && i < starts; i++) {
         char number[16];
-        snprintf(number, sizeof number, "%u", b->ranks.v[i]);
-        const char *const more[] = {"--ranks", number, "--output", "jsonl", "--csv=", "--json=", NULL};
+        const uint32_t ranks = b->ranks.v[i % b->ranks.n];
+        if (b->n_models) b->model = b->models[i / b->ranks.n];
+        snprintf(number, sizeof number, "%u", ranks);
+        const char *const more[] = {
+            "--ranks", number, "--output", "jsonl", "--csv=", "--json=", b->model ? "--model" : NULL, b->model, NULL};
         struct cf_launch launch = {
-            .ranks = b->ranks.v[i], .map = map, .watch = watch, .more = more, .text = take_text, .ctx = &r};
+            .ranks = ranks, .map = map, .watch = watch, .more = more, .text = take_text, .ctx = &r};
         r.n = 0;
         status = cf_launch(&launch, e);
     }

@@ -70,23 +70,33 @@ static struct line line_of(const struct cf__bench_test *k) {
 
 /* ---- markdown ---- */
 
-const char *cf__bench_model_size(const struct cf__bench *b, char text[32]) {
-    bool small = b->model_bytes < (uint64_t)1 << 30;
-    snprintf(text, 32, "%.2f %s", (double)b->model_bytes / (small ? 1 << 20 : 1 << 30), small ? "MiB" : "GiB");
+const char *cf__bench_model_size(uint64_t bytes, char text[32]) {
+    bool small = bytes < (uint64_t)1 << 30;
+    snprintf(text, 32, "%.2f %s", (double)bytes / (small ? 1 << 20 : 1 << 30), small ? "MiB" : "GiB");
     return text;
 }
 
 static void head_md(FILE *f, const struct cf__bench *b) {
     char size[32];
-    fprintf(f, "model %s, %s; kernels %s; %u repetitions\n\n", cf__bench_model_name(b), cf__bench_model_size(b, size),
-        b->isa, b->repetitions);
-    fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | predicted | read, GB/s | "
-               "roofline |\n|---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n");
+    if (b->n_models > 1)
+        fprintf(f, "kernels %s; %u repetitions\n\n| model | size ", b->isa, b->repetitions);
+    else
+        fprintf(f, "model %s, %s; kernels %s; %u repetitions\n\n", cf__bench_model_name(b),
+            cf__bench_model_size(b->model_bytes, size), b->isa, b->repetitions);
+    fprintf(f, "| layout | ranks | threads | test | tokens/s | min | max | predicted | read, GB/s | roofline |\n");
+    fprintf(f, "%s|---|---:|---:|---|---:|---:|---:|---:|---:|---:|\n", b->n_models > 1 ? "|---|---:" : "");
 }
 
-static void test_md(FILE *f, const struct cf__bench_test *k) {
+/* Where there are several, the first column. */
+static void model_md(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
+    if (b->n_models > 1) fprintf(f, "| %s ", k->model);
+}
+
+static void test_md(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
     struct line l = line_of(k);
-    char layout[32];
+    char layout[32], size[32];
+    model_md(f, b, k);
+    if (b->n_models > 1) fprintf(f, "| %s ", cf__bench_model_size(k->model_bytes, size));
     fprintf(f, "| %s | %u | %u | %s | %.2f | %.2f | %.2f |", layout_name(k, layout), k->n_ranks, k->ranks[0].threads,
         l.name, l.median, l.least, l.most);
     if (k->predicted > 0)
@@ -105,23 +115,25 @@ static void test_md(FILE *f, const struct cf__bench_test *k) {
 
 /* Were these two tests done by the same ranks, which were then measured once? */
 static bool same_ranks(const struct cf__bench_test *x, const struct cf__bench_test *y) {
-    return x->n_ranks == y->n_ranks && x->ranks[0].threads == y->ranks[0].threads &&
+    return x->model == y->model && x->n_ranks == y->n_ranks && x->ranks[0].threads == y->ranks[0].threads &&
            fabs(x->ranks[0].bandwidth - y->ranks[0].bandwidth) <= 1e-6 * x->ranks[0].bandwidth;
 }
 
-static void ranks_md(FILE *f, const struct cf__bench_test *k) {
+static void ranks_md(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
     for (uint32_t r = 0; r < k->n_ranks; r++) {
         const struct cf__bench_rank *x = &k->ranks[r];
+        model_md(f, b, k);
         fprintf(
             f, "| %u | %u | %s | %d | %u | %.2f |\n", k->n_ranks, r, x->host, x->node, x->threads, 1e-9 * x->bandwidth);
     }
 }
 
-static void links_md(FILE *f, const struct cf__bench_test *k) {
+static void links_md(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
     for (uint32_t i = 0; i < k->n_probes; i++) {
         const struct cf_probe *p = &k->probes[i];
         const char *from = k->ranks[p->a].host, *to = k->ranks[p->b].host;
         bool one = !strcmp(from, to);
+        model_md(f, b, k);
         fprintf(f, "| %u | %u - %u | %s%s%s |", k->n_ranks, p->a, p->b, from, one ? "" : " - ", one ? "" : to);
         for (int s = 0; s < CF_LINK_SIZES; s++)
             fprintf(f, " %.1f |", 1e6 * p->seconds[s]);
@@ -130,26 +142,32 @@ static void links_md(FILE *f, const struct cf__bench_test *k) {
 }
 
 static void foot_md(FILE *f, const struct cf__bench *b) {
-    bool links = false;
-    fprintf(f, "\n| ranks | rank | host | node | threads | read bandwidth, GB/s |\n|---:|---:|---|---:|---:|---:|\n");
+    bool links = false, several = b->n_models > 1;
+    const char *title = several ? "| model " : "", *rule = several ? "|---" : "";
+    fprintf(f, "\n%s| ranks | rank | host | node | threads | read bandwidth, GB/s |\n", title);
+    fprintf(f, "%s|---:|---:|---|---:|---:|---:|\n", rule);
     for (uint32_t i = 0; i < b->n_tests; i++) {
-        if (i == 0 || !same_ranks(&b->tests[i], &b->tests[i - 1])) ranks_md(f, &b->tests[i]);
+        if (i == 0 || !same_ranks(&b->tests[i], &b->tests[i - 1])) ranks_md(f, b, &b->tests[i]);
         links |= b->tests[i].n_probes > 0;
     }
-    if (links)
-        fprintf(f, "\n| ranks | link | hosts | 8 B, us | 16 KiB, us | 1 MiB, us "
-                   "|\n|---:|---|---|---:|---:|---:|\n");
+    if (links) {
+        fprintf(f, "\n%s| ranks | link | hosts | 8 B, us | 16 KiB, us | 1 MiB, us |\n", title);
+        fprintf(f, "%s|---:|---|---|---:|---:|---:|\n", rule);
+    }
     for (uint32_t i = 0; i < b->n_tests; i++)
-        if (i == 0 || b->tests[i].n_ranks != b->tests[i - 1].n_ranks) links_md(f, &b->tests[i]);
-    fprintf(f, "\n| layout | ranks | threads | test | rank | compute, s | exchange, s | wait, s |\n"
-               "|---|---:|---:|---|---:|---:|---:|---:|\n");
+        if (i == 0 || b->tests[i].model != b->tests[i - 1].model || b->tests[i].n_ranks != b->tests[i - 1].n_ranks)
+            links_md(f, b, &b->tests[i]);
+    fprintf(f, "\n%s| layout | ranks | threads | test | rank | compute, s | exchange, s | wait, s |\n", title);
+    fprintf(f, "%s|---|---:|---:|---|---:|---:|---:|---:|\n", rule);
     for (uint32_t i = 0; i < b->n_tests; i++) {
         const struct cf__bench_test *k = &b->tests[i];
         struct line l = line_of(k);
         char layout[32];
-        for (uint32_t r = 0; r < k->n_ranks; r++)
+        for (uint32_t r = 0; r < k->n_ranks; r++) {
+            model_md(f, b, k);
             fprintf(f, "| %s | %u | %u | %s | %u | %.3g | %.3g | %.3g |\n", layout_name(k, layout), k->n_ranks,
                 k->ranks[r].threads, l.name, r, k->ranks[r].compute, k->ranks[r].exchange, k->ranks[r].wait);
+        }
     }
 }
 
@@ -199,8 +217,8 @@ static void print_links(FILE *f, const struct cf__bench_test *k) {
 
 static void test_csv(FILE *f, const struct cf__bench *b, const struct cf__bench_test *k) {
     struct line l = line_of(k);
-    cf__bench_print_quoted(f, cf__bench_model_name(b));
-    fprintf(f, ",%llu,%s,%u,%u,%s,%s,%u,%u,%u,%u,%u,%u,%.6g,%.6g,%.6g,", (unsigned long long)b->model_bytes, b->isa,
+    cf__bench_print_quoted(f, k->model);
+    fprintf(f, ",%llu,%s,%u,%u,%s,%s,%u,%u,%u,%u,%u,%u,%.6g,%.6g,%.6g,", (unsigned long long)k->model_bytes, b->isa,
         k->n_ranks, k->ranks[0].threads, k->layout, l.name, k->prompt, k->generate, k->depth, k->sequences, k->batches,
         k->n, l.median, l.least, l.most);
     print_known(f, 1e-9 * l.read);
@@ -249,11 +267,12 @@ static json_t *json_test(const struct cf__bench_test *k) {
     for (uint32_t r = 0; r < k->n_ranks; r++)
         json_array_append_new(ranks, json_rank(k, r));
     return json_pack(
-        "{s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:i}", "layout",
-        k->layout, "wire", k->wire, "wire_rms", number(k->wire_rms), "wire_most", number(k->wire_most), "n_ranks",
-        (int)k->n_ranks, "n_threads", (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange, "n_prompt",
-        (int)k->prompt, "n_gen", (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences, "batches",
-        (int)k->batches, "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
+        "{s:s,s:I,s:s,s:s,s:o,s:o,s:i,s:i,s:s,s:b,s:i,s:i,s:i,s:i,s:i,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:s,s:i}",
+        "model", k->model, "model_bytes", (json_int_t)k->model_bytes, "layout", k->layout, "wire", k->wire, "wire_rms",
+        number(k->wire_rms), "wire_most", number(k->wire_most), "n_ranks", (int)k->n_ranks, "n_threads",
+        (int)k->ranks[0].threads, "test", l.name, "exchange", !k->no_exchange, "n_prompt", (int)k->prompt, "n_gen",
+        (int)k->generate, "depth", (int)k->depth, "sequences", (int)k->sequences, "batches", (int)k->batches,
+        "tps_median", l.median, "tps_min", l.least, "tps_max", l.most, "tps_predicted",
         number(k->predicted > 0 ? k->predicted : NAN), "read_gbps", number(1e-9 * l.read), "roofline_share",
         number(l.share), "seconds", seconds, "ranks", ranks, "links", links, "kv_type", k->kv_type, "n_ubatch",
         (int)k->ubatch);
@@ -261,8 +280,10 @@ static json_t *json_test(const struct cf__bench_test *k) {
 
 enum { COMPACT = JSON_COMPACT | JSON_REAL_PRECISION(DIGITS) };
 
-/* What the run has in common for all tests: an object. NULL: no memory. */
+/* What the run has in common for all tests, and so the model where there is but one: an object. NULL: no memory. */
 static json_t *json_run(const struct cf__bench *b) {
+    if (b->n_models > 1)
+        return json_pack("{s:s,s:s,s:i}", "version", COFFER_VERSION, "isa", b->isa, "n_ctx", (int)b->n_ctx);
     return json_pack("{s:s,s:s,s:I,s:s,s:i}", "version", COFFER_VERSION, "model", cf__bench_model_name(b),
         "model_bytes", (json_int_t)b->model_bytes, "isa", b->isa, "n_ctx", (int)b->n_ctx);
 }
@@ -317,7 +338,7 @@ static int write_part(FILE *f, enum part part, const struct cf__bench *b, const 
         return 0;
     }
     if (part == HEAD) head_md(f, b);
-    if (part == TEST) test_md(f, k);
+    if (part == TEST) test_md(f, b, k);
     if (part == FOOT) foot_md(f, b);
     return 0;
 }

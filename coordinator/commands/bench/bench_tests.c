@@ -243,7 +243,9 @@ struct cf__bench_test *cf__bench_test_new(
     struct cf__bench *b, uint32_t n_ranks, uint32_t n_probes, struct cf_error *e) {
     struct cf__bench_test *more = realloc(b->tests, (b->n_tests + 1) * sizeof *more);
     if (more) b->tests = more;
-    struct cf__bench_test k = {.n_ranks = n_ranks,
+    struct cf__bench_test k = {.model = cf__bench_model_name(b),
+        .model_bytes = b->model_bytes,
+        .n_ranks = n_ranks,
         .n_probes = n_probes,
         .ranks = calloc(n_ranks, sizeof *k.ranks),
         .probes = calloc(n_probes + 1, sizeof *k.probes)};
