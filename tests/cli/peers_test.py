@@ -2,6 +2,7 @@
 """peers_test.py COMPARE_PEERS: deploy/compare-peers with small scripts in place of coffer and its peers: medians, ratios,
 turns, and peers that are missing or fail."""
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,21 @@ shift $((n - 1))
 printf '[{{"n_prompt":512,"n_gen":0,"avg_ts":%s}},{{"n_prompt":0,"n_gen":128,"avg_ts":%s}}]' ${{1%/*}} ${{1#*/}}
 """
 COFFER = PEER.replace("printf '[", "printf '{{\"tests\":[").replace("avg_ts", "roofline_share\":0.9,\"tps_median").replace("]'", "]}}'")
+# Listens where it is told to, and notes with what words. (The port comes behind -p or --port.)
+SERVER = """#!/bin/sh
+echo "{name} $*" >> {folder}/log
+exec python3 -c 'import socket, sys, time
+w = sys.argv
+s = socket.socket()
+s.bind(("127.0.0.1", int(w[[i for i, x in enumerate(w) if x in ("-p", "--port")][0] + 1])))
+s.listen()
+time.sleep(60)' "$@"
+"""
+DLLAMA = """#!/bin/sh
+[ "$1" = inference ] || exec {folder}/dworker "$@"
+echo "{name} $*" >> {folder}/log
+printf 'Evaluation\\n   nBatches: 32\\n    nTokens: 6\\n   tokens/s: 99.00 (1 ms/tok)\\nPrediction\\n    nTokens: 9\\n   tokens/s: 12.50 (80 ms/tok)\\n'
+"""
 BROKEN = "#!/bin/sh\necho no such type >&2\nexit 3\n"
 
 
@@ -41,7 +57,7 @@ class Peers(unittest.TestCase):
         os.chmod(path, 0o755)
 
     def compare(self, *words, status=0):
-        drop = ("COFFER", "LLAMA_BENCH", "IK_LLAMA_BENCH")
+        drop = ("COFFER", "LLAMA_BENCH", "IK_LLAMA_BENCH", "RPC_SERVER", "IK_RPC_SERVER", "DLLAMA")
         env = {k: v for k, v in os.environ.items() if k not in drop}
         env["PATH"] = self.folder + os.pathsep + env["PATH"]
         p = subprocess.run([script, "--coffer", self.folder + "/coffer", "-m", self.model, "-t", "1", *words], env=env,
@@ -64,7 +80,7 @@ class Peers(unittest.TestCase):
         self.compare("-r", "1", "--coffer-options", "--delay 8", "--llama-options=-fa 1", "--ik-llama-options=-fa 1")
         with open(self.folder + "/log") as f:
             lines = f.read().splitlines()
-        self.assertEqual([" --delay 8 -m" in lines[0], " -fa 1 -m" in lines[1], " -fa 1 -m" in lines[2], "-rtr" in lines[2]], [True, True, True, False], lines)
+        self.assertEqual([" --delay 8 " in lines[0], " -fa 1 -m" in lines[1], " -fa 1 -m" in lines[2], "-rtr" in lines[2]], [True, True, True, False], lines)
 
     def test_missing_and_failing(self):
         os.unlink(self.folder + "/ik-llama-bench")
@@ -78,6 +94,38 @@ class Peers(unittest.TestCase):
         out, err = self.compare("-r", "1")
         self.assertIn("| pp512 | 100.00 | 100.00 | failed | 1.00 x |", out)
         self.assertIn("ik_llama.cpp: m.gguf, 1 threads: exit status 3: no such type", err)
+
+    @unittest.skipIf(len(os.sched_getaffinity(0)) < 2, "one CPU")
+    def test_several_ranks(self):
+        """Peers get the same cores: in one process, as RPC servers, as root and worker. Nothing of theirs stays."""
+        self.program("rpc-server", SERVER)
+        self.program("dllama", DLLAMA)
+        self.program("dworker", SERVER)
+        for suffix in "mt":
+            open(os.path.join(self.folder, "m." + suffix), "w").close()
+        self.program("llama-bench", PEER, "100/25 100/8")
+        out, err = self.compare("--ranks", "2,1", "-r", "1")
+        self.assertIn("| coffer | llama.cpp | llama.cpp RPC | ik_llama.cpp | distributed-llama | ratio |", out)
+        self.assertIn("| m.gguf | 2 x 1 | tg128 | 10.00 | 25.00 | 8.00 | 40.00 | 12.50 | 0.25 x |", out)
+        self.assertIn("| m.gguf | 2 x 1 | pp512 | 100.00 | 100.00 | 100.00 | 50.00 |  | 1.00 x |", out)
+        self.assertIn("| m.gguf | 1 | tg128 | 30.00 | failed |  | 40.00 | 12.50 | 0.75 x |", out) # its words are at their end
+        self.assertIn("ik_llama.cpp RPC: no server found (--ik-rpc-server PATH)", err)
+        with open(self.folder + "/log") as f:
+            lines = f.read().splitlines()
+        self.assertIn("bench --ranks 2 ", lines[0])
+        self.assertIn(" -t 1 ", lines[0])
+        self.assertIn(" -t 2 ", lines[1])
+        ports = [x.split()[4] for x in lines if x.startswith("rpc-server -H 127.0.0.1 -p ") and x.endswith(" -t 1")]
+        self.assertEqual(len(ports), 2, lines)
+        asked = [re.search(r" --rpc 127.0.0.1:(\d+),127.0.0.1:(\d+) -ngl 999 ", x) for x in lines if " --rpc " in x]
+        self.assertEqual([sorted(x.groups()) for x in asked], [sorted(ports)], lines)
+        worker = [x for x in lines if x.startswith("dworker worker --port ")]
+        self.assertEqual(len(worker), 1, lines)
+        self.assertTrue(any(x.startswith("dllama inference") and x.endswith("--workers 127.0.0.1:" + worker[0].split()[3]) for x in lines), lines)
+        self.assertEqual(subprocess.run(["pgrep", "-f", self.folder], capture_output=True, text=True).stdout.split(), [])
+        self.program("rpc-server", BROKEN)
+        out, err = self.compare("--ranks", "2", "-r", "1")
+        self.assertIn("llama.cpp RPC: m.gguf, 2 x 1 threads: rpc-server does not listen", err)
 
     def test_no_peer(self):
         self.program("llama-bench", BROKEN)
