@@ -212,10 +212,13 @@ class Ship(unittest.TestCase):
         return 0, 1
 
     def test_interrupted(self):
-        """Killed in the middle of it: the next run goes on there. (A fast machine may be done first: tried again.)"""
+        """Killed in the middle of it: the next run goes on there. (A model that takes longer than for this test to get its turn
+        on a busy core; a fast machine may be done first all the same: tried again.)"""
+        model = self.synth("large.gguf", 1, "--layers", "12", "--dim", "1024", "--heads", "16", "--ffn", "4096", "--vocab", "8000")
+        want = self.answer(subprocess.run([coffer, *self.words(model)], env=self.environment(), capture_output=True, check=True))
         for attempt in range(10):
             self.setUp()
-            p = self.start(2, "--layout", "tensor")
+            p = self.start(2, "--layout", "tensor", model=model)
             while self.filled()[0] < 10 and p.poll() is None:
                 pass
             os.killpg(p.pid, signal.SIGKILL)
@@ -226,7 +229,8 @@ class Ship(unittest.TestCase):
             there, blocks = self.filled()
             if there < 0.8 * blocks: break
         self.assertTrue(10 <= there < 0.8 * blocks, (there, blocks))
-        (sent, found, damaged), = self.ship(2, "--layout", "tensor").values()
+        (sent, found, damaged), = self.ship(2, "--layout", "tensor", model=model, want=want).values()
+        os.unlink(model)
         self.assertEqual(damaged, 0)
         self.assertAlmostEqual(found, there * BLOCK / 1e6, delta=0.6)
         self.assertGreater(sent, 1)
