@@ -208,33 +208,36 @@ class Ship(unittest.TestCase):
         for path in glob.glob(f"{self.cache}/**/map", recursive=True):
             with open(path, "rb") as f:
                 words = f.read()
-            return sum(h != 0 for h, in struct.iter_unpack("<Q", words[32:])), (len(words) - 32) // 8
-        return 0, 1
+            return sum(h != 0 for h, in struct.iter_unpack("<Q", words[32:]))
+        return 0
 
     def test_interrupted(self):
         """Killed in the middle of it: the next run goes on there. (A model that takes longer than for this test to get its turn
         on a busy core; a fast machine may be done first all the same: tried again.)"""
         model = self.synth("large.gguf", 1, "--layers", "12", "--dim", "1024", "--heads", "16", "--ffn", "4096", "--vocab", "8000")
         want = self.answer(subprocess.run([coffer, *self.words(model)], env=self.environment(), capture_output=True, check=True))
+        self.ship(2, model=model, want=want)
+        whole = self.filled()
         for attempt in range(10):
+            shutil.rmtree(self.cache)
             self.setUp()
-            p = self.start(2, "--layout", "tensor", model=model)
-            while self.filled()[0] < 10 and p.poll() is None:
+            p = self.start(2, model=model)
+            while self.filled() < 10 and p.poll() is None:
                 pass
             os.killpg(p.pid, signal.SIGKILL)
             for rank in subprocess.run(["pgrep", "-f", self.models + "/none"], capture_output=True, text=True).stdout.split():
                 os.kill(int(rank), signal.SIGKILL)
             p.communicate()
             time.sleep(0.2)
-            there, blocks = self.filled()
-            if there < 0.8 * blocks: break
-        self.assertTrue(10 <= there < 0.8 * blocks, (there, blocks))
-        (sent, found, damaged), = self.ship(2, "--layout", "tensor", model=model, want=want).values()
+            there = self.filled()
+            if there < 0.95 * whole: break
+        self.assertTrue(10 <= there < 0.95 * whole, (there, whole))
+        (sent, found, damaged), = self.ship(2, model=model, want=want).values()
         os.unlink(model)
         self.assertEqual(damaged, 0)
         self.assertAlmostEqual(found, there * BLOCK / 1e6, delta=0.6)
         self.assertGreater(sent, 1)
-        print(f"interrupted after {there} of {blocks} blocks; then {sent} MB sent, {found} MB found")
+        print(f"interrupted after {there} of {whole} blocks; then {sent} MB sent, {found} MB found")
 
     def test_model_changes(self):
         """Another file of the same name, size and header: what the cache holds of the old one is not taken for it."""
