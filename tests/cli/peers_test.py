@@ -77,10 +77,10 @@ class Peers(unittest.TestCase):
         self.assertEqual(lines[1], f"llama-bench -m {self.model} -t 1 -p 512 -n 128 -r 1 -o json 1")
         self.assertIn("-rtr 1", lines[2])
         os.unlink(self.folder + "/log")
-        self.compare("-r", "1", "--coffer-options", "--delay 8", "--llama-options=-fa 1", "--ik-llama-options=-fa 1")
+        self.compare("-r", "1", "--coffer-options", "--delay 8", "--llama-options", "-rtr 1 -fa 1", "--ik-llama-options=-fa 1")
         with open(self.folder + "/log") as f:
             lines = f.read().splitlines()
-        self.assertEqual([" --delay 8 " in lines[0], " -fa 1 -m" in lines[1], " -fa 1 -m" in lines[2], "-rtr" in lines[2]], [True, True, True, False], lines)
+        self.assertEqual([" --delay 8 " in lines[0], " -rtr 1 -fa 1 -m" in lines[1], " -fa 1 -m" in lines[2], "-rtr" in lines[2]], [True, True, True, False], lines)
 
     def test_missing_and_failing(self):
         os.unlink(self.folder + "/ik-llama-bench")
