@@ -199,10 +199,19 @@ INLINE __m256i broadcast32(const int32_t *at) {
     return _mm256_set1_epi32(*at);
 }
 
-/* Else GCC reorders the additions of integers, and spills what waits to be added. */
+/* Else GCC reorders what follows, and spills what waits. */
 INLINE __m256i keep(__m256i v) {
     __asm__("" : "+x"(v));
     return v;
+}
+
+/* *sum += v, as 8 numbers of 32 bits, or 16 of 16. With keep() and the intrinsic GCC 12 copies every sum to another
+ * register: a seventh of the time of Q8_0, a tenth of that of Q4_0 on a Zen 5. */
+INLINE void add_32(__m256i *sum, __m256i v) {
+    __asm__("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
+}
+INLINE void add_16(__m256i *sum, __m256i v) {
+    __asm__("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(v));
 }
 
 /* dot[i][half] += vectors [v0, v1) of a block times row i0 + i, with AVX-VNNI. A loop, for of eight vectors in a row
@@ -240,10 +249,11 @@ INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked 
                 if (VNNI) {
                     dot[i][half] = add_products(dot[i][half], w[half], x);
                 } else if (widens(kind)) {
-                    dot[i][half] = keep(_mm256_add_epi32(dot[i][half], _mm256_madd_epi16(w[half], x)));
+                    add_32(&dot[i][half], _mm256_madd_epi16(w[half], x));
+                } else if (v == v0) {
+                    sum[i][half] = keep(_mm256_maddubs_epi16(w[half], x));
                 } else {
-                    __m256i pairs = _mm256_maddubs_epi16(w[half], x);
-                    sum[i][half] = keep(v == v0 ? pairs : _mm256_add_epi16(sum[i][half], pairs));
+                    add_16(&sum[i][half], _mm256_maddubs_epi16(w[half], x));
                 }
         }
     }
@@ -252,7 +262,7 @@ INLINE void add_vectors(enum kind kind, const uint32_t n, const struct unpacked 
     for (uint32_t i = 0; i < n; i++)
 #pragma GCC unroll 2
         for (int half = 0; half < 2; half++)
-            dot[i][half] = _mm256_add_epi32(dot[i][half], _mm256_madd_epi16(sum[i][half], _mm256_set1_epi16(1)));
+            add_32(&dot[i][half], _mm256_madd_epi16(sum[i][half], _mm256_set1_epi16(1)));
 }
 
 /* One block of rows i0 .. i0 + n, n <= GROUP, scaled and added to y. */
