@@ -60,6 +60,9 @@ struct greeting {
     struct cf_transport *t;
     Cf__Hello **hellos; /* [size], rank 0 only */
     int missing;
+    unsigned char *packed; /* [packed_bytes] of the verdict, the first `arrived` of them are there */
+    size_t packed_bytes, arrived;
+    int pending; /* ranks that are still being sent it */
     Cf__Verdict *verdict;
 };
 
@@ -75,22 +78,38 @@ void *cf_transport_copy(const ProtobufCMessage *message, struct cf_error *e) {
     return copy;
 }
 
+/* A piece of the verdict, which is a payload: with many ranks it is longer than an envelope may be. */
+static int take_verdict(
+    struct greeting *g, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e) {
+    const size_t bytes = env->payload_bytes;
+    if (!g->packed) {
+        if (bytes == 0 || bytes > (size_t)g->t->size * CF_SMALL)
+            return cf_fail(e, CF_ERR_FORMAT, "a verdict of %zu bytes on %d ranks", bytes, g->t->size);
+        g->packed = malloc(bytes);
+        g->packed_bytes = bytes;
+    }
+    if (!g->packed) return cf_fail(e, CF_ERR_MEMORY, "no memory for what %d ranks are", g->t->size);
+    if (bytes != g->packed_bytes || offset != g->arrived || n > bytes - offset)
+        return cf_fail(e, CF_ERR_FORMAT, "a piece of a verdict that does not belong there");
+    memcpy(g->packed + offset, data, n);
+    g->arrived += n;
+    if (g->arrived < bytes) return 0;
+    g->verdict = cf__verdict__unpack(NULL, bytes, g->packed);
+    return g->verdict ? 0 : cf_fail(e, CF_ERR_FORMAT, "a verdict that cannot be read");
+}
+
 static int on_greeting(
     void *ctx, int from, const Cf__Envelope *env, const void *data, size_t offset, size_t n, struct cf_error *e) {
-    (void)data;
-    (void)offset;
-    (void)n;
     struct greeting *g = ctx;
     if (g->t->rank == 0 && env->body_case == CF__ENVELOPE__BODY_HELLO) {
+        if (g->missing == 0) return 1; // of the next round: others are still being sent the verdict of this one
         if (g->hellos[from]) return cf_fail(e, CF_ERR_FORMAT, "rank %d: a second hello", from);
         g->hellos[from] = cf_transport_copy(&env->hello->base, e);
         g->missing--;
         return g->hellos[from] ? 0 : -1;
     }
-    if (from == 0 && env->body_case == CF__ENVELOPE__BODY_VERDICT && !g->verdict) {
-        g->verdict = cf_transport_copy(&env->verdict->base, e);
-        return g->verdict ? 0 : -1;
-    }
+    if (from == 0 && env->body_case == CF__ENVELOPE__BODY_VERDICT && !g->verdict)
+        return take_verdict(g, env, data, offset, n, e);
     return 1; // of a rank that is through already: waits until this one is, too
 }
 
@@ -101,15 +120,24 @@ static bool judged(void *ctx) {
     return ((struct greeting *)ctx)->verdict != NULL;
 }
 
-static int post_verdict(struct greeting *g, Cf__Verdict *verdict, struct cf_error *e) {
+static bool all_sent(void *ctx) {
+    return ((struct greeting *)ctx)->pending == 0;
+}
+
+static int post_verdict(struct greeting *g, const Cf__Verdict *verdict, struct cf_error *e) {
+    g->packed_bytes = cf__verdict__get_packed_size(verdict);
+    g->packed = malloc(g->packed_bytes + 1);
+    if (!g->packed) return cf_fail(e, CF_ERR_MEMORY, "no memory for what %d ranks are", g->t->size);
+    cf__verdict__pack(verdict, g->packed);
     for (int r = 1; r < g->t->size; r++) {
         Cf__Envelope env = CF__ENVELOPE__INIT;
+        Cf__Verdict here = CF__VERDICT__INIT; /* its hellos come as the payload */
         env.body_case = CF__ENVELOPE__BODY_VERDICT;
-        env.verdict = verdict;
-        if (cf_post(g->t, r, &env, NULL, 0, NULL, e)) return -1;
+        env.verdict = &here;
+        if (cf_post(g->t, r, &env, g->packed, g->packed_bytes, &g->pending, e)) return -1;
     }
     g->verdict = cf_transport_copy(&verdict->base, e);
-    return g->verdict ? 0 : -1;
+    return g->verdict ? cf_wait(g->t, all_sent, g, NULL, e) : -1;
 }
 
 /* Rank 0: waits for all hellos, compares them and tells everybody the result. A refusal goes as an Error, because those
@@ -164,6 +192,7 @@ int cf_transport_hello(struct cf_transport *t, const Cf__Hello *mine, Cf__Verdic
     for (int r = 0; r < t->size && g.hellos; r++)
         if (g.hellos[r]) cf__hello__free_unpacked(g.hellos[r], NULL);
     free(g.hellos);
+    if (g.pending == 0) free(g.packed); // after a failure MPI may still be reading it
     if (rc == 0)
         *all = g.verdict;
     else if (g.verdict)

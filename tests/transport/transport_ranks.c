@@ -175,8 +175,14 @@ static int storm(struct cf_transport *t, struct cf_error *e) {
 
 /* ---- hello ---- */
 
+enum { LINKS = 3000 }; /* three such hellos are more than an envelope holds */
+
 static Cf__Hello my_hello(struct cf_transport *t) {
+    static double links[LINKS];
     Cf__Hello hello = CF__HELLO__INIT;
+    for (int i = 0; i < LINKS; i++)
+        links[i] = cf_transport_rank(t) + 10.0 * i;
+    hello.n_links = LINKS, hello.links = links;
     hello.model_bytes = 1000;
     hello.model_hash = 0xabcdef;
     hello.cores = (uint32_t)t->rank + 3;
@@ -191,6 +197,10 @@ static int hello_agrees(struct cf_transport *t, struct cf_error *e) {
         if (all->hellos[r]->cores != r + 3 || all->hellos[r]->protocol != CF_PROTOCOL_VERSION ||
             strcmp(all->hellos[r]->host, cf_transport_host_name(t, (int)r)) != 0)
             return cf_fail(e, CF_ERR_FORMAT, "hello of rank %zu is wrong", r);
+    for (size_t r = 0; r < all->n_hellos; r++)
+        for (size_t i = 0; i < LINKS; i++)
+            if (all->hellos[r]->n_links != LINKS || all->hellos[r]->links[i] != (double)r + 10.0 * (double)i)
+                return cf_fail(e, CF_ERR_FORMAT, "link %zu of the hello of rank %zu is wrong", i, r);
     size_t n = all->n_hellos;
     cf__verdict__free_unpacked(all, NULL);
     return n == (size_t)t->size ? 0 : cf_fail(e, CF_ERR_FORMAT, "%zu hellos", n);
