@@ -103,6 +103,11 @@ def members(rows, domain):
     return {int(rank) for rank, first, last in MEMBER.findall(row) if first != last}
 
 
+def told_of_batches(rows):
+    """The ranks to which rank 0 sends each batch: those that hold something."""
+    return {int(rank) for row in rows for rank, first, last in MEMBER.findall(row) if first != last} - {0}
+
+
 def embeddings_not_sent(rows):
     """Messages with an N-th of the embedding's row each, less those of the one rank that has it."""
     owners, holders = members(rows, "PREFRONTAL"), members(rows, "LEFT_HEMI") | members(rows, "RIGHT_HEMI")
@@ -129,7 +134,7 @@ def compare(a, folder, case):
     between = [v for (f, t), v in links.items() if f * hosts // ranks != t * hosts // ranks]
     messages, size = (sum(v[i] for v in links.values()) / TOKENS for i in (0, 1))
     far, far_size = (sum(v[i] for v in between) / TOKENS for i in (0, 1))
-    want = s["messages_per_token"] - embeddings_not_sent(rows) + (ranks - 1)
+    want = s["messages_per_token"] - embeddings_not_sent(rows) + len(told_of_batches(rows))
     if messages != want:
         wrong.append(f"{messages} messages a token, simulated {want}")
     for what, n, got, foretold in (("", messages, size, s["bytes_per_token"]),
