@@ -16,7 +16,7 @@ import tempfile
 BLOCK = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", re.M | re.S)
 CALL = re.compile(r"(?:^|[\s(|])(?:build/)?coffer ([a-z]+)\b([^\n|]*)")
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z0-9-]*")
-FOREIGN = {"--mpi", "--oversubscribe", "--hostfile", "--preset", "--prefix", "--map-by", "--bind-to", "--install", "--help", "--version", "--ik-llama-options", "--no-kill"}
+FOREIGN = {"--mpi", "--oversubscribe", "--hostfile", "--preset", "--prefix", "--map-by", "--bind-to", "--install", "--help", "--version", "--ik-llama-options", "--rpc-server", "--dllama", "--no-kill"}
 LIMIT = 120  # seconds for one block
 
 
