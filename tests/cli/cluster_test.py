@@ -26,8 +26,8 @@ class Cluster(unittest.TestCase):
     def tearDownClass(cls):
         shutil.rmtree(cls.dir)
 
-    def bench(self, *words, ranks=2, hosts=2, status=0):
-        p = subprocess.run([coffer, "bench", "-m", self.model, "--cluster", "-t", "1", "--ranks", str(ranks), *words],
+    def bench(self, *words, ranks=2, hosts=2, status=0, model=None):
+        p = subprocess.run([coffer, "bench", "-m", model or self.model, "--cluster", "-t", "1", "--ranks", str(ranks), *words],
                            env={**env, "COFFER_TEST_HOSTS": str(hosts)}, capture_output=True, text=True, timeout=200)
         self.assertEqual(p.returncode, status, p.stderr)
         return p.stdout if status == 0 else p.stderr
@@ -122,7 +122,7 @@ class Cluster(unittest.TestCase):
             for x, y in zip(table, form): self.assertAlmostEqual(x, float(y["tps_median"]), delta=0.006 + 1e-6 * x)
         self.assertTrue(os.path.getsize(files[2]) > 1000)
         missing = self.dir + "/missing.csv"
-        self.bench("-n", "3", "-b", "1", "-r", "1", "-m", "/no/such.gguf", "--csv", missing, status=1)
+        self.bench("-n", "3", "-b", "1", "-r", "1", "--csv", missing, status=1, model="/no/such.gguf")
         self.assertFalse(os.path.exists(missing))
         self.assertIn("/nowhere/x.json", self.bench("-n", "3", "--json", "/nowhere/x.json", status=1))
 
