@@ -35,6 +35,9 @@ void cf__product(const struct cf_engine *g, const struct cf_weight *w, uint32_t 
 void cf__product_part(const struct cf_engine *g, const struct cf_weight *w, uint32_t part, uint32_t tile,
     const struct cf_rows *x, uint32_t row0, uint32_t n, float *y);
 struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1);
+/* Asks for the cache lines that cf__store_tile() will write, before the product that it stores: missed lines would hold
+ * up the stores of the product behind it. */
+void cf__expect_tile(float *out, size_t stride, uint32_t tile, uint32_t row0, uint32_t n);
 /* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
 void cf__store_tile(float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n);
 /* A thread has done its tiles of the job's instruction: says to the team what it will multiply in the next one. */

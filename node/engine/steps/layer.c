@@ -30,6 +30,7 @@ static void qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {
             for (uint32_t t = first; t < last; t++) {
                 int i = t >= tiles[2] ? 2 : t >= tiles[1] ? 1 : 0;
                 cf_team_breathe(team, thread);
+                cf__expect_tile(out[i], w[i]->rows, t - tiles[i], row, n);
                 cf__product(g, w[i], t - tiles[i], &x, row, n, y);
                 cf__store_tile(out[i], w[i]->rows, t - tiles[i], w[i]->rows, y, row, n);
             }
@@ -91,6 +92,8 @@ static void mlp_thread(struct cf_team *team, uint32_t thread, void *ctx) {
             uint32_t n = j->n_rows - row < CF_ROW_BLOCK ? j->n_rows - row : CF_ROW_BLOCK, run = CF_ROW_BLOCK / n;
             for (uint32_t t = first; t < last; t += run) {
                 const uint32_t end = last - t < run ? last : t + run;
+                for (uint32_t k = t; k < end; k++)
+                    cf__expect_tile(g->wide.f, g->wide.stride, k, row, n);
                 tiles_of(g, team, thread, gate, t, end, &x, row, n, y);
                 tiles_of(g, team, thread, up, t, end, &x, row, n, z);
                 g->o.kernels->gate_mul(g->o.model->a->act, y, y, z, (size_t)(end - t) * n * CF_TILE);

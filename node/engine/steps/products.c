@@ -88,6 +88,11 @@ struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t 
     return (struct cf_rows){c0, c1, a->f, a->stride, a->q, a->d, a->sum, a->stride};
 }
 
+void cf__expect_tile(float *out, size_t stride, uint32_t tile, uint32_t row0, uint32_t n) {
+    for (uint32_t r = 0; r < n; r++)
+        __builtin_prefetch(out + (row0 + r) * stride + tile * CF_TILE, 1);
+}
+
 /* out[row][tile * 16 + lane] = y[row][lane] for the lanes that exist. */
 void cf__store_tile(
     float *out, size_t stride, uint32_t tile, uint32_t rows, const float *y, uint32_t row0, uint32_t n) {

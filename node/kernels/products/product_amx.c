@@ -1,12 +1,16 @@
-/* The quantised products with AMX: dots of 16 weight rows with up to 16 activation rows in one tile instruction.
+/* The quantised products with AMX: dots of 16 weight rows with up to 16
+ * activation rows in one tile instruction.
  *
- * Weights are unpacked, signed, into a panel of a few blocks (the B tiles: their layout in memory is already that of a
- * packed tile), activations are read where they lie (the A tiles), and the exact int32 dots of one block go through a
- * small ring in memory to AVX-512, which scales and adds them in the order of README.md. The adding is the larger part
- * of the work, so tile instructions run AHEAD blocks before it, across groups of rows and panels.
+ * Weights are unpacked, signed, into a panel of a few blocks (the B tiles:
+ * their layout in memory is already that of a packed tile), activations are
+ * read where they lie (the A tiles), and the exact int32 dots of one block go
+ * through a small ring in memory to AVX-512, which scales and adds them in the
+ * order of README.md. The adding is the larger part of the work, so tile
+ * instructions run AHEAD blocks before it, across groups of rows and panels.
  *
- * Few rows, and everything that is not such a product, are left to the AVX-512 functions. Who may use this file: a
- * process to which the kernel has granted the tile state (dispatch.c asks).
+ * Few rows, and everything that is not such a product, are left to the AVX-512
+ * functions. Who may use this file: a process to which the kernel has granted
+ * the tile state (dispatch.c asks).
  */
 #if defined(__x86_64__)
 
@@ -14,11 +18,8 @@
 #include "node/kernels/products/unpack_avx512.h"
 
 enum {
-    LEAST_ROWS = 8, /* fewer go to AVX-512 */
-    PASS = 64,      /* rows for which a panel is unpacked once */
-    PANEL = 8,      /* blocks */
-    AHEAD = 2,      /* dots between the tile instructions and the adding */
-    RING = 4,       /* a power of two above AHEAD */
+    PASS = 64, /* rows for which a panel is unpacked once */
+    PANEL = 8, /* dots */
 };
 
 /* What LDTILECFG reads (Intel SDM, volume 1, chapter 18), by tile register. */
@@ -28,13 +29,15 @@ struct config {
     uint8_t rows[16];
 };
 
-/* Two sets of registers take turns, so that no product waits for the store of the one before. GCC wants plain numbers
- * as names of tiles: 0, 1 dots; 2, 3 activations; 4, 5 weights.
+/* Two sets of registers take turns, so that no product waits for the store of
+ * the one before. GCC wants plain numbers as names of tiles: 0, 1 dots; 2, 3
+ * activations; 4, 5 weights.
  *
- * The configuration belongs to the thread and outlives the call: a chunk of a few blocks is over sooner than a
- * configuration is loaded (some 200 cycles by Intel's figures), so it is read and loaded only where it differs. Other
- * code that uses tiles loads its own anyway. The asm statements stand in for intrinsics which tell GCC 12 of 8 of the
- * 64 bytes only. */
+ * The configuration belongs to the thread and outlives the call: a chunk of a
+ * few blocks is over sooner than a configuration is loaded (some 200 cycles by
+ * Intel's figures), so it is read and loaded only where it differs. Other code
+ * that uses tiles loads its own anyway. The asm statements stand in for
+ * intrinsics which tell GCC 12 of 8 of the 64 bytes only. */
 static void configure(uint32_t rows, uint32_t columns) {
     const uint8_t m = (uint8_t)rows, k = (uint8_t)(columns / 4);
     const uint16_t a = (uint16_t)columns;
@@ -44,206 +47,357 @@ static void configure(uint32_t rows, uint32_t columns) {
     if (memcmp(&have, &want, sizeof have) != 0) __asm__ volatile("ldtilecfg %0" : : "m"(want));
 }
 
-/* dots = activations x weights, by register set `set`. */
-INLINE void multiply(uint32_t set, const int8_t *q, size_t q_stride, const int8_t *w, int32_t dots[CF_TILE][CF_TILE]) {
-    if (set == 0) {
-        _tile_loadd(4, w, 64);
-        _tile_loadd(2, q, q_stride);
-        _tile_zero(0);
-        _tile_dpbssd(0, 2, 4);
-        _tile_stored(0, dots, 64);
-    } else {
-        _tile_loadd(5, w, 64);
-        _tile_loadd(3, q, q_stride);
-        _tile_zero(1);
-        _tile_dpbssd(1, 3, 5);
-        _tile_stored(1, dots, 64);
-    }
+/* What the tile instructions take next: two dots. Everything lies in memory, and code that has to be quick reads it
+ * from there: GCC keeps numbers that find no general register in a vector or mask register, and what comes from there
+ * waits for the port that the adding fills. */
+struct lead {
+    const int8_t *volatile w, *volatile q; /* of the first dot */
+    volatile size_t w_second, q_second;    /* from there to the second; 0: there is none, and the first comes again */
+    size_t stride;                         /* of q */
+};
+
+/* Register set `set` = activations x weights of dot `set`. */
+INLINE void multiply(const struct lead *l, const uint32_t set) {
+    if (set == 0)
+        __asm__ volatile("movl $64, %%eax\n\t"
+                         "movq %0, %%rcx\n\t"
+                         "tileloadd (%%rcx,%%rax,1), %%tmm4\n\t"
+                         "movq %1, %%rcx\n\t"
+                         "movq %2, %%rax\n\t"
+                         "tileloadd (%%rcx,%%rax,1), %%tmm2\n\t"
+                         "tilezero %%tmm0\n\t"
+                         "tdpbssd %%tmm4, %%tmm2, %%tmm0"
+                         :
+                         : "m"(l->w), "m"(l->q), "m"(l->stride)
+                         : "rax", "rcx", "memory");
+    else
+        __asm__ volatile("movl $64, %%eax\n\t"
+                         "movq %0, %%rcx\n\t"
+                         "addq %1, %%rcx\n\t"
+                         "tileloadd (%%rcx,%%rax,1), %%tmm5\n\t"
+                         "movq %2, %%rcx\n\t"
+                         "addq %3, %%rcx\n\t"
+                         "movq %4, %%rax\n\t"
+                         "tileloadd (%%rcx,%%rax,1), %%tmm3\n\t"
+                         "tilezero %%tmm1\n\t"
+                         "tdpbssd %%tmm5, %%tmm3, %%tmm1"
+                         :
+                         : "m"(l->w), "m"(l->w_second), "m"(l->q), "m"(l->q_second), "m"(l->stride)
+                         : "rax", "rcx", "memory");
 }
 
-/* Up to PANEL blocks, ready for tiles and adding. A *dot* is what has a scale of its own: a block, or half of one. */
+INLINE void store(const uint32_t set, int32_t dots[CF_TILE][CF_TILE]) {
+    if (set == 0)
+        __asm__ volatile("movl $64, %%eax\n\ttilestored %%tmm0, (%0,%%rax,1)" : : "r"(dots) : "rax", "memory");
+    else
+        __asm__ volatile("movl $64, %%eax\n\ttilestored %%tmm1, (%0,%%rax,1)" : : "r"(dots) : "rax", "memory");
+}
+
+/* A panel is up to PANEL dots of 16 rows of weights. A *dot* is what has a
+ * scale of its own: a block, or half of one. Everything here fits a part of the
+ * first cache on purpose: stores that miss it hold up those of the tiles. */
 struct panel {
-    _Alignas(64) int8_t w[PANEL][8][64]; /* [block][group][4 * row + column % 4] */
-    float scale[2 * PANEL][CF_TILE];     /* [dot] */
-    float min[2 * PANEL][CF_TILE];       /* [dot] */
-    float sum_x[PASS][2 * PANEL];        /* [row][dot] scale_x * sum(q), for types with a minimum */
+    _Alignas(64) int8_t w[PANEL * CF_BLOCK * CF_TILE]; /* [dot][group of 4 columns][4 * row + column % 4] */
+    float scale[PANEL][CF_TILE];
+    float min[PANEL][CF_TILE];
+    float sum_x[PASS][PANEL]; /* [activation row][dot] d * sum(q), for types with a minimum */
 };
 
 struct work {
-    struct panel panel[2]; /* the one being added, and the next */
-    _Alignas(64) int32_t ring[RING][CF_TILE][CF_TILE];
-    _Alignas(64) float acc[PASS + CF_TILE][CF_TILE]; /* [group * rows + row], between panels */
-};
-
-/* Rows of one pass in groups of equal size: the last one begins early enough to end with the last row, so that a few
- * rows may be computed twice. */
-struct groups {
-    uint32_t n, rows, last;
-};
-
-INLINE uint32_t first_row(const struct groups *g, uint32_t group) {
-    return group + 1 < g->n ? group * g->rows : g->last;
-}
-
-/* Where the tile instructions stand. */
-struct ahead {
-    uint32_t block, group, dot, slot; /* block: the first one of the panel */
+    struct lead lead;
+    const float *volatile d;                           /* the scale of the first activation row that is added */
+    size_t d_stride;                                   /* to the next row's, in bytes */
+    uint32_t turn;                                     /* of the pair that is added */
+    struct panel panel[2];                             /* the one in use, and the one being filled */
+    _Alignas(64) int32_t dots[2][2][CF_TILE][CF_TILE]; /* [pair][dot][activation
+                                                          row][weight row] */
+    _Alignas(64) float acc[PASS + CF_TILE][CF_TILE];   /* [group * rows + row], between panels */
 };
 
 INLINE uint32_t dots_per_block(enum kind kind) {
     return has_halves(kind) ? 2 : 1;
 }
 
-/* The next n_blocks blocks at *k. */
-INLINE void unpack(enum kind kind, struct panel *to, struct cf__cursor *k, uint32_t n_blocks, bool prefetch) {
-    const uint32_t dots = dots_per_block(kind);
-    for (uint32_t b = 0; b < n_blocks; b++) {
-        if (prefetch) fetch_ahead(kind, k);
+INLINE uint32_t dot_columns(enum kind kind) {
+    return CF_BLOCK / dots_per_block(kind);
+}
+
+/* A panel on its way from packed weights and rows. */
+struct filling {
+    const struct cf_product *p;
+    struct cf__cursor k;
+    uint32_t i0, n_rows; /* the rows of the pass */
+    uint32_t dot, n;     /* the panel's first dot, and how many it has */
+    uint32_t at, row;    /* what is done: dots, rows */
+    uint32_t blocks_at_once, rows_at_once;
+    struct panel *to;
+};
+
+/* Begins with the panel behind the one that was filled. */
+INLINE void fill_next(struct filling *f, struct work *work, uint32_t n_dots) {
+    f->dot += f->n;
+    f->n = n_dots - f->dot < PANEL ? n_dots - f->dot : PANEL;
+    f->at = 0;
+    f->row = f->n ? 0 : f->n_rows;
+    f->to = &work->panel[f->dot / PANEL % 2];
+}
+
+/* The next block of weights. */
+INLINE void fill_block(enum kind kind, struct filling *f) {
+    int8_t *to = f->to->w + f->at * dot_columns(kind) * CF_TILE;
 #pragma GCC unroll 8
-        for (int g = 0; g < 8; g++) {
-            const __m512i offset = _mm512_set1_epi8((char)layout_of(kind)->offset);
-            _mm512_store_si512(to->w[b][g], _mm512_sub_epi8(weights(kind, k->block, g), offset)); /* signed */
-        }
-        struct scales s = load_scales(kind, k->head, k->column);
-        for (uint32_t i = 0; i < dots; i++) {
-            _mm512_storeu_ps(to->scale[b * dots + i], s.scale[i]);
-            if (has_min(kind)) _mm512_storeu_ps(to->min[b * dots + i], s.min[i]);
-        }
-        next_block(kind, k);
+    for (int g = 0; g < 8; g++) {
+        const __m512i offset = _mm512_set1_epi8((char)layout_of(kind)->offset);
+        _mm512_store_si512(to + 64 * g, _mm512_sub_epi8(weights(kind, f->k.block, g), offset)); /* signed */
     }
+    if (f->i0 == 0) fetch_ahead(kind, &f->k);
+    const struct scales s = load_scales(kind, f->k.head, f->k.column);
+    for (uint32_t i = 0; i < dots_per_block(kind); i++, f->at++) {
+        _mm512_store_ps(f->to->scale[f->at], s.scale[i]);
+        if (has_min(kind)) _mm512_store_ps(f->to->min[f->at], s.min[i]);
+    }
+    next_block(kind, &f->k);
 }
 
-/* sum_x of blocks [block, block + n_blocks) of n rows from i0 on. */
-INLINE void sum_activations(enum kind kind, struct panel *to, const struct cf_product *p, uint32_t i0, uint32_t n,
-    uint32_t block, uint32_t n_blocks) {
-    const __mmask8 blocks = (__mmask8)((1u << n_blocks) - 1);
-    const __mmask16 halves = (__mmask16)((1u << 2 * n_blocks) - 1);
-    const float *d = cf__row_d(p, i0) + block;
-    const int16_t *sum = cf__row_sum(p, i0) + 2 * block;
-    for (uint32_t i = 0; i < n; i++, d += p->x->q_stride / 32, sum += p->x->q_stride / 16) {
-        const __m256i sums = _mm256_maskz_loadu_epi16(halves, sum);
-        const __m256 scale = _mm256_maskz_loadu_ps(blocks, d);
+/* The sums of the next rows, up to `last`. */
+INLINE void fill_rows(enum kind kind, struct filling *f, uint32_t last) {
+    const uint32_t per_block = dots_per_block(kind);
+    const __mmask8 blocks = (__mmask8)((1u << f->n / per_block) - 1);
+    const __mmask16 halves = (__mmask16)((1u << f->n * 2 / per_block) - 1);
+    const size_t d_stride = f->p->x->q_stride / 32, sum_stride = f->p->x->q_stride / 16;
+    const float *d = cf__row_d(f->p, f->i0 + f->row) + f->dot / per_block;
+    const int16_t *sum = cf__row_sum(f->p, f->i0 + f->row) + f->dot * 2 / per_block;
+    for (uint32_t row = f->row; row < last; row++, d += d_stride, sum += sum_stride) {
+        __m256 scale = _mm256_maskz_loadu_ps(blocks, d);
+        __m256i sums = _mm256_maskz_loadu_epi16(halves, sum);
         if (has_halves(kind)) {
-            const __m512i of = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-            const __m512 twice = _mm512_permutexvar_ps(of, _mm512_castps256_ps512(scale));
-            _mm512_storeu_ps(to->sum_x[i], _mm512_mul_ps(twice, _mm512_cvtepi32_ps(_mm512_cvtepi16_epi32(sums))));
+            scale = _mm256_permutevar8x32_ps(scale, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+            sums = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums));
         } else {
-            const __m256i pairs = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-            _mm256_storeu_ps(to->sum_x[i], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(pairs)));
+            sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
         }
+        _mm256_storeu_ps(f->to->sum_x[row], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sums)));
     }
+    f->row = last;
 }
 
-/* acc += one dot of each of `rows` rows; d and sum_x are those of its block. */
-INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *panel, uint32_t dot,
-    int32_t dots[CF_TILE][CF_TILE], const float *d, size_t d_stride, const float *sum_x, __m512 acc[]) {
-    const __m512 scale = _mm512_loadu_ps(panel->scale[dot]);
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < rows; i++) {
-        __m512 both = _mm512_mul_ps(scale, _mm512_set1_ps(d[i * d_stride]));
-        acc[i] = _mm512_fmadd_ps(both, _mm512_cvtepi32_ps(_mm512_load_si512(dots[i])), acc[i]);
-    }
+/* Some more of the panel. The adding waits for one port, of which this needs
+ * little. */
+INLINE void fill_some(enum kind kind, struct filling *f) {
+    __asm__ volatile(""
+                     :
+                     : "r"(f)
+                     : "memory"); /* or GCC keeps it in mask registers, and moving
+                                     it takes that port */
+    for (uint32_t left = f->blocks_at_once; left > 0 && f->at < f->n; left--)
+        fill_block(kind, f);
+    const uint32_t rows = f->n_rows - f->row;
+    if (has_min(kind) && rows > 0) fill_rows(kind, f, f->row + (rows < f->rows_at_once ? rows : f->rows_at_once));
+    __asm__ volatile("" : : "r"(f) : "memory"); /* nor does it know that loading a tile reads memory */
+}
+
+/* sum += scale * d * dot for four rows; rcx: where the first one's d lies, rax and rdx: one stride and three. */
+#define FOUR(sum0, sum1, sum2, sum3, at)                                                                               \
+    "vcvtdq2ps " at "(%[dots]), %%zmm28\n\t"                                                                           \
+    "vmulps (%%rcx)%{1to16%}, %[scale], %%zmm24\n\t"                                                                   \
+    "vcvtdq2ps 64+" at "(%[dots]), %%zmm29\n\t"                                                                        \
+    "vmulps (%%rcx,%%rax,1)%{1to16%}, %[scale], %%zmm25\n\t"                                                           \
+    "vcvtdq2ps 128+" at "(%[dots]), %%zmm30\n\t"                                                                       \
+    "vmulps (%%rcx,%%rax,2)%{1to16%}, %[scale], %%zmm26\n\t"                                                           \
+    "vcvtdq2ps 192+" at "(%[dots]), %%zmm31\n\t"                                                                       \
+    "vmulps (%%rcx,%%rdx,1)%{1to16%}, %[scale], %%zmm27\n\t"                                                           \
+    "leaq (%%rcx,%%rax,4), %%rcx\n\t"                                                                                  \
+    "vfmadd231ps %%zmm28, %%zmm24, " sum0 "\n\t"                                                                       \
+    "vfmadd231ps %%zmm29, %%zmm25, " sum1 "\n\t"                                                                       \
+    "vfmadd231ps %%zmm30, %%zmm26, " sum2 "\n\t"                                                                       \
+    "vfmadd231ps %%zmm31, %%zmm27, " sum3 "\n\t"
+#define BEGIN                                                                                                          \
+    "movq %[d], %%rcx\n\t"                                                                                             \
+    "movq %[stride], %%rax\n\t"                                                                                        \
+    "leaq (%%rax,%%rax,2), %%rdx\n\t"
+#define TO_ROW_8 "leaq (%%rcx,%%rax,8), %%rcx\n\t"
+#define SUMS(r) "+v"(acc[r]), "+v"(acc[r + 1]), "+v"(acc[r + 2]), "+v"(acc[r + 3])
+#define READ [dots] "r"(dots), [scale] "v"(scale), [d] "m"(work->d), [stride] "m"(work->d_stride)
+#define CHANGE "rax", "rcx", "rdx", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "memory"
+
+/* acc += one dot of each of `rows` rows from `row` on, whose scales begin at work->d. */
+INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *panel, uint32_t row, uint32_t dot,
+    const int32_t dots[CF_TILE][CF_TILE], const struct work *work, __m512 acc[]) {
+    const __m512 scale = _mm512_load_ps(panel->scale[dot]);
+    __asm__ volatile(BEGIN FOUR("%0", "%1", "%2", "%3", "0") FOUR("%4", "%5", "%6", "%7", "256")
+                     : SUMS(0), SUMS(4)
+                     : READ
+                     : CHANGE);
+    if (rows == 16)
+        __asm__ volatile(BEGIN TO_ROW_8 FOUR("%0", "%1", "%2", "%3", "512") FOUR("%4", "%5", "%6", "%7", "768")
+                         : SUMS(8), SUMS(12)
+                         : READ
+                         : CHANGE);
+    else if (rows == 12)
+        __asm__ volatile(BEGIN TO_ROW_8 FOUR("%0", "%1", "%2", "%3", "512") : SUMS(8) : READ : CHANGE);
     if (!has_min(kind)) return;
-    const __m512 min = _mm512_loadu_ps(panel->min[dot]);
+    const __m512 min = _mm512_load_ps(panel->min[dot]);
+    const float *sum_x = &panel->sum_x[row][dot];
 #pragma GCC unroll 16
     for (uint32_t i = 0; i < rows; i++)
-        acc[i] = _mm512_fnmadd_ps(min, _mm512_set1_ps(sum_x[i * 2 * PANEL]), acc[i]);
+        acc[i] = _mm512_fnmadd_ps(min, _mm512_set1_ps(sum_x[i * PANEL]), acc[i]);
 }
 
-INLINE uint32_t blocks_of_panel(uint32_t block, uint32_t n_blocks) {
-    return n_blocks - block < PANEL ? n_blocks - block : PANEL;
+/* Where the sums of a group of rows go. */
+struct target {
+    float *y;                   /* of the chunk at hand */
+    size_t step;                /* from chunk to chunk */
+    const uint32_t *end, *last; /* the column where it ends, and where the last one does */
+};
+
+/* The dots from column `column` to the end of the chunk. */
+INLINE uint32_t dots_to_end(enum kind kind, const struct target *t, uint32_t column) {
+    return t->end <= t->last ? (*t->end - column) / dot_columns(kind) : UINT32_MAX;
 }
 
-/* The tile instructions of the next dot, if there is one. q: the activations of the first row. */
-INLINE void go_ahead(enum kind kind, struct ahead *a, const struct groups *groups, uint32_t n_blocks, struct work *work,
-    const int8_t *q, size_t stride) {
-    const uint32_t per_block = dots_per_block(kind), columns = CF_BLOCK / per_block;
-    if (a->block >= n_blocks) return;
-    const int8_t *w = work->panel[a->block / PANEL % 2].w[0][0] + (size_t)a->dot * columns * CF_TILE;
-    const int8_t *row = q + first_row(groups, a->group) * stride + a->block * CF_BLOCK + a->dot * columns;
-    multiply(a->slot % 2, row, stride, w, work->ring[a->slot % RING]);
-    a->slot++;
-    if (++a->dot < blocks_of_panel(a->block, n_blocks) * per_block) return;
-    a->dot = 0;
-    if (++a->group < groups->n) return;
-    a->group = 0;
-    a->block += PANEL;
-}
-
-/* Rows [i0, i0 + n) of the product, n <= PASS, in groups of `rows` <= n. */
-INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const uint32_t rows, const enum kind kind) {
-    const uint32_t per_block = dots_per_block(kind), n_blocks = (p->c1 - p->c0) / CF_BLOCK;
-    const struct groups groups = {(n + rows - 1) / rows, rows, n - rows};
-    const size_t stride = p->x->q_stride;
-    const int8_t *q = cf__row_q(p, i0);
-    struct cf__cursor k = first_block(kind, p);
-    struct ahead a = {0};
-    struct work work;
-
-    configure(rows, CF_BLOCK / per_block);
-    for (uint32_t next = 0, block = 0, slot = 0; block < n_blocks; block += PANEL) {
-        for (; next < n_blocks && next <= block + PANEL; next += PANEL) { /* two panels at first, then one */
-            struct panel *to = &work.panel[next / PANEL % 2];
-            unpack(kind, to, &k, blocks_of_panel(next, n_blocks), i0 == 0);
-            if (has_min(kind)) sum_activations(kind, to, p, i0, n, next, blocks_of_panel(next, n_blocks));
-            __asm__ volatile("" : : : "memory"); /* GCC does not know that loading a tile reads memory */
-        }
-        while (a.slot < AHEAD && a.block < n_blocks)
-            go_ahead(kind, &a, &groups, n_blocks, &work, q, stride);
-        const struct panel *panel = &work.panel[block / PANEL % 2];
-        const uint32_t dots = blocks_of_panel(block, n_blocks) * per_block;
-        for (uint32_t g = 0; g < groups.n; g++) {
-            const uint32_t row = first_row(&groups, g);
-            const float *d = cf__row_d(p, i0 + row) + block;
-            __m512 acc[CF_TILE];
+/* The end of a chunk. */
+INLINE void close_sums(const uint32_t rows, struct target *t, __m512 acc[]) {
 #pragma GCC unroll 16
-            for (uint32_t i = 0; i < rows; i++)
-                acc[i] = block ? _mm512_load_ps(work.acc[g * rows + i]) : _mm512_setzero_ps();
-            for (uint32_t dot = 0; dot < dots; dot++, slot++) {
-                go_ahead(kind, &a, &groups, n_blocks, &work, q, stride);
-                add_dots(kind, rows, panel, dot, work.ring[slot % RING], d + dot / per_block, stride / 32,
-                    &panel->sum_x[row][dot], acc);
-            }
-            float *out = block + PANEL < n_blocks ? work.acc[g * rows] : p->y + (size_t)(i0 + row) * CF_TILE;
-#pragma GCC unroll 16
-            for (uint32_t i = 0; i < rows; i++)
-                _mm512_storeu_ps(out + i * CF_TILE, acc[i]);
+    for (uint32_t r = 0; r < rows; r++) {
+        _mm512_storeu_ps(t->y + r * CF_TILE, acc[r]);
+        acc[r] = _mm512_setzero_ps();
+    }
+    t->y += t->step;
+    t->end++;
+}
+
+/* A unit of work: the dots of a group of rows with a panel. */
+struct unit {
+    uint32_t row, dot, n;
+    const struct panel *panel;
+};
+
+/* To the first dots of a unit. */
+INLINE void lead_to(enum kind kind, struct lead *l, const struct unit *u, const int8_t *q) {
+    const uint32_t columns = dot_columns(kind), second = u->n > 1;
+    l->w = u->panel->w;
+    l->q = q + u->row * l->stride + u->dot * columns;
+    l->w_second = second * columns * CF_TILE;
+    l->q_second = second * columns;
+}
+
+/* Adds a unit. Two dots ahead of the adding, tile instructions make the dots, the last two of them those of `next`; a
+ * dot is stored after the product of the one behind it, for a store waits for its product, and no tile instruction
+ * passes another. */
+INLINE void add_unit(enum kind kind, const uint32_t rows, const struct unit *u, const struct unit *next,
+    const int8_t *q, struct work *work, struct filling *f, struct target *t, uint32_t column, __m512 acc[]) {
+    const uint32_t columns = dot_columns(kind);
+    struct lead *lead = &work->lead;
+    uint32_t end = dots_to_end(kind, t, column);
+    for (uint32_t i = 0; i < u->n; i += 2) {
+        int32_t(*now)[CF_TILE][CF_TILE] = work->dots[work->turn],
+        (*then)[CF_TILE][CF_TILE] = work->dots[1 - work->turn];
+        work->turn = 1 - work->turn;
+        if (i + 2 < u->n) {
+            lead->w += 2 * columns * CF_TILE;
+            lead->q += 2 * columns;
+            if (i + 3 == u->n) lead->w_second = lead->q_second = 0;
+        } else {
+            lead_to(kind, lead, next, q);
         }
+        multiply(lead, 0);
+        store(1, now[1]);
+        add_dots(kind, rows, u->panel, u->row, i, now[0], work, acc);
+        if (!has_halves(kind)) work->d++;
+        if (i + 1 == end) close_sums(rows, t, acc), end = dots_to_end(kind, t, column);
+        multiply(lead, 1);
+        store(0, then[0]);
+        fill_some(kind, f);
+        if (i + 1 == u->n) break;
+        add_dots(kind, rows, u->panel, u->row, i + 1, now[1], work, acc);
+        work->d++;
+        if (i + 2 == end) close_sums(rows, t, acc), end = dots_to_end(kind, t, column);
     }
 }
 
-/* The size of groups that wastes the fewest rows. */
+/* Rows [i0, i0 + n) of the product, n <= PASS, in groups of `rows` <= n: group
+ * after group, panel after panel. The last group begins early enough to end
+ * with the last row, so that a few rows may be computed twice. */
+INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const uint32_t rows, const enum kind kind) {
+    const uint32_t columns = dot_columns(kind), n_dots = (p->c1 - p->c0) / columns, whole[] = {p->c0, p->c1};
+    const uint32_t groups = (n + rows - 1) / rows, pairs = groups * (PANEL / 2) - 1; /* before the last of a panel */
+    const int8_t *q = cf__row_q(p, i0);
+    struct target t = {p->y + (size_t)i0 * CF_TILE, (size_t)p->n * CF_TILE, (p->n_chunks ? p->cut : whole) + 1,
+        p->n_chunks ? p->cut + p->n_chunks : whole + 1}; /* at the begin of the panel, of row i0 */
+    struct filling f = {
+        .p = p, .k = first_block(kind, p), .i0 = i0, .n_rows = n, .blocks_at_once = PANEL, .rows_at_once = n};
+    struct work work;
+    work.turn = 0;
+    work.lead.stride = p->x->q_stride;
+    work.d_stride = p->x->q_stride / 32 * sizeof(float);
+
+    configure(rows, columns);
+    fill_next(&f, &work, n_dots);
+    fill_some(kind, &f);
+    f.blocks_at_once = (PANEL / dots_per_block(kind) + pairs - 1) / pairs;
+    f.rows_at_once = (n + pairs - 1) / pairs;
+    struct unit next = {.dot = 0, .n = f.n, .panel = &work.panel[0]};
+    lead_to(kind, &work.lead, &next, q);
+    multiply(&work.lead, 0);
+    multiply(&work.lead, 1);
+    store(0, work.dots[0][0]);
+    for (uint32_t dot = 0; dot < n_dots; dot += PANEL) {
+        struct target of_group = t;
+        fill_next(&f, &work, n_dots);
+        for (uint32_t g = 0; g < groups; g++) {
+            const struct unit u = next;
+            float(*sums)[CF_TILE] = work.acc + g * rows;
+            __m512 acc[CF_TILE];
+            if (g + 1 < groups)
+                next.row = g + 2 < groups ? (g + 1) * rows : n - rows;
+            else if (f.n) /* else nothing: dots are made once more */
+                next = (struct unit){.dot = f.dot, .n = f.n, .panel = f.to};
+            of_group = t;
+            of_group.y += u.row * CF_TILE;
+            work.d = cf__row_d(p, i0 + u.row) + dot / dots_per_block(kind);
+#pragma GCC unroll 16
+            for (uint32_t i = 0; i < rows; i++)
+                acc[i] = dot ? _mm512_load_ps(sums[i]) : _mm512_setzero_ps();
+            add_unit(kind, rows, &u, &next, q, &work, &f, &of_group, p->c0 + dot * columns, acc);
+#pragma GCC unroll 16
+            for (uint32_t i = 0; i < rows; i++)
+                _mm512_store_ps(sums[i], acc[i]);
+        }
+        of_group.y -= (n - rows) * CF_TILE;
+        t = of_group;
+    }
+}
+
+/* The size of groups, of which each costs as much as 6.4 rows of AVX-512 and 0.38 more for each of its rows (measured,
+ * README.md); 0: AVX-512 is as quick. */
 static uint32_t rows_per_group(uint32_t n) {
-    uint32_t best = 8;
-    for (uint32_t rows = 12; rows <= 16 && rows <= n; rows += 4)
-        if ((n + rows - 1) / rows * rows <= (n + best - 1) / best * best) best = rows;
+    uint32_t best = 0, cost = 100 * n;
+    for (uint32_t rows = 12; rows <= 16 && rows <= n; rows += 4) {
+        const uint32_t c = (n + rows - 1) / rows * (640 + 38 * rows);
+        if (c < cost) best = rows, cost = c;
+    }
     return best;
 }
 
 INLINE void by_passes(const struct cf_product *p, const enum kind kind, cf_product_fn few) {
-    if (p->n < LEAST_ROWS) {
-        few(p);
-        return;
-    }
     const uint32_t passes = (p->n + PASS - 1) / PASS, most = passes ? (p->n + passes - 1) / passes : 0;
     for (uint32_t i0 = 0; i0 < p->n; i0 += most) {
-        const uint32_t n = p->n - i0 < most ? p->n - i0 : most;
-        if (n < LEAST_ROWS) {
+        const uint32_t n = p->n - i0 < most ? p->n - i0 : most, rows = rows_per_group(n);
+        if (rows == 16) {
+            amx_rows(p, i0, n, 16, kind);
+        } else if (rows == 12) {
+            amx_rows(p, i0, n, 12, kind);
+        } else {
             struct cf_product rest = *p;
             rest.row0 += i0, rest.n = n, rest.y += (size_t)i0 * CF_TILE;
             few(&rest);
-            continue;
-        }
-        switch (rows_per_group(n)) {
-        case 8: amx_rows(p, i0, n, 8, kind); break;
-        case 12: amx_rows(p, i0, n, 12, kind); break;
-        default: amx_rows(p, i0, n, 16, kind); break;
         }
     }
 }
 
+/* More rows than a pass may leave a few over, to a function that would put their chunks elsewhere. */
 static bool takes_chunks(const struct cf_product *p) {
-    return p->n_chunks == 0 || p->n < LEAST_ROWS; /* few rows: the AVX-512 function walks through all chunks */
+    return p->n_chunks == 0 || p->n <= PASS;
 }
 
 #define PRODUCT(none, lower, upper)                                                                                    \
