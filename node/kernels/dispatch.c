@@ -61,11 +61,20 @@ static const struct cf_kernels tables[] = {
 enum { N_TABLES = sizeof tables / sizeof tables[0] };
 
 #if defined(__x86_64__)
+/* Intel's since Granite Rapids: the first with prefetchit0. */
+static bool is_granite_rapids(void) {
+    const unsigned prefetchi = 1u << 14; /* of leaf 7, 1, edx */
+    unsigned a, b, c, d;
+    return __builtin_cpu_is("intel") && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (d & prefetchi);
+}
+
 /* Intel's first level has too few requests in flight to cover the way to memory, so a second prefetch goes further
- * ahead, into the second level. On AMD's that second one takes the place of a first: README.md, Roofline. */
+ * ahead, into the second level; since Granite Rapids not so far that it leaves the page. On AMD's that second one takes
+ * the place of a first: README.md, Roofline. */
 struct cf__fetch cf__fetch = {4096, 12288};
 static void set_fetch(void) {
     if (__builtin_cpu_is("amd")) cf__fetch = (struct cf__fetch){8192, 0};
+    if (is_granite_rapids()) cf__fetch = (struct cf__fetch){1024, 3072};
 }
 
 /* GCC and Clang ask both the processor and the operating system (cpuid and xgetbv). */
