@@ -218,6 +218,13 @@ INLINE void fill_some(enum kind kind, struct filling *f) {
 #define TO_ROW_8 "leaq (%%rcx,%%rax,8), %%rcx\n\t"
 #define SUMS(r) "+v"(acc[r]), "+v"(acc[r + 1]), "+v"(acc[r + 2]), "+v"(acc[r + 3])
 #define READ [dots] "r"(dots), [scale] "v"(scale), [d] "m"(work->d), [stride] "m"(work->d_stride)
+/* sum -= min * sum_x, of which those of a dot lie 32 bytes apart. */
+#define MIN_FOUR(sum0, sum1, sum2, sum3, at)                                                                           \
+    "vfnmadd231ps " at "(%[sum_x])%{1to16%}, %[min], " sum0 "\n\t"                                                     \
+    "vfnmadd231ps 32+" at "(%[sum_x])%{1to16%}, %[min], " sum1 "\n\t"                                                  \
+    "vfnmadd231ps 64+" at "(%[sum_x])%{1to16%}, %[min], " sum2 "\n\t"                                                  \
+    "vfnmadd231ps 96+" at "(%[sum_x])%{1to16%}, %[min], " sum3 "\n\t"
+#define READ_MIN [min] "v"(min), [sum_x] "r"(sum_x), "m"(panel->sum_x)
 #define CHANGE "rax", "rcx", "rdx", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "memory"
 
 /* acc += one dot of each of `rows` rows from `row` on, whose scales begin at work->d. */
@@ -238,9 +245,15 @@ INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *pa
     if (!has_min(kind)) return;
     const __m512 min = _mm512_load_ps(panel->min[dot]);
     const float *sum_x = &panel->sum_x[row][dot];
-#pragma GCC unroll 16
-    for (uint32_t i = 0; i < rows; i++)
-        acc[i] = _mm512_fnmadd_ps(min, _mm512_set1_ps(sum_x[i * PANEL]), acc[i]);
+    __asm__ volatile(MIN_FOUR("%0", "%1", "%2", "%3", "0") MIN_FOUR("%4", "%5", "%6", "%7", "128")
+                     : SUMS(0), SUMS(4)
+                     : READ_MIN);
+    if (rows == 16)
+        __asm__ volatile(MIN_FOUR("%0", "%1", "%2", "%3", "256") MIN_FOUR("%4", "%5", "%6", "%7", "384")
+                         : SUMS(8), SUMS(12)
+                         : READ_MIN);
+    else if (rows == 12)
+        __asm__ volatile(MIN_FOUR("%0", "%1", "%2", "%3", "256") : SUMS(8) : READ_MIN);
 }
 
 /* Where the sums of a group of rows go. */
