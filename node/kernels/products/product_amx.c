@@ -1,16 +1,12 @@
-/* The quantised products with AMX: dots of 16 weight rows with up to 16
- * activation rows in one tile instruction.
+/* The quantised products with AMX: dots of 16 weight rows with up to 16 activation rows in one tile instruction.
  *
- * Weights are unpacked, signed, into a panel of a few blocks (the B tiles:
- * their layout in memory is already that of a packed tile), activations are
- * read where they lie (the A tiles), and the exact int32 dots of one block go
- * through a small ring in memory to AVX-512, which scales and adds them in the
- * order of README.md. The adding is the larger part of the work, so tile
- * instructions run AHEAD blocks before it, across groups of rows and panels.
+ * Weights are unpacked, signed, into a panel of a few blocks (the B tiles: their layout in memory is already that of a
+ * packed tile), activations are read where they lie (the A tiles), and the exact int32 dots go through four tiles in
+ * memory to AVX-512, which scales and adds them in the order of README.md. The adding is the larger part of the work:
+ * tile instructions run two dots before it, across groups of rows and panels, and the next panel is filled beside it.
  *
- * Few rows, and everything that is not such a product, are left to the AVX-512
- * functions. Who may use this file: a process to which the kernel has granted
- * the tile state (dispatch.c asks).
+ * Few rows, and everything that is not such a product, are left to the AVX-512 functions. Who may use this file: a
+ * process to which the kernel has granted the tile state (dispatch.c asks).
  */
 #if defined(__x86_64__)
 
@@ -29,15 +25,12 @@ struct config {
     uint8_t rows[16];
 };
 
-/* Two sets of registers take turns, so that no product waits for the store of
- * the one before. GCC wants plain numbers as names of tiles: 0, 1 dots; 2, 3
+/* Two sets of registers take turns, so that no product waits for the store of the one before: 0, 1 dots; 2, 3
  * activations; 4, 5 weights.
  *
- * The configuration belongs to the thread and outlives the call: a chunk of a
- * few blocks is over sooner than a configuration is loaded (some 200 cycles by
- * Intel's figures), so it is read and loaded only where it differs. Other code
- * that uses tiles loads its own anyway. The asm statements stand in for
- * intrinsics which tell GCC 12 of 8 of the 64 bytes only. */
+ * The configuration belongs to the thread and outlives the call. Loading one takes 50 ns, reading it next to nothing,
+ * so it is loaded only where it differs. Other code that uses tiles loads its own anyway. The asm statements stand in
+ * for intrinsics which tell GCC 12 of 8 of the 64 bytes only. */
 static void configure(uint32_t rows, uint32_t columns) {
     const uint8_t m = (uint8_t)rows, k = (uint8_t)(columns / 4);
     const uint16_t a = (uint16_t)columns;
@@ -93,9 +86,8 @@ INLINE void store(const uint32_t set, int32_t dots[CF_TILE][CF_TILE]) {
         __asm__ volatile("movl $64, %%eax\n\ttilestored %%tmm1, (%0,%%rax,1)" : : "r"(dots) : "rax", "memory");
 }
 
-/* A panel is up to PANEL dots of 16 rows of weights. A *dot* is what has a
- * scale of its own: a block, or half of one. Everything here fits a part of the
- * first cache on purpose: stores that miss it hold up those of the tiles. */
+/* A panel is up to PANEL dots of 16 rows of weights. A *dot* is what has a scale of its own: a block, or half of one.
+ * Everything here fits a part of the first cache on purpose: stores that miss it hold up those of the tiles. */
 struct panel {
     _Alignas(64) int8_t w[PANEL * CF_BLOCK * CF_TILE]; /* [dot][group of 4 columns][4 * row + column % 4] */
     float scale[PANEL][CF_TILE];
@@ -109,8 +101,7 @@ struct work {
     size_t d_stride;                                   /* to the next row's, in bytes */
     uint32_t turn;                                     /* of the pair that is added */
     struct panel panel[2];                             /* the one in use, and the one being filled */
-    _Alignas(64) int32_t dots[2][2][CF_TILE][CF_TILE]; /* [pair][dot][activation
-                                                          row][weight row] */
+    _Alignas(64) int32_t dots[2][2][CF_TILE][CF_TILE]; /* [pair][dot][activation row][weight row] */
     _Alignas(64) float acc[PASS + CF_TILE][CF_TILE];   /* [group * rows + row], between panels */
 };
 
@@ -181,8 +172,7 @@ INLINE void fill_rows(enum kind kind, struct filling *f, uint32_t last) {
     f->row = last;
 }
 
-/* Some more of the panel. The adding waits for one port, of which this needs
- * little. */
+/* Some more of the panel. The adding waits for one port, of which this needs little. */
 INLINE void fill_some(enum kind kind, struct filling *f) {
     __asm__ volatile(""
                      :
@@ -219,6 +209,7 @@ INLINE void fill_some(enum kind kind, struct filling *f) {
 #define SUMS(r) "+v"(acc[r]), "+v"(acc[r + 1]), "+v"(acc[r + 2]), "+v"(acc[r + 3])
 #define READ [dots] "r"(dots), [scale] "v"(scale), [d] "m"(work->d), [stride] "m"(work->d_stride)
 /* sum -= min * sum_x, of which those of a dot lie 32 bytes apart. */
+_Static_assert(sizeof(((struct panel *)0)->sum_x[0]) == 32, "MIN_FOUR");
 #define MIN_FOUR(sum0, sum1, sum2, sum3, at)                                                                           \
     "vfnmadd231ps " at "(%[sum_x])%{1to16%}, %[min], " sum0 "\n\t"                                                     \
     "vfnmadd231ps 32+" at "(%[sum_x])%{1to16%}, %[min], " sum1 "\n\t"                                                  \
@@ -328,9 +319,8 @@ INLINE void add_unit(enum kind kind, const uint32_t rows, const struct unit *u, 
     }
 }
 
-/* Rows [i0, i0 + n) of the product, n <= PASS, in groups of `rows` <= n: group
- * after group, panel after panel. The last group begins early enough to end
- * with the last row, so that a few rows may be computed twice. */
+/* Rows [i0, i0 + n) of the product, n <= PASS, in groups of `rows` <= n: group after group, panel after panel. The
+ * last group begins early enough to end with the last row, so that a few rows may be computed twice. */
 INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const uint32_t rows, const enum kind kind) {
     const uint32_t columns = dot_columns(kind), n_dots = (p->c1 - p->c0) / columns, whole[] = {p->c0, p->c1};
     const uint32_t groups = (n + rows - 1) / rows, pairs = groups * (PANEL / 2) - 1; /* before the last of a panel */
