@@ -139,6 +139,8 @@ def nothing_lost():
     write([json.dumps({"prompt": "Lily saw", "n_predict": 3 if i < 2 else 100000, "seed": i}) for i in range(4)])
     out = FILE + ".out"
     command = [a.coffer, "run", "-m", MODEL, "--prompts", FILE, "--ranks", "1", "-c", "100001", "--ignore-eos"]
+    if os.path.exists(out):
+        os.remove(out)  # those of an earlier run would be taken for this one's
     p = subprocess.Popen(command + ["-o", out], stderr=subprocess.PIPE)
     for _ in range(600):
         time.sleep(0.1)

@@ -200,12 +200,12 @@ static void check_chunks(const struct bench *b, uint32_t first, uint32_t last, u
 
 /* Of the types that share their text with others fewer numbers of rows are tried: emulated machines are slow. */
 static bool tries(uint32_t id, uint32_t n) {
-    return !rare[id] || n <= 9 || n == 16 || n == 17 || n == 33 || n == 70;
+    return !rare[id] || n <= 9 || n == 16 || n == 17 || n == 24 || n == 33 || n == 70;
 }
 
 static void test_chunks(void **state) {
     (void)state;
-    static const uint32_t rows[] = {1, 2, 5, 7, 16, 17, 48};
+    static const uint32_t rows[] = {1, 2, 5, 7, 16, 17, 24, 48, 80}; /* AMX: in groups of 12, of 16, in two passes */
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (!cf_type_by_id(id)) continue;
         struct bench b = bench_new(id);

@@ -172,18 +172,15 @@ INLINE void fill_rows(enum kind kind, struct filling *f, uint32_t last) {
     f->row = last;
 }
 
-/* Some more of the panel. The adding waits for one port, of which this needs little. */
+/* Some more of the panel. The adding waits for one port, of which this needs little; so that moving *f does not need it
+ * either, GCC is made to keep it in memory, and not in mask registers. */
 INLINE void fill_some(enum kind kind, struct filling *f) {
-    __asm__ volatile(""
-                     :
-                     : "r"(f)
-                     : "memory"); /* or GCC keeps it in mask registers, and moving
-                                     it takes that port */
+    __asm__ volatile("" : : "r"(f) : "memory");
     for (uint32_t left = f->blocks_at_once; left > 0 && f->at < f->n; left--)
         fill_block(kind, f);
     const uint32_t rows = f->n_rows - f->row;
     if (has_min(kind) && rows > 0) fill_rows(kind, f, f->row + (rows < f->rows_at_once ? rows : f->rows_at_once));
-    __asm__ volatile("" : : "r"(f) : "memory"); /* nor does it know that loading a tile reads memory */
+    __asm__ volatile("" : : "r"(f) : "memory"); /* it does not know that loading a tile reads memory, either */
 }
 
 /* sum += scale * d * dot for four rows; rcx: where the first one's d lies, rax and rdx: one stride and three. */
@@ -294,8 +291,8 @@ INLINE void add_unit(enum kind kind, const uint32_t rows, const struct unit *u, 
     struct lead *lead = &work->lead;
     uint32_t end = dots_to_end(kind, t, column);
     for (uint32_t i = 0; i < u->n; i += 2) {
-        int32_t(*now)[CF_TILE][CF_TILE] = work->dots[work->turn],
-        (*then)[CF_TILE][CF_TILE] = work->dots[1 - work->turn];
+        int32_t(*now)[CF_TILE][CF_TILE] = work->dots[work->turn];
+        int32_t(*then)[CF_TILE][CF_TILE] = work->dots[1 - work->turn];
         work->turn = 1 - work->turn;
         if (i + 2 < u->n) {
             lead->w += 2 * columns * CF_TILE;
