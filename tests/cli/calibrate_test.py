@@ -139,13 +139,13 @@ class Calibrate(unittest.TestCase):
 
     def test_refused(self):
         """Where a file cannot be read past the page cache that is said, and the rest is there."""
-        shm = "/dev/shm/coffer-calibrate-test.gguf"
+        shm = f"/dev/shm/coffer-test-{os.getpid()}.gguf"  # of this name the tests of failures, beside us, know that it is not theirs
         shutil.copy(self.model, shm)
         try:
             out = self.calibrate("-m", shm, "-t", "1")
         finally:
             os.unlink(shm)
-        self.assertRegex(out, r"\| - \| O_DIRECT is refused: .*coffer-calibrate-test|MiB past the page cache")
+        self.assertRegex(out, r"\| - \| O_DIRECT is refused: .*coffer-test-|MiB past the page cache")
 
     def test_tables(self):
         out = self.calibrate("-m", self.model, ranks=2)
