@@ -15,7 +15,7 @@
 #include "node/memory/bandwidth.h"
 #include "transport/clock.h"
 
-enum { PASSES = 3, MOST_HOSTS = 16, PER_NOISE = 12, NAPS = 40 };
+enum { PASSES = 3, MOST_HOSTS = 16, PER_NOISE = 12, /* pieces */ NAPS = 40 };
 static const double LOOK = 0.03, GLANCE = 0.005; /* seconds for a rate that is not in the file, and for one that is */
 static const int link_rounds[CF_LINK_SIZES] = {40, 20, 3};
 
@@ -53,14 +53,7 @@ static void look_at_noise(
         times[i] = read_part(r, team, at, piece, crowded);
         at = at + 2 * piece <= r->bytes ? at + piece : 0;
     }
-    qsort(times, CF_NOISE * PER_NOISE, sizeof *times, cf_measure_ascending);
-    for (int i = 0; i < CF_NOISE; i++) {
-        double sum = 0;
-        for (int k = 0; k < PER_NOISE; k++)
-            sum += times[i * PER_NOISE + k];
-        noise[i] = sum / PER_NOISE * bandwidth / (double)piece;
-        if (noise[i] < 1) noise[i] = 1;
-    }
+    cf_measure_noise(times, PER_NOISE, (double)piece / bandwidth, noise);
 }
 
 /* How long after its time a rank wakes up whose neighbours at the same core compute: pieces of work as above, and a nap
@@ -220,7 +213,7 @@ static int probe(struct cf_job *j, int a, int b, bool rehearse, struct cf_error 
     if (a < 0 || b < 0 || a == b || (me != a && me != b)) return 0;
     int here = cf_transport_host_of(j->transport, a), there = cf_transport_host_of(j->transport, b);
     int own = me == a ? here : there, other_host = me == a ? there : here;
-    for (int i = 0; i < CF_LINK_SIZES; i++) {
+    for (int i = CF_LINK_SIZES; i-- > 0;) { /* as cf_link_sizes has it */
         struct cf_link *one = &j->figures.links[here * hosts + there], *other = &j->figures.links[there * hosts + here];
         int peer = me == a ? b : a;
         if (cf_transport_probe(j->transport, peer, cf_link_sizes[i], link_rounds[i], &one->seconds[i], e) ||

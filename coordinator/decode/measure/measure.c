@@ -107,7 +107,7 @@ int cf_measure_products(struct cf_job *j, struct cf_error *e) {
 static int probe(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
     uint32_t me = (uint32_t)cf_transport_rank(j->transport);
     if (me != p->a && me != p->b) return 0;
-    for (int i = 0; i < CF_LINK_SIZES; i++)
+    for (int i = CF_LINK_SIZES; i-- > 0;) /* as cf_link_sizes has it */
         if (cf_transport_probe(j->transport, (int)(me == p->a ? p->b : p->a), cf_link_sizes[i], cf_measure_rounds[i],
                 &p->seconds[i], e))
             return -1;
@@ -140,6 +140,19 @@ int cf_measure_links(struct cf_job *j, struct cf_error *e) {
             if (probe(j, p, e) || (firsts > 1 && tell(j, p, e))) return -1;
         }
     return cf_measure_meet(j, 0, e) < 0 ? -1 : 0; /* nobody measures something else meanwhile */
+}
+
+void cf_measure_noise(double *times, int each, double best, double noise[CF_NOISE]) {
+    int n = CF_NOISE * each;
+    qsort(times, (size_t)n, sizeof *times, cf_measure_ascending);
+    if (n > 1) times[n - 1] = times[n - 2];
+    for (int i = 0; i < CF_NOISE; i++) {
+        double sum = 0;
+        for (int k = 0; k < each; k++)
+            sum += times[i * each + k];
+        noise[i] = sum / each / best;
+        if (noise[i] < 1) noise[i] = 1;
+    }
 }
 
 int cf_measure_ascending(const void *a, const void *b) {

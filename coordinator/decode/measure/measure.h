@@ -38,6 +38,11 @@ extern const int cf_measure_rounds[CF_LINK_SIZES];
  * between rank 0 (which alone knows them then) and each other one; one pair after the other. Called by all ranks. */
 int cf_measure_links(struct cf_job *j, struct cf_error *e);
 
+/* Of CF_NOISE * each pieces of work, whose times are sorted here, each eighth's mean as a factor of `best`, at least 1.
+ * The slowest counts like the second slowest: what stands still once in all that time has told no rate of it, and a
+ * tenth of a second that a virtual machine was not run for would have every step of a forecast wait. */
+void cf_measure_noise(double *times, int each, double best, double noise[CF_NOISE]);
+
 /* For qsort: numbers that were measured, ascending. */
 int cf_measure_ascending(const void *a, const void *b);
 
