@@ -152,9 +152,9 @@ static bool is_pair(const struct cf_job *j, int a, int b) {
 static int measure_link(struct survey *s, int me, int peer, struct cf_error *e) {
     struct link unwanted, *l = me < peer ? &s->links[s->facts.n_links] : &unwanted;
     cf__checkup_link__init(&l->message);
-    for (int i = CF_LINK_SIZES; i-- > 0;) /* as cf_link_sizes has it */
+    for (int i = 0; i < CF_LINK_SIZES; i++)
         if (cf_transport_probe(s->job->transport, peer, cf_link_sizes[i], cf_measure_rounds[i], &l->seconds[i], e) ||
-            cf_transport_probe_both(s->job->transport, peer, cf_link_sizes[i], cf_measure_rounds[i], &l->both[i], e))
+            cf_measure_both(s->job, peer, i, cf_measure_rounds[i], &l->both[i], e))
             return -1;
     if (me > peer) return 0;
     l->message.peer = (uint32_t)peer, l->message.seconds = l->seconds, l->message.n_seconds = CF_LINK_SIZES;

@@ -213,11 +213,11 @@ static int probe(struct cf_job *j, int a, int b, bool rehearse, struct cf_error 
     if (a < 0 || b < 0 || a == b || (me != a && me != b)) return 0;
     int here = cf_transport_host_of(j->transport, a), there = cf_transport_host_of(j->transport, b);
     int own = me == a ? here : there, other_host = me == a ? there : here;
-    for (int i = CF_LINK_SIZES; i-- > 0;) { /* as cf_link_sizes has it */
+    for (int i = 0; i < CF_LINK_SIZES; i++) {
         struct cf_link *one = &j->figures.links[here * hosts + there], *other = &j->figures.links[there * hosts + here];
         int peer = me == a ? b : a;
         if (cf_transport_probe(j->transport, peer, cf_link_sizes[i], link_rounds[i], &one->seconds[i], e) ||
-            cf_transport_probe_both(j->transport, peer, cf_link_sizes[i], link_rounds[i], &one->both[i], e))
+            cf_measure_both(j, peer, i, link_rounds[i], &one->both[i], e))
             return -1;
         if (one->both[i] < one->seconds[i]) one->both[i] = one->seconds[i]; /* that was noise */
         *other = *one;

@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "coordinator/decode/measure/rehearse.h"
 #include "node/engine/rate.h"
 #include "node/memory/bandwidth.h"
+#include "transport/clock.h"
 
 enum { PASSES = 5 };
 
@@ -104,10 +106,26 @@ int cf_measure_products(struct cf_job *j, struct cf_error *e) {
     return cf_measure_life_end(&life, e) ? -1 : rc;
 }
 
+static void busy(void *seconds) {
+    double end = cf_now() + *(const double *)seconds;
+    while (cf_now() < end) {
+    }
+}
+
+int cf_measure_both(struct cf_job *j, int peer, int size, int rounds, double *seconds, struct cf_error *e) {
+    double work = CF_PIECE_SECONDS, round;
+    size_t bytes = cf_link_sizes[size];
+    if (cf_transport_probe_both(j->transport, peer, bytes, rounds, seconds, e)) return -1;
+    if (size != 1) return 0;
+    if (cf_transport_rehearse(j->transport, peer, bytes, rounds, busy, &work, &round, e)) return -1;
+    if (round - work < *seconds) *seconds = round - work;
+    return 0;
+}
+
 static int probe(struct cf_job *j, struct cf_probe *p, struct cf_error *e) {
     uint32_t me = (uint32_t)cf_transport_rank(j->transport);
     if (me != p->a && me != p->b) return 0;
-    for (int i = CF_LINK_SIZES; i-- > 0;) /* as cf_link_sizes has it */
+    for (int i = 0; i < CF_LINK_SIZES; i++)
         if (cf_transport_probe(j->transport, (int)(me == p->a ? p->b : p->a), cf_link_sizes[i], cf_measure_rounds[i],
                 &p->seconds[i], e))
             return -1;

@@ -38,6 +38,11 @@ extern const int cf_measure_rounds[CF_LINK_SIZES];
  * between rank 0 (which alone knows them then) and each other one; one pair after the other. Called by all ranks. */
 int cf_measure_links(struct cf_job *j, struct cf_error *e);
 
+/* Seconds that a message of cf_link_sizes[size] takes to a peer who sends one at the same time, both calling it. 16 KiB
+ * back to back, and with work before each, as in a run; the quicker counts, for back to back a TCP connection now and
+ * then takes three times as long, through all the rounds of one start, and at the next start not. */
+int cf_measure_both(struct cf_job *j, int peer, int size, int rounds, double *seconds, struct cf_error *e);
+
 /* Of CF_NOISE * each pieces of work, whose times are sorted here, each eighth's mean as a factor of `best`, at least 1.
  * The slowest counts like the second slowest: what stands still once in all that time has told no rate of it, and a
  * tenth of a second that a virtual machine was not run for would have every step of a forecast wait. */

@@ -46,10 +46,7 @@ struct cf_rank_info {
 
 /* Seconds, one way, of messages of these sizes between two ranks, alone on the link. 0: unknown. */
 enum { CF_LINK_SIZES = 3 };
-/* Bytes: 8, 16 KiB, 1 MiB. Measured from the largest down: a TCP connection that was idle begins with ten segments
- * under way, and sends 16 KiB both ways at once in three times the time that it takes when it has had something to do.
- */
-extern const size_t cf_link_sizes[CF_LINK_SIZES];
+extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes: 8, 16 KiB, 1 MiB */
 struct cf_link {
     double seconds[CF_LINK_SIZES];
     double both[CF_LINK_SIZES]; /* when a message comes the other way at the same time */
