@@ -10,7 +10,7 @@
 #include "transport/clock.h"
 
 /* Rows lie as the engine's do (memory/buffers.c): an odd number of lines apart. */
-enum { COLUMNS = 2048, STRIDE = COLUMNS + 64, TILES = 4, ROWS = 64, PASSES = 10 };
+enum { COLUMNS = 2048, STRIDE = COLUMNS + 64, TILES = 4, PASSES = 10 };
 enum { MOST_QUERIES = 32, MEETINGS = 51, LEAST_MEETINGS = 5 };
 static const double MEETING_SECONDS = 0.02; /* long enough, where threads wait for processors and not for each other */
 
@@ -46,9 +46,9 @@ static void *ordinary(size_t bytes) {
 
 /* One thread's room: tiles, outputs, then the rows in the form that the type takes. */
 static size_t room_bytes(const struct bench *b) {
-    size_t rows = b->type->quantised ? ROWS * (size_t)(STRIDE + STRIDE / 32 * 4 + STRIDE / 16 * 2)
-                                     : ROWS * STRIDE * sizeof(float);
-    return TILES * b->tile_bytes + ROWS * CF_TILE * sizeof(float) + rows;
+    size_t rows = b->type->quantised ? CF_MANY_ROWS * (size_t)(STRIDE + STRIDE / 32 * 4 + STRIDE / 16 * 2)
+                                     : CF_MANY_ROWS * STRIDE * sizeof(float);
+    return TILES * b->tile_bytes + CF_MANY_ROWS * CF_TILE * sizeof(float) + rows;
 }
 
 static void fill(char *to, float value, size_t floats) {
@@ -58,16 +58,16 @@ static void fill(char *to, float value, size_t floats) {
 
 static void multiply(struct cf_team *team, uint32_t thread, void *ctx) {
     struct bench *b = ctx;
-    char *tiles = b->room[thread], *y = tiles + TILES * b->tile_bytes, *x = y + ROWS * CF_TILE * sizeof(float);
+    char *tiles = b->room[thread], *y = tiles + TILES * b->tile_bytes, *x = y + CF_MANY_ROWS * CF_TILE * sizeof(float);
     struct cf_rows rows = {.c1 = COLUMNS, .f_stride = STRIDE, .q_stride = STRIDE};
     if (b->type->quantised) {
-        char *d = x + (size_t)ROWS * STRIDE, *sum = d + ROWS * STRIDE / 32 * sizeof(float);
+        char *d = x + (size_t)CF_MANY_ROWS * STRIDE, *sum = d + CF_MANY_ROWS * STRIDE / 32 * sizeof(float);
         rows.q = (const int8_t *)x, rows.d = (const float *)(const void *)d;
         rows.sum = (const int16_t *)(const void *)sum;
-        fill(d, 0.01f, ROWS * STRIDE / 32);
+        fill(d, 0.01f, CF_MANY_ROWS * STRIDE / 32);
     } else {
         rows.f = (const float *)(const void *)x;
-        fill(x, 1.0f, ROWS * STRIDE);
+        fill(x, 1.0f, CF_MANY_ROWS * STRIDE);
     }
     uint64_t start = thread_ns();
     for (uint32_t i = 0; i < b->rounds; i++) {
@@ -130,12 +130,17 @@ static double product_rate(
 
 double cf_team_product_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds) {
-    return product_rate(team, kernels, type, ROWS, seconds);
+    return product_rate(team, kernels, type, CF_MANY_ROWS, seconds);
 }
 
 double cf_team_single_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds) {
     return product_rate(team, kernels, type, 1, seconds);
+}
+
+double cf_team_few_rate(
+    struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds) {
+    return product_rate(team, kernels, type, CF_FEW_ROWS, seconds);
 }
 
 static void look(struct cf_team *team, uint32_t thread, void *ctx) {

@@ -6,14 +6,20 @@
 #include "node/memory/team.h"
 
 /* Multiplications with addition per second of the table's product with a type, by all threads, each on a few tiles and
- * a chunk of activations that stay in its cache, laid out as the engine's; the best of about ten passes, `seconds` in
- * all. The seconds are those in which the threads had a core. 0 where there is no memory or no product. Called from the
- * team's body. */
+ * a chunk of CF_MANY_ROWS activations that stay in its cache, laid out as the engine's; the best of about ten passes,
+ * `seconds` in all. The seconds are those in which the threads had a core. 0 where there is no memory or no product.
+ * Called from the team's body. */
 double cf_team_product_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds);
 
 /* The same with one row at a time: all weights are unpacked for it alone, as in decoding, but lie in cache. */
 double cf_team_single_rate(
+    struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds);
+
+/* The same with CF_FEW_ROWS at a time, as where some sequences are decoded together: tables may have other kernels for
+ * them than for many. */
+enum { CF_FEW_ROWS = 8, CF_MANY_ROWS = 64 };
+double cf_team_few_rate(
     struct cf_team *team, const struct cf_kernels *kernels, const struct cf_type *type, double seconds);
 
 /* Multiplications with addition per second of attention: queries of `heads` query heads per KV head over f16 pages of

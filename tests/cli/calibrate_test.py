@@ -44,6 +44,7 @@ class Calibrate(unittest.TestCase):
             for t in TYPES:
                 self.assertGreater(k["rates"][t], 1e6, (k["isa"], t))
                 self.assertTrue(1e5 < k["one_row"][t], (k["isa"], t))
+                self.assertTrue(1e5 < k["eight_rows"][t], (k["isa"], t))
 
     def test_ranks_and_hosts(self):
         for ranks, hosts in ((1, 1), (2, 2), (3, 2)):
@@ -123,8 +124,9 @@ class Calibrate(unittest.TestCase):
         for t in TYPES:
             best = max(x["kernels"][0]["rates"][t] for x in r["ranks"])
             self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}"] / best, 1, places=5)
-            best = max(x["kernels"][0]["one_row"][t] for x in r["ranks"])
-            self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}, one row"] / best, 1, places=5)
+            for key, rows in (("one_row", "one row"), ("eight_rows", "8 rows")):
+                best = max(x["kernels"][0][key][t] for x in r["ranks"])
+                self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}, {rows}"] / best, 1, places=5)
         self.assertEqual(len([name for name in kept if "attention" in name]), 1)
 
     def test_all_tables(self):

@@ -80,6 +80,27 @@ static void weights_are_unpacked_once(void **state) {
     tear_down(&x);
 }
 
+/* Up to eight rows each takes what eight take; the next ones what is left to what 64 take, and that from there on. */
+static void few_rows_have_their_own_rate(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 1);
+    double elements = bytes_of_token(&x, 0) * 32 / 34, read = bytes_of_token(&x, 1) / BANDWIDTH;
+    x.f.ranks[0].rates[8] = 64e7, x.f.ranks[0].single[8] = 1e8, x.f.ranks[0].few[8] = 8 / 4.5e-8;
+    const struct {
+        uint32_t rows;
+        double ns; /* per weight: 10 for one row, 45 for eight, 100 for 64 */
+    } cases[] = {{1, 5}, {4, 20}, {8, 40}, {36, 40 + 27.5}, {64, 40 + 55}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct cf_forecast f =
+            run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 1, .sequences = cases[i].rows});
+        double multiply = CF_COST_STREAMED * elements * 1e-9 * cases[i].ns, unpack = fmax(read, elements * 5e-9);
+        near(f.seconds, fmax(multiply, unpack) + CF_COST_BESIDE * fmin(multiply, unpack), 0.01);
+        cf_forecast_free(&f);
+    }
+    tear_down(&x);
+}
+
 static void layers_pay_with_more_sequences(void **state) {
     (void)state;
     struct fixture x;
@@ -447,6 +468,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_rank_reads_its_bytes),
         cmocka_unit_test(weights_are_unpacked_once),
+        cmocka_unit_test(few_rows_have_their_own_rate),
         cmocka_unit_test(layers_pay_with_more_sequences),
         cmocka_unit_test(tensor_counts_its_messages),
         cmocka_unit_test(both_ways_at_once),

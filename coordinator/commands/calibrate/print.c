@@ -54,6 +54,12 @@ static double single_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
         if (t->types[i] == type) return t->single_rates[i];
     return 0;
 }
+static double few_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
+    const Cf__CheckupTable *t = table_of(k, isa);
+    for (size_t i = 0; t && i < t->n_types && i < t->n_few_rates; i++)
+        if (t->types[i] == type) return t->few_rates[i];
+    return 0;
+}
 static double attention_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
     (void)type;
@@ -106,10 +112,12 @@ static void rates_table(FILE *f, const struct cf__calibrate *c) {
             if (!is_first(c, r, isa)) continue;
             for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
                 if (!cf_type_by_id(id)) continue;
-                char one[64];
+                char one[64], few[64];
                 snprintf(one, sizeof one, "%s, one row", cf_type_by_id(id)->name);
+                snprintf(few, sizeof few, "%s, 8 rows", cf_type_by_id(id)->name);
                 rate_line(f, c, isa, cf_type_by_id(id)->name, product_of, id);
                 rate_line(f, c, isa, one, single_of, id);
+                rate_line(f, c, isa, few, few_of, id);
             }
             rate_line(f, c, isa, "attention", attention_of, 0);
         }
@@ -183,15 +191,16 @@ static json_t *text_of(const char *text) {
 }
 
 static json_t *json_table(const Cf__CheckupTable *t) {
-    json_t *rates = json_object(), *single = json_object();
-    for (size_t i = 0; i < t->n_types && i < t->n_rates && i < t->n_single_rates; i++) {
+    json_t *rates = json_object(), *single = json_object(), *few = json_object();
+    for (size_t i = 0; i < t->n_types && i < t->n_rates && i < t->n_single_rates && i < t->n_few_rates; i++) {
         const struct cf_type *type = cf_type_by_id(t->types[i]);
         if (!type) continue;
         json_object_set_new(rates, type->name, json_real(t->rates[i]));
         json_object_set_new(single, type->name, json_real(t->single_rates[i]));
+        json_object_set_new(few, type->name, json_real(t->few_rates[i]));
     }
-    return json_pack(
-        "{s:o,s:f,s:o,s:o}", "isa", text_of(t->isa), "attention", t->attention, "rates", rates, "one_row", single);
+    return json_pack("{s:o,s:f,s:o,s:o,s:o}", "isa", text_of(t->isa), "attention", t->attention, "rates", rates,
+        "one_row", single, "eight_rows", few);
 }
 
 static json_t *json_rank(const struct cf__calibrate *c, uint32_t r) {

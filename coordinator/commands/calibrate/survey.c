@@ -24,7 +24,7 @@ static const uint64_t DISK_BYTES = (uint64_t)512 << 20;
 struct table {
     Cf__CheckupTable message;
     uint32_t types[CF_TYPE_LIMIT];
-    double rates[CF_TYPE_LIMIT], single[CF_TYPE_LIMIT];
+    double rates[CF_TYPE_LIMIT], single[CF_TYPE_LIMIT], few[CF_TYPE_LIMIT];
 };
 
 /* Another rank's link as it travels. */
@@ -60,16 +60,19 @@ static size_t list_tables(const struct survey *s, const struct cf_kernels *list[
 
 static void measure_type(struct survey *s, const struct cf_kernels *k, struct table *t, uint32_t id) {
     if (!k->product[id] || !cf_type_by_id(id)) return;
-    double rate = cf_team_product_rate(s->job->team, k, cf_type_by_id(id), s->c->seconds);
+    const struct cf_type *type = cf_type_by_id(id);
+    double rate = cf_team_product_rate(s->job->team, k, type, s->c->seconds);
     t->types[t->message.n_types++] = id, t->rates[t->message.n_rates++] = rate;
-    t->single[t->message.n_single_rates++] = cf_team_single_rate(s->job->team, k, cf_type_by_id(id), s->c->seconds / 4);
+    t->single[t->message.n_single_rates++] = cf_team_single_rate(s->job->team, k, type, s->c->seconds / 4);
+    t->few[t->message.n_few_rates++] = cf_team_few_rate(s->job->team, k, type, s->c->seconds / 4);
 }
 
 /* k NULL: this rank has fewer tables than others, and only meets them. */
 static int measure_table(struct survey *s, const struct cf_kernels *k, struct table *t, struct cf_error *e) {
     const struct cf_model *m = &s->job->model;
     cf__checkup_table__init(&t->message);
-    t->message.types = t->types, t->message.rates = t->rates, t->message.single_rates = t->single;
+    t->message.types = t->types, t->message.rates = t->rates, t->message.single_rates = t->single,
+    t->message.few_rates = t->few;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (!cf_type_by_id(id)) continue;
         if (cf_measure_meet(s->job, 0, e) < 0) return -1;
@@ -125,6 +128,8 @@ static int renew_file(struct survey *s, struct cf_error *e) {
                 keep_best(&s->file, name, table->rates[k]);
                 snprintf(name, sizeof name, "%s, %u threads, %s" CF_RATES_SINGLE, table->isa, threads, type);
                 keep_best(&s->file, name, table->single_rates[k]);
+                snprintf(name, sizeof name, "%s, %u threads, %s" CF_RATES_FEW, table->isa, threads, type);
+                keep_best(&s->file, name, table->few_rates[k]);
             }
             snprintf(name, sizeof name, "%s, %u threads, attention %u+%u of %u", table->isa, threads, j->model.d_k,
                 j->model.d_v, heads);

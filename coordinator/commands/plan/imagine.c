@@ -42,7 +42,8 @@ static void imagine(struct cf_rank_info *r, const struct cf__machines *k, const 
     r->bandwidth = k->bandwidth > 0 ? here->bandwidth : here->bandwidth / (crowded ? cores : sharers);
     double share = here->threads ? (double)r->threads / here->threads : 1;
     for (int id = 0; id < CF_TYPE_LIMIT; id++)
-        r->rates[id] = here->rates[id] * share, r->single[id] = here->single[id] * share;
+        r->rates[id] = here->rates[id] * share, r->single[id] = here->single[id] * share,
+        r->few[id] = here->few[id] * share;
     r->attention = here->attention * share, r->step = here->step;
     memcpy(r->noise, here->noise, sizeof r->noise);
     r->seat = node * CF_MAX_CORES + (crowded ? local / m->n_nodes % cores : 0);

@@ -125,6 +125,7 @@ static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kerne
         if (t->n_dims < 2 || t->type >= CF_TYPE_LIMIT || !cf_type_by_id(t->type)) continue;
         look_at_product(&file, team, kernels, t->type, "", cf_team_product_rate, &to->rates[t->type]);
         look_at_product(&file, team, kernels, t->type, CF_RATES_SINGLE, cf_team_single_rate, &to->single[t->type]);
+        look_at_product(&file, team, kernels, t->type, CF_RATES_FEW, cf_team_few_rate, &to->few[t->type]);
     }
     snprintf(name, sizeof name, "%s, %u threads, attention %u+%u of %u", kernels->isa, threads, m->d_k, m->d_v, heads);
     bool known = cf_rates_get(&file, name, &to->attention);
@@ -277,12 +278,13 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     tell_fewer(&j->own, h, room);
     if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
     h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->single_rates = room->single,
-    h->links = room->links, h->n_links = n;
+    h->few_rates = room->few, h->links = room->links, h->n_links = n;
     for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
         if (j->own.rates[id] <= 0) continue;
         room->types[h->n_rate_types++] = id;
         room->rates[h->n_rates++] = j->own.rates[id];
         room->single[h->n_single_rates++] = j->own.single[id];
+        room->few[h->n_few_rates++] = j->own.few[id];
     }
     for (size_t k = 0; k < n; k++)
         room->links[k] = *figure(&j->figures.links[here * hosts + k / FIGURES], k);
@@ -305,18 +307,19 @@ static int hear_fewer(struct cf_rank_info *info, int rank, const Cf__Hello *h, s
 static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_error *e) {
     struct cf_rank_info *info = &j->figures.ranks[rank];
     size_t here = (size_t)cf_transport_host_of(j->transport, rank), hosts = j->figures.n_hosts;
-    if (h->n_rates != h->n_rate_types || h->n_single_rates != h->n_rates ||
+    if (h->n_rates != h->n_rate_types || h->n_single_rates != h->n_rates || h->n_few_rates != h->n_rates ||
         (h->n_links && h->n_links != hosts * FIGURES))
         return cf_fail(e, CF_ERR_FORMAT,
-            "rank %d: a hello with %zu and %zu rates of %zu types and %zu figures of links", rank, h->n_rates,
-            h->n_single_rates, h->n_rate_types, h->n_links);
+            "rank %d: a hello with %zu, %zu and %zu rates of %zu types and %zu figures of links", rank, h->n_rates,
+            h->n_single_rates, h->n_few_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step, info->wake = h->wake;
     info->alone = h->alone;
     if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
     if (hear_fewer(info, rank, h, e)) return -1;
     for (size_t i = 0; i < h->n_rates; i++)
         if (h->rate_types[i] < CF_TYPE_LIMIT)
-            info->rates[h->rate_types[i]] = h->rates[i], info->single[h->rate_types[i]] = h->single_rates[i];
+            info->rates[h->rate_types[i]] = h->rates[i], info->single[h->rate_types[i]] = h->single_rates[i],
+            info->few[h->rate_types[i]] = h->few_rates[i];
     for (size_t k = 0; k < h->n_links; k++) {
         if (h->links[k] > 0) *figure(&j->figures.links[here * hosts + k / FIGURES], k) = h->links[k];
     }

@@ -26,7 +26,7 @@ int cf_calibrate_links(struct cf_job *j, struct cf_error *e);
  * measured of the links is filled in with the mean of those that somebody has, or assumed. *h points into *room. */
 struct cf_calibrate_room {
     uint32_t types[CF_TYPE_LIMIT];
-    double rates[CF_TYPE_LIMIT], single[CF_TYPE_LIMIT], noise[CF_NOISE];
+    double rates[CF_TYPE_LIMIT], single[CF_TYPE_LIMIT], few[CF_TYPE_LIMIT], noise[CF_NOISE];
     uint32_t fewer[CF_FEWER];
     double fewer_bandwidth[CF_FEWER], fewer_step[CF_FEWER];
     double *links; /* owned: free() */

@@ -29,6 +29,29 @@ static const struct kind {
     [CF_OP_TAKE_LOGITS] = {NULL, CF_DOMAINS, 0},
 };
 
+/* Straight lines through what is known of one row, of few and of many. */
+static void add_work(struct cf_cost_work *w, const struct cf_rank_info *info, uint32_t type, double elements) {
+    double many = info->rates[type] > 0 ? elements / info->rates[type] : 0;
+    double one = info->single[type] > 0 ? elements / info->single[type] : many;
+    double few = info->few[type] > 0 ? elements / info->few[type] : 0;
+    if (many <= 0) return;
+    if (one < many) one = many;
+    double slope = many, rest = many;
+    if (few > 0) {
+        slope = fmin(fmax((CF_COST_FEW * few - one) / (CF_COST_FEW - 1), 0), one);
+        double at_few = one + (CF_COST_FEW - 1) * slope;
+        rest = fmax((CF_COST_MANY * many - at_few) / (CF_COST_MANY - CF_COST_FEW), 0);
+    }
+    w->unpacking += one - slope;
+    w->few += CF_COST_STREAMED * slope, w->more += CF_COST_STREAMED * rest, w->many += CF_COST_STREAMED * many;
+}
+
+/* Of so many rows, but for the unpacking. */
+static double work_seconds(const struct cf_cost_work *w, double rows) {
+    double few = fmin(rows, CF_COST_FEW), more = fmin(rows, CF_COST_MANY) - few;
+    return few * w->few + more * w->more + (rows - few - more) * w->many;
+}
+
 static void add_role(struct cf_cost *c, const struct cf_model *m, const struct cf_gguf *g, enum cf_role role,
     uint32_t layer, uint32_t first, uint32_t last, const struct cf_rank_info *info) {
     const struct cf_gguf_tensor *t = cf_model_tensor(m, g, role, layer);
@@ -38,16 +61,12 @@ static void add_role(struct cf_cost *c, const struct cf_model *m, const struct c
     struct cf_slice s = cf_model_slice(m, role, first, last);
     double elements = (double)(s.part1 - s.part0) * (s.row1 - s.row0) * (s.c1 - s.c0);
     double bytes = whole * elements / ((double)all.columns * (double)all.rows * (double)all.parts);
-    double rate = t->type < CF_TYPE_LIMIT ? info->rates[t->type] : 0;
     bool experts = role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
-    double share = experts ? (double)m->experts.used / m->experts.n : 1.0;
-    double single = t->type < CF_TYPE_LIMIT ? info->single[t->type] : 0;
-    double unpacking = single > 0 && single < rate ? elements * (1 / single - 1 / rate) : 0;
     if (experts)
-        c->expert_bytes += bytes, c->expert_unpacking += unpacking, c->chosen = share;
+        c->expert_bytes += bytes, c->chosen = (double)m->experts.used / m->experts.n;
     else
-        c->bytes += bytes, c->unpacking += unpacking;
-    if (rate > 0) c->row_seconds += CF_COST_STREAMED * elements * share / rate;
+        c->bytes += bytes;
+    if (t->type < CF_TYPE_LIMIT) add_work(experts ? &c->expert_work : &c->work, info, t->type, elements);
 }
 
 static void add_attention(struct cf_cost *c, const struct cf_model *m, const struct cf_kv *kv, uint32_t layer,
@@ -90,17 +109,17 @@ static double untouched(double chosen, double rows) {
 double cf_cost_seconds(
     const struct cf_cost *c, const struct cf_cost_rows *r, const struct cf_rank_info *info, double times) {
     double bytes = c->bytes, keys = r->keys, bandwidth = info->bandwidth > 0 ? times * info->bandwidth : INFINITY;
-    double unpacking = c->unpacking;
     if (r->rows <= 0) return 0;
+    double unpacking = c->work.unpacking, multiply = work_seconds(&c->work, r->rows);
     if (c->expert_bytes > 0) {
-        double touched = 1 - untouched(c->chosen, r->rows);
-        bytes += c->expert_bytes * touched, unpacking += c->expert_unpacking * touched;
+        double touched = 1 - untouched(c->chosen, r->rows); /* each by as many rows as it has on average */
+        bytes += c->expert_bytes * touched, unpacking += c->expert_work.unpacking * touched;
+        multiply += touched * work_seconds(&c->expert_work, r->rows * c->chosen / touched);
     }
     if (c->window && keys > c->window) keys = c->window;
     /* Rows of one sequence are positions behind each other: the middle one sees what they see on average. */
     double seen = keys - (r->rows / r->sequences - 1) / 2;
     bytes += c->key_bytes * keys * r->sequences;
-    return together(fmax(bytes / bandwidth, unpacking),
-               r->rows * (c->row_seconds + c->key_seconds * (seen > 1 ? seen : 1))) +
+    return together(fmax(bytes / bandwidth, unpacking), multiply + r->rows * c->key_seconds * (seen > 1 ? seen : 1)) +
            c->rounds * info->step + (c->rounds > 0 && info->step > 0 ? CF_COST_INSTRUCTION : 0);
 }

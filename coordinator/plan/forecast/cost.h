@@ -10,17 +10,23 @@
 
 struct cf_kv;
 
+/* Seconds that products with some weights take, weights in cache: once for any number of rows, then for each row up to
+ * CF_COST_FEW, for each one more up to CF_COST_MANY, and for each one beyond. */
+struct cf_cost_work {
+    double unpacking, few, more, many;
+};
+enum { CF_COST_FEW = 8, CF_COST_MANY = 64 };
+
 struct cf_cost {
-    double bytes;        /* weights that are streamed once, for any number of rows */
-    double unpacking;    /* seconds for what is done once with them for any number of rows, weights in cache */
-    double row_seconds;  /* products of one row more with them */
-    double expert_bytes; /* all experts of which this rank holds a part, its part; rows choose among them */
-    double expert_unpacking;
-    double chosen;      /* share of the experts that one row chooses */
-    double key_bytes;   /* of the cache, per key that a sequence has */
-    double key_seconds; /* scores and values of one row and key, cache in cache */
-    uint32_t window;    /* keys that a row sees at most, 0: all */
-    double rounds;      /* times that the rank's threads meet */
+    double bytes; /* weights that are streamed once, for any number of rows */
+    struct cf_cost_work work;
+    double expert_bytes;             /* all experts of which this rank holds a part, its part; rows choose among them */
+    struct cf_cost_work expert_work; /* of all of them, as if every row went through every one */
+    double chosen;                   /* share of the experts that one row chooses */
+    double key_bytes;                /* of the cache, per key that a sequence has */
+    double key_seconds;              /* scores and values of one row and key, cache in cache */
+    uint32_t window;                 /* keys that a row sees at most, 0: all */
+    double rounds;                   /* times that the rank's threads meet */
 };
 
 /* Of instruction `i` on `rank`. kv: the rank's cache as measured (cf_kv_measure). */

@@ -106,7 +106,8 @@ void cf_figures_crowd(struct cf_figures *f) {
                 all += f->ranks[k].threads;
         if (!info->seat_cores || all <= fair) continue;
         for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
-            info->rates[t] *= (double)fair / all, info->single[t] *= (double)fair / all;
+            info->rates[t] *= (double)fair / all, info->single[t] *= (double)fair / all,
+                info->few[t] *= (double)fair / all;
         info->attention *= (double)fair / all;
         info->bandwidth *= (double)fair / all;
     }
@@ -124,7 +125,7 @@ static void halve(struct cf_rank_info *r, uint32_t times) {
     const struct cf_fewer *to = &r->fewer[(times < r->n_fewer ? times : r->n_fewer) - 1];
     double share = (double)to->threads / r->threads;
     for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
-        r->rates[t] *= share, r->single[t] *= share;
+        r->rates[t] *= share, r->single[t] *= share, r->few[t] *= share;
     r->attention *= share;
     /* What they read alone is at most their part of what all did. */
     if (r->alone > 0 && to->bandwidth > 0) {

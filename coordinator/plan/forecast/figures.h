@@ -31,6 +31,7 @@ struct cf_rank_info {
     double bandwidth;             /* bytes/s read by its threads, 0 unknown */
     double rates[CF_TYPE_LIMIT];  /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
     double single[CF_TYPE_LIMIT]; /* the same with one row at a time, which unpacks all weights for itself */
+    double few[CF_TYPE_LIMIT];    /* the same with eight rows at a time */
     double attention;             /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
      * ascending: who else is on the machine. 0: unknown, none. */
