@@ -1,13 +1,23 @@
 /* Opening a transport, and what it knows about its ranks. See transport.h. */
 #include "transport/internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 
 /* ---- opening ---- */
 
+/* Over TCP, Open MPI asks the receiver before it sends what is longer than 64 KiB: two more trips for each of our
+ * pieces, whose receives are posted anyway. A limit that the user gave (mpirun --mca) stays. */
+static void send_pieces_unasked(void) {
+    char bytes[16];
+    snprintf(bytes, sizeof bytes, "%d", CF_PIECE + 256); /* with MPI's own header */
+    setenv("OMPI_MCA_btl_tcp_eager_limit", bytes, 0);
+}
+
 static int start_mpi(struct cf_transport *t, int ranks, struct cf_error *e) {
     cf_transport_no_devices();
+    send_pieces_unasked();
     int provided, rc = MPI_Init_thread(NULL, NULL, MPI_THREAD_FUNNELED, &provided);
     if (rc) return cf__mpi_failed(rc, "MPI_Init_thread", e);
     if (provided < MPI_THREAD_FUNNELED)
