@@ -429,17 +429,29 @@ static void a_rehearsed_sum_leaves_a_rest(void **state) {
     for (int i = 0; i < CF_NOISE;
          i++) /* the slower of two takes 1.5 times an eighth of a piece longer than one of them */
         x.f.ranks[1].noise[i] = 1, x.f.ranks[0].noise[i] = i < CF_NOISE / 2 ? 1 : 2;
-    x.f.links[1].apart = 5e-4, x.f.links[3].apart = 7e-4; /* 0 - 1: rank 0 works longer, 1 waits for it */
-    x.f.links[2].apart = 1e-5, x.f.links[6].apart = 3e-5; /* 0 - 2: less than the message alone, nothing is over */
-    x.f.links[5].apart = 4e-4;                            /* 1 - 2, as one saw it */
+    for (int i = 0; i < CF_APART; i++) { /* with more rows 1 ms more, which is no message's */
+        double more = 1e-3 * i;
+        x.f.links[1].apart[i] = 5e-4 + more, x.f.links[3].apart[i] = 7e-4 + more; /* 0 - 1: 1 waits for rank 0 */
+        x.f.links[2].apart[i] = 1e-5,
+        x.f.links[6].apart[i] = 3e-5;        /* 0 - 2: less than the message alone: nothing is over */
+        x.f.links[5].apart[i] = 4e-4 + more; /* 1 - 2, as one saw it */
+    }
     cf_figures_settle(&x.f, 1024, 1e-3);
     for (int k = 0; k < 9; k++)
-        if (k % 4)
-            near(x.f.links[k].apart, (5e-4 - LATENCY - 0.25e-3 + 0 + 4e-4 - LATENCY) / 3, 1e-4);
-        else
-            assert_true(x.f.links[k].apart == 0);
+        if (k % 4) {
+            double rest0 = (5e-4 - LATENCY - 0.25e-3 + 0 + 4e-4 - LATENCY) / 3;
+            near(x.f.links[k].apart[0], rest0, 1e-4);
+            near(x.f.links[k].apart[1], rest0 + 2e-3 / 3, 1e-4);
+            near(cf_figures_apart(&x.f, &x.f.links[k], 100), rest0, 1e-4);
+            near(cf_figures_apart(&x.f, &x.f.links[k], 2.5 * 1024), rest0 + 1e-3 / 3, 1e-4);
+            near(cf_figures_apart(&x.f, &x.f.links[k], 1 << 20), rest0 + 2e-3 / 3, 1e-4);
+        } else
+            assert_true(x.f.links[k].apart[0] == 0 && x.f.links[k].apart[1] == 0);
+    x.f.links[2].apart[0] = x.f.links[6].apart[0] = 9e-4, x.f.links[2].apart[1] = x.f.links[6].apart[1] = 1e-4;
+    cf_figures_settle(&x.f, 1024, 1e-3);
+    assert_true(x.f.links[1].apart[1] >= x.f.links[1].apart[0] && x.f.links[1].apart[0] > 0);
     for (int k = 0; k < 9; k++)
-        x.f.links[k].apart = k % 4 ? 3e-4 : 0;
+        x.f.links[k].apart[0] = x.f.links[k].apart[1] = k % 4 ? 3e-4 : 0;
     memset(x.f.ranks[0].noise, 0, sizeof x.f.ranks[0].noise);
     memset(x.f.ranks[1].noise, 0, sizeof x.f.ranks[1].noise);
     for (int i = 0; i < 2; i++) {

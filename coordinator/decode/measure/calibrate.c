@@ -224,7 +224,7 @@ static int probe(struct cf_job *j, int a, int b, bool rehearse, struct cf_error 
         *other = *one;
     }
     if (here == there || !rehearse) return 0;
-    return cf_rehearse(j, me == a ? b : a, &j->figures.links[own * hosts + other_host].apart, e);
+    return cf_rehearse(j, me == a ? b : a, j->figures.links[own * hosts + other_host].apart, e);
 }
 
 /* Everybody meets everybody once, and rehearses a sum with the first one, all tables playing at the same time (the
@@ -251,11 +251,11 @@ int cf_calibrate_links(struct cf_job *j, struct cf_error *e) {
 
 /* ---- telling each other ---- */
 
-enum { FIGURES = 2 * CF_LINK_SIZES + 1 }; /* of a link */
+enum { FIGURES = 2 * CF_LINK_SIZES + CF_APART }; /* of a link */
 
 static double *figure(struct cf_link *l, size_t number) {
     size_t i = number % FIGURES;
-    if (i == 2 * CF_LINK_SIZES) return &l->apart;
+    if (i >= 2 * CF_LINK_SIZES) return &l->apart[i - 2 * CF_LINK_SIZES];
     return i < CF_LINK_SIZES ? &l->seconds[i] : &l->both[i - CF_LINK_SIZES];
 }
 
@@ -349,7 +349,7 @@ static void fill_links(struct cf_figures *f) {
 
 int cf_calibrate_hear(struct cf_job *j, const Cf__Verdict *all, struct cf_error *e) {
     for (uint32_t k = 0; k < j->figures.n_hosts * j->figures.n_hosts; k++)
-        j->figures.links[k].apart = 0; /* the own one, too, counts as it was told */
+        memset(j->figures.links[k].apart, 0, sizeof j->figures.links[k].apart); /* the own one counts as it was told */
     for (int r = 0; r < (int)j->n_ranks; r++)
         if (hear_one(j, r, all->hellos[r], e)) return -1;
     cf_alone_settle(j);

@@ -48,7 +48,7 @@ double cf_rehearse_piece(double model_bytes, uint32_t layers, double bandwidth) 
     return seconds < CF_PIECE_SECONDS ? CF_PIECE_SECONDS : seconds < MOST_SECONDS ? seconds : MOST_SECONDS;
 }
 
-int cf_rehearse(struct cf_job *j, int peer, double *more, struct cf_error *e) {
+int cf_rehearse(struct cf_job *j, int peer, double more[CF_APART], struct cf_error *e) {
     struct work w = {.team = j->team};
     double round;
     uint64_t model = 0, hash;
@@ -58,9 +58,13 @@ int cf_rehearse(struct cf_job *j, int peer, double *more, struct cf_error *e) {
     cf_gguf_identity(j->gguf, &model, &hash);
     double seconds = cf_rehearse_piece((double)model, j->model.n_layers, j->n_ranks * j->own.bandwidth);
     w.piece = works ? cf_piece_bytes(&w.reader, seconds, j->own.bandwidth) : 0;
-    double alone = work_alone(&w);
-    int rc = cf_transport_rehearse(j->transport, peer, 4 * j->model.n_embd, ROUNDS, work, &w, &round, e);
-    if (!rc && works && round > alone) *more = round - alone;
+    int rc = 0;
+    for (int i = 0; i < CF_APART && !rc; i++) {
+        size_t bytes = sizeof(float) * j->model.n_embd * cf_apart_rows[i];
+        double alone = work_alone(&w);
+        rc = cf_transport_rehearse(j->transport, peer, bytes, ROUNDS, work, &w, &round, e);
+        if (!rc && works && round > alone) more[i] = round - alone;
+    }
     cf_reader_close(&w.reader);
     return rc;
 }

@@ -19,7 +19,8 @@ size_t cf_piece_bytes(const struct cf_reader *r, double seconds, double bandwidt
 double cf_rehearse_piece(double model_bytes, uint32_t layers, double bandwidth);
 
 /* With a rank of another host, both calling it: seconds that a round takes more than its work alone, on average, for
- * cf_figures_settle(); without memory for the work *more stays as it is. Inside the team's body. */
-int cf_rehearse(struct cf_job *j, int peer, double *more, struct cf_error *e);
+ * each number of rows, for cf_figures_settle(); without memory for the work more[] stays as it is. Inside the team's
+ * body. */
+int cf_rehearse(struct cf_job *j, int peer, double more[CF_APART], struct cf_error *e);
 
 #endif

@@ -1,10 +1,12 @@
 /* See figures.h. */
 #include "coordinator/plan/forecast/figures.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 const size_t cf_link_sizes[CF_LINK_SIZES] = {8, 16 << 10, 1 << 20};
+const uint32_t cf_apart_rows[CF_APART] = {1, 4};
 
 int cf_figures_new(struct cf_figures *f, uint32_t n_ranks, uint32_t n_hosts, struct cf_error *e) {
     *f = (struct cf_figures){.n_ranks = n_ranks, .n_hosts = n_hosts};
@@ -40,7 +42,7 @@ struct cf_link *cf_figures_link(const struct cf_figures *f, uint32_t from, uint3
 }
 
 struct cf_link cf_link_of(double latency, double bandwidth) {
-    struct cf_link l = {.apart = 0};
+    struct cf_link l = {.apart = {0}};
     for (int i = 0; i < CF_LINK_SIZES; i++)
         l.seconds[i] = l.both[i] = latency + (double)cf_link_sizes[i] / bandwidth;
     return l;
@@ -82,19 +84,37 @@ static double slower(const double *a, const double *b) {
     return most - mean;
 }
 
-void cf_figures_settle(struct cf_figures *f, double bytes, double piece) {
+/* What is over of rehearsed sums with so many rows, the mean of all pairs. -1: none has rehearsed it. */
+static double left_of_sums(const struct cf_figures *f, int i, double piece) {
     double sum = 0, n = 0;
     for (uint32_t a = 0; a < f->n_hosts; a++)
         for (uint32_t b = a + 1; b < f->n_hosts; b++) {
             const struct cf_link *one = &f->links[a * f->n_hosts + b], *other = &f->links[b * f->n_hosts + a];
-            double least =
-                one->apart > 0 && (other->apart <= 0 || one->apart < other->apart) ? one->apart : other->apart;
+            double x = one->apart[i], y = other->apart[i], least = x > 0 && (y <= 0 || x < y) ? x : y;
             if (least <= 0) continue;
-            double more = least - cf_link_seconds(one->both, bytes) - piece * slower(noise_of(f, a), noise_of(f, b));
+            double more = least - cf_link_seconds(one->both, cf_apart_rows[i] * f->row_bytes) -
+                          piece * slower(noise_of(f, a), noise_of(f, b));
             sum += more > 0 ? more : 0, n++;
         }
+    return n > 0 ? sum / n : -1;
+}
+
+void cf_figures_settle(struct cf_figures *f, double row_bytes, double piece) {
+    double left[CF_APART];
+    f->row_bytes = row_bytes;
+    for (int i = 0; i < CF_APART; i++) {
+        left[i] = left_of_sums(f, i, piece);
+        if (left[i] < (i ? left[i - 1] : 0)) left[i] = i ? left[i - 1] : 0; /* more rows never take less: noise */
+    }
     for (uint32_t k = 0; k < f->n_hosts * f->n_hosts; k++)
-        f->links[k].apart = n > 0 && k / f->n_hosts != k % f->n_hosts ? sum / n : 0;
+        for (int i = 0; i < CF_APART; i++)
+            f->links[k].apart[i] = k / f->n_hosts != k % f->n_hosts ? left[i] : 0;
+}
+
+double cf_figures_apart(const struct cf_figures *f, const struct cf_link *l, double bytes) {
+    double x0 = cf_apart_rows[0] * f->row_bytes, x1 = cf_apart_rows[1] * f->row_bytes;
+    if (bytes <= x0 || x1 <= x0) return l->apart[0];
+    return l->apart[0] + (l->apart[1] - l->apart[0]) * fmin((bytes - x0) / (x1 - x0), 1);
 }
 
 void cf_figures_crowd(struct cf_figures *f) {

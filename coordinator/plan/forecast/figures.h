@@ -48,11 +48,14 @@ struct cf_rank_info {
 /* Seconds, one way, of messages of these sizes between two ranks, alone on the link. 0: unknown. */
 enum { CF_LINK_SIZES = 3 };
 extern const size_t cf_link_sizes[CF_LINK_SIZES]; /* bytes: 8, 16 KiB, 1 MiB */
+enum { CF_APART = 2 };
+extern const uint32_t cf_apart_rows[CF_APART]; /* 1, 4 */
 struct cf_link {
     double seconds[CF_LINK_SIZES];
     double both[CF_LINK_SIZES]; /* when a message comes the other way at the same time */
-    /* What a sum of ranks of both hosts takes beyond their work and its messages: what these take from each other. */
-    double apart;
+    /* What a sum of ranks of both hosts takes beyond their work and its messages: what these take from each other. Of
+     * so many rows as cf_apart_rows has. */
+    double apart[CF_APART];
     /* Within a host: bytes/s at which a rank reads what others have left in shared memory, if that is less than its
      * own memory gives. 0: it is not. */
     double window;
@@ -62,6 +65,7 @@ struct cf_figures {
     uint32_t n_ranks, n_hosts;
     struct cf_rank_info *ranks; /* [n_ranks], ranks of a host need not be neighbours */
     struct cf_link *links;      /* [n_hosts][n_hosts] by host_index, from (row) to (column); diagonal: within a host */
+    double row_bytes;           /* that a row of a rehearsed sum has */
 };
 
 /* Room for so many, zeroed. */
@@ -84,10 +88,14 @@ double cf_link_seconds(const double seconds[CF_LINK_SIZES], double bytes);
  * to all n ranks of its host together (UINT64_MAX: no limit): it holds them all, whatever nodes they sit on. */
 uint64_t cf_memory_share(uint64_t node_free, uint32_t sharers, uint64_t limit, uint32_t n);
 
+/* What its sums take beyond work and message, with messages of so many bytes: a straight line between the two numbers
+ * of rows, and as with these below and above. */
+double cf_figures_apart(const struct cf_figures *f, const struct cf_link *l, double bytes);
+
 /* From what rehearsed sums took beyond their work (`apart` of the links, 0: not rehearsed; of a pair of hosts one may
  * be enough; the less of two, for the quicker of unlike ranks also waits for the other) to what is left of it without
- * the message of so many bytes, and without the wait for the slower of two ranks as their `noise` foretells it for
- * pieces of so many seconds: the mean over all pairs that have rehearsed, for all. */
+ * the message, of so many bytes a row, and without the wait for the slower of two ranks as their `noise` foretells it
+ * for pieces of so many seconds: the mean over all pairs that have rehearsed, for all. */
 void cf_figures_settle(struct cf_figures *f, double bytes, double piece);
 
 /* Ranks that share cores measure themselves by the time that they had one: turns their rates and bandwidths into what

@@ -75,7 +75,7 @@ static double arrival(struct cf_simulation *s, uint32_t from, const struct cf_ti
     double end = (begin > s->enters[b] ? begin : s->enters[b]) + wire;
     s->enters[b] = end;
     s->out->link_busy[a] += wire, s->entering[b] += wire;
-    return end + latency + (m->mutual ? l->apart : 0);
+    return end + latency + (m->mutual ? cf_figures_apart(s->figures, l, bytes) : 0);
 }
 
 static void send_all(struct cf_simulation *s, uint32_t rank, uint32_t id, const struct cf_timed_instr *i) {
