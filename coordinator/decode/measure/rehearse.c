@@ -6,7 +6,7 @@
 #include "coordinator/decode/measure/measure.h"
 #include "transport/clock.h"
 
-enum { ROUNDS = 40, BUFFER = 64 << 20 };
+enum { ROUNDS = 40, MOST_ROUNDS = 64, BUFFER = 64 << 20 };
 static const double MOST_SECONDS = 1e-3;
 
 size_t cf_piece_bytes(const struct cf_reader *r, double seconds, double bandwidth) {
@@ -18,29 +18,34 @@ size_t cf_piece_bytes(const struct cf_reader *r, double seconds, double bandwidt
 struct work {
     struct cf_reader reader;
     struct cf_team *team;
-    size_t piece, at;
+    size_t half, at;
+    double seconds[MOST_ROUNDS]; /* of second halves */
+    int n;
 };
 
-static void work(void *ctx) {
-    struct work *w = ctx;
-    if (!w->piece) return; /* there was no memory for it */
-    cf_reader_part(&w->reader, w->team, w->at, w->piece);
-    w->at = w->at + 2 * w->piece <= w->reader.bytes ? w->at + w->piece : 0;
+static void read_half(struct work *w) {
+    if (!w->half) return; /* there was no memory for it */
+    cf_reader_part(&w->reader, w->team, w->at, w->half);
+    w->at = w->at + 2 * w->half <= w->reader.bytes ? w->at + w->half : 0;
 }
 
-/* Seconds of a piece, as the transport reckons its rounds: the mean of all but the slowest tenth. */
+/* A message is felt in the first half of the work behind it. */
+static void work(void *ctx) {
+    struct work *w = ctx;
+    read_half(w);
+    double start = cf_now();
+    read_half(w);
+    if (w->n < MOST_ROUNDS) w->seconds[w->n++] = cf_now() - start;
+}
+
+/* Seconds of a piece without a message, as the transport reckons its rounds: the mean of all but the slowest tenth. */
 static double work_alone(struct work *w) {
-    double times[ROUNDS], sum = 0;
-    int most = ROUNDS - ROUNDS / 10;
-    for (int i = 0; i < ROUNDS; i++) {
-        double start = cf_now();
-        work(w);
-        times[i] = cf_now() - start;
-    }
-    qsort(times, ROUNDS, sizeof *times, cf_measure_ascending);
+    double sum = 0;
+    int most = w->n - w->n / 10;
+    qsort(w->seconds, (size_t)w->n, sizeof *w->seconds, cf_measure_ascending);
     for (int i = 0; i < most; i++)
-        sum += times[i];
-    return sum / most;
+        sum += 2 * w->seconds[i];
+    return most > 0 ? sum / most : 0;
 }
 
 double cf_rehearse_piece(double model_bytes, uint32_t layers, double bandwidth) {
@@ -57,13 +62,14 @@ int cf_rehearse(struct cf_job *j, int peer, double more[CF_APART], struct cf_err
     bool works = !cf_reader_open(&w.reader, j->team, BUFFER, node, &ignored);
     cf_gguf_identity(j->gguf, &model, &hash);
     double seconds = cf_rehearse_piece((double)model, j->model.n_layers, j->n_ranks * j->own.bandwidth);
-    w.piece = works ? cf_piece_bytes(&w.reader, seconds, j->own.bandwidth) : 0;
+    w.half = works ? cf_piece_bytes(&w.reader, seconds / 2, j->own.bandwidth) : 0;
     int rc = 0;
     for (int i = 0; i < CF_APART && !rc; i++) {
         size_t bytes = sizeof(float) * j->model.n_embd * cf_apart_rows[i];
-        double alone = work_alone(&w);
+        w.n = 0;
         rc = cf_transport_rehearse(j->transport, peer, bytes, ROUNDS, work, &w, &round, e);
-        if (!rc && works && round > alone) more[i] = round - alone;
+        double alone = rc || !works ? 0 : work_alone(&w);
+        if (alone > 0 && round > alone) more[i] = round - alone;
     }
     cf_reader_close(&w.reader);
     return rc;

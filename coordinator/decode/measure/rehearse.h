@@ -1,7 +1,9 @@
 /* Sums of ranks on two hosts, rehearsed: pieces of work as long as what is before a sum, and behind each a message of
  * the size of a hidden state that both send at once. In a run such a sum takes longer than work and message by
  * themselves: the network's own work takes processor time from the ranks, messages find their reader at something else,
- * one waits for the other. What that comes to depends on machine, driver and cable; so it is tried out.
+ * one waits for the other. What that comes to depends on machine, driver and cable; so it is tried out. What the work
+ * takes by itself shows in its second half, for between one start of a program and the next, and even between one
+ * tenth of a second and the next, memory is not equally fast.
  */
 #ifndef COFFER_COORDINATOR_DECODE_MEASURE_REHEARSE_H
 #define COFFER_COORDINATOR_DECODE_MEASURE_REHEARSE_H
