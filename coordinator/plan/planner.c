@@ -74,22 +74,26 @@ int cf_planner_need(const struct cf_plan *p, const struct cf_model *m, const str
         p, m, g, (int)rank, info->threads ? info->threads : 1, &need->weights, &need->kv, &need->buffers, e);
 }
 
-/* Scales the weights of ranks whose slices do not fit; returns 1 if any did not, with the worst in *e. */
-static int fit(struct cf_draft *d, struct cf_error *e) {
+/* Scales the weights of ranks whose slices do not fit; returns 1 if any did not, with the worst in *e. Slices are whole
+ * chunks and layers: after some rounds, what is just too much gets smaller by more than it is too much. */
+static int fit(struct cf_draft *d, int round, struct cf_error *e) {
+    const double step = round < 3 ? 0.97 : 0.6;
     double worst = 0;
     for (uint32_t i = 0; i < d->n_ranks; i++) {
         struct cf_rank_need n;
         if (cf_planner_need(d->plan, d->m, d->g, i, &d->ranks[i], &n, e)) return -1;
         double need = (double)(n.weights + n.kv + n.buffers), has = (double)d->ranks[i].memory_free;
         if (!d->ranks[i].memory_free || need <= has) continue;
-        d->weight[i] *= 0.97 * has / need;
+        d->weight[i] *= step * has / need;
         if (need - has <= worst) continue;
         worst = need - has;
+        const char *unit = need < GIB ? "MiB" : "GiB";
+        const double one = need < GIB ? GIB / 1024 : GIB;
         cf_fail(e, CF_ERR_MEMORY,
-            "the model does not fit: rank %u (host %s node %d) needs %.2f GiB (weights %.2f, KV cache %.2f, buffers "
-            "%.2f) and has %.2f GiB free: %.2f GiB short",
-            i, d->ranks[i].host, d->ranks[i].node, need / GIB, (double)n.weights / GIB, (double)n.kv / GIB,
-            (double)n.buffers / GIB, has / GIB, worst / GIB);
+            "the model does not fit: rank %u (host %s node %d) needs %.2f %s (weights %.2f, KV cache %.2f, buffers "
+            "%.2f) and has %.2f %s free: %.2f %s short",
+            i, d->ranks[i].host, d->ranks[i].node, need / one, unit, (double)n.weights / one, (double)n.kv / one,
+            (double)n.buffers / one, has / one, unit, worst / one, unit);
     }
     return worst > 0;
 }
@@ -150,14 +154,15 @@ static int set_hosts(struct cf_plan *plan, const struct cf_rank_info *ranks, uin
 
 /* The layout with shares that fit. 1: there are none, and why. */
 static int shares(struct cf_draft *d, struct cf_error *e) {
+    enum { ROUNDS = 12 };
     set_weights(d);
     int rc = lay_out(d, e), misfit = 0;
-    for (int round = 0; !rc && round < 8; round++) {
+    for (int round = 0; !rc && round < ROUNDS; round++) {
         rc = cf_plan_check(d->plan, d->m, (int)d->n_ranks, e);
-        misfit = rc ? 0 : fit(d, e);
+        misfit = rc ? 0 : fit(d, round, e);
         if (misfit < 0) rc = -1;
         if (rc || !misfit) break;
-        if (round < 7) rc = lay_out(d, e);
+        if (round < ROUNDS - 1) rc = lay_out(d, e);
     }
     return rc ? -1 : misfit;
 }

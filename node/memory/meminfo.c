@@ -56,9 +56,12 @@ bool cf__memory_of_node(const char *root, uint32_t os_index, bool only, struct c
     *out = (struct cf__memory){0};
     snprintf(path, sizeof path, "%s/sys/devices/system/node/node%u/meminfo", root, os_index);
     if (cf__memory_field(path, "MemTotal", &out->total)) {
-        /* Half of the cache is left to the kernel at most as far as its watermarks reach; 1/64 of the node is more. */
-        uint64_t reserve = out->total / 64;
+        /* Half of the cache is left to the kernel at most as far as its watermarks reach; 1/64 of the node is more. Of
+         * a node that is hardly larger than a process, they and the process's own odds and ends take a larger part. */
+        uint64_t reserve = out->total / 64, least = out->total / 8 * 3;
         if (reserve > (uint64_t)256 << 20) reserve = (uint64_t)256 << 20;
+        if (least > (uint64_t)24 << 20) least = (uint64_t)24 << 20;
+        if (reserve < least) reserve = least;
         uint64_t clean = field_or_0(path, "Active(file)") + field_or_0(path, "Inactive(file)");
         uint64_t dirty = field_or_0(path, "Dirty") + field_or_0(path, "Writeback");
         clean = clean > dirty ? clean - dirty : 0;

@@ -71,11 +71,11 @@ MACHINES = {
         "tensor": {"run": "$run --layout tensor", "model": "heavy", "nodes": [0, 1]},
         "layers": {"run": "$run --layout layers", "model": "heavy", "nodes": [0, 1]},
         "huge": {"run": "$run --layout tensor --huge", "model": "heavy", "nodes": [0, 1]},
-        "too_much": {"run": "$run --layout tensor -c 65536", "model": "heavy", "refused": 1, "says": ["does not fit", "GiB short"]},
-        "too_much_layers": {"run": "$run -c 65536 --layout layers", "model": "heavy", "refused": 1, "says": ["does not fit", "GiB short"]},
+        "too_much": {"run": "$run --layout tensor -c 65536", "model": "heavy", "refused": 1, "says": ["does not fit", "iB short"]},
+        "too_much_layers": {"run": "$run -c 65536 --layout layers", "model": "heavy", "refused": 1, "says": ["does not fit", "iB short"]},
     }},
     # Node 1 has next to nothing.
-    "sliver": {"options": "--nodes 2 --cpus 1 --mem 1G,48M", "runs": {
+    "sliver": {"options": "--nodes 2 --cpus 1 --mem 1G,80M", "runs": {
         "tensor": {"run": "$run --layout tensor", "model": "heavy", "nodes": [0, 1]},
         "layers": {"run": "$run --layout layers", "model": "heavy", "nodes": [0, 1]},
     }},

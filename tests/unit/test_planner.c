@@ -142,7 +142,7 @@ static void too_little_memory_fails_and_says_by_how_much(void **state) {
         memset(&e, 0, sizeof e);
         assert_int_equal(make(&f, 3, &e), -1);
         assert_int_equal(e.code, CF_ERR_MEMORY);
-        assert_non_null(strstr(e.text, "GiB short"));
+        assert_non_null(strstr(e.text, "MiB short"));
         assert_non_null(strstr(e.text, "does not fit"));
         assert_null(f.plan.rows);
     }
@@ -150,6 +150,26 @@ static void too_little_memory_fails_and_says_by_how_much(void **state) {
 }
 
 /* One rank has too little for an equal share: the others take more. */
+/* With whatever little memory: somebody else takes the rest, be it all of it. */
+static void a_rank_with_next_to_nothing_stops_nobody(void **state) {
+    (void)state;
+    for (int layout = 0; layout < CF_LAYOUTS; layout++) {
+        struct fixture f;
+        struct cf_error e = {0};
+        struct cf_rank_need need;
+        set_up(&f, 5, 2, layout);
+        assert_int_equal(make(&f, 2, &e), 0);
+        assert_int_equal(cf_planner_need(&f.plan, &f.s.model, f.s.gguf, 1, &f.info[1], &need, &e), 0);
+        uint64_t equal = need.weights + need.kv + need.buffers;
+        for (uint32_t part = 99; part > 1; part -= 2) {
+            f.info[0].memory_free = 10 * equal,
+            f.info[1].memory_free = need.buffers + (equal - need.buffers) * part / 100;
+            if (layout != CF_LAYOUT_DOMAIN && make(&f, 2, &e)) fail_msg("layout %d, %u %%: %s", layout, part, e.text);
+        }
+        tear_down(&f);
+    }
+}
+
 static void a_small_rank_gets_a_small_slice(void **state) {
     (void)state;
     struct fixture f;
@@ -352,10 +372,10 @@ static void a_limit_is_of_the_host(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_layout_covers), cmocka_unit_test(idle_ranks_are_named),
         cmocka_unit_test(too_little_memory_fails_and_says_by_how_much),
-        cmocka_unit_test(a_small_rank_gets_a_small_slice), cmocka_unit_test(bandwidth_shifts_cuts),
-        cmocka_unit_test(domains_share_and_grow), cmocka_unit_test(a_map_places_domains),
-        cmocka_unit_test(batches_in_flight_follow_the_layout), cmocka_unit_test(stages_read_equal_bytes),
-        cmocka_unit_test(the_table_prints), cmocka_unit_test(stages_are_hosts_of_any_set),
-        cmocka_unit_test(a_limit_is_of_the_host)};
+        cmocka_unit_test(a_rank_with_next_to_nothing_stops_nobody), cmocka_unit_test(a_small_rank_gets_a_small_slice),
+        cmocka_unit_test(bandwidth_shifts_cuts), cmocka_unit_test(domains_share_and_grow),
+        cmocka_unit_test(a_map_places_domains), cmocka_unit_test(batches_in_flight_follow_the_layout),
+        cmocka_unit_test(stages_read_equal_bytes), cmocka_unit_test(the_table_prints),
+        cmocka_unit_test(stages_are_hosts_of_any_set), cmocka_unit_test(a_limit_is_of_the_host)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
