@@ -8,7 +8,8 @@
 /* ---- opening ---- */
 
 /* Over TCP, Open MPI asks the receiver before it sends what is longer than 64 KiB: two more trips for each of our
- * pieces, whose receives are posted anyway. A limit that the user gave (mpirun --mca) stays. */
+ * pieces, whose receives are posted anyway. A limit from mpirun's --mca or the environment stays; one in a file of
+ * parameters (openmpi-mca-params.conf) does not, for the environment goes before it. */
 static void send_pieces_unasked(void) {
     char bytes[16];
     snprintf(bytes, sizeof bytes, "%d", CF_PIECE + 256); /* with MPI's own header */

@@ -68,9 +68,14 @@ class Bench:
         """What is wrong with one run."""
         status, said, wrong = int(self.read(name + ".status")), self.read(name + ".err"), []
         wrong += [f"stderr lacks '{text}'" for text in what.get("says", ()) if text not in said]
-        if what.get("refused") is not None:
-            if status != what["refused"]:
-                wrong.append(f"status {status}, not {what['refused']}")
+        refused = what.get("refused")
+        if status and "may_refuse" in what:
+            refused = 1
+            if what["may_refuse"] not in said:
+                wrong.append(f"stderr lacks '{what['may_refuse']}'")
+        if refused is not None:
+            if status != refused:
+                wrong.append(f"status {status}, not {refused}")
             if " GiB, " in said:
                 wrong.append("it has loaded the model first")
         elif status:

@@ -238,6 +238,19 @@ static void free_memory_of_a_node(void **state) {
     assert_true(cf__memory_of_node(root, 3, false, &m));
     assert_true(m.total == 6400000 * kib);
     assert_true(m.free == (1000000 + 100000 - 20000 + 5000 - 100000) * kib);
+    /* A small node keeps 24 MiB, a tiny one three eighths of itself; 1.5 GiB is where a 64th is as much. */
+    const struct {
+        uint64_t total, kept; /* kB */
+    } nodes[] = {{1600000, 25000}, {1572864, 24576}, {81920, 24576}, {65536, 24576}, {49152, 18432}};
+    for (size_t i = 0; i < sizeof nodes / sizeof *nodes; i++) {
+        char text[128];
+        snprintf(text, sizeof text, "Node 3 MemTotal: %llu kB\nNode 3 MemFree: 40000 kB\n",
+            (unsigned long long)nodes[i].total);
+        put("/sys/devices/system/node/node3/meminfo", text);
+        assert_true(cf__memory_of_node(root, 3, false, &m));
+        assert_true(m.free == (40000 - nodes[i].kept) * kib);
+    }
+    put("/sys/devices/system/node/node3/meminfo", "Node 3 MemTotal: 6400000 kB\n");
     /* If it is the only node, the host's figures count where they are larger. */
     put("/proc/meminfo", "MemTotal:       9000000 kB\nMemFree:        100 kB\nMemAvailable:    7000000 kB\n");
     assert_true(cf__memory_of_node(root, 3, true, &m));

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "coordinator/commands/calibrate/calibrate.h"
+#include "coordinator/decode/measure/rates_file.h"
 
 enum { MOST_COLUMNS = 8 };
 
@@ -42,23 +43,22 @@ static const Cf__CheckupTable *table_of(const Cf__Checkup *k, const char *isa) {
         if (!strcmp(k->tables[i]->isa, isa)) return k->tables[i];
     return NULL;
 }
+static double of_type(const Cf__CheckupTable *t, uint32_t type, size_t n, const double *rates) {
+    for (size_t i = 0; i < t->n_types && i < n; i++)
+        if (t->types[i] == type) return rates[i];
+    return 0;
+}
 static double product_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
-    for (size_t i = 0; t && i < t->n_types && i < t->n_rates; i++)
-        if (t->types[i] == type) return t->rates[i];
-    return 0;
+    return t ? of_type(t, type, t->n_rates, t->rates) : 0;
 }
 static double single_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
-    for (size_t i = 0; t && i < t->n_types && i < t->n_single_rates; i++)
-        if (t->types[i] == type) return t->single_rates[i];
-    return 0;
+    return t ? of_type(t, type, t->n_single_rates, t->single_rates) : 0;
 }
 static double few_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
-    for (size_t i = 0; t && i < t->n_types && i < t->n_few_rates; i++)
-        if (t->types[i] == type) return t->few_rates[i];
-    return 0;
+    return t ? of_type(t, type, t->n_few_rates, t->few_rates) : 0;
 }
 static double attention_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
     const Cf__CheckupTable *t = table_of(k, isa);
@@ -113,8 +113,8 @@ static void rates_table(FILE *f, const struct cf__calibrate *c) {
             for (uint32_t id = 0; id < CF_TYPE_LIMIT; id++) {
                 if (!cf_type_by_id(id)) continue;
                 char one[64], few[64];
-                snprintf(one, sizeof one, "%s, one row", cf_type_by_id(id)->name);
-                snprintf(few, sizeof few, "%s, 8 rows", cf_type_by_id(id)->name);
+                snprintf(one, sizeof one, "%s" CF_RATES_SINGLE, cf_type_by_id(id)->name);
+                snprintf(few, sizeof few, "%s" CF_RATES_FEW, cf_type_by_id(id)->name);
                 rate_line(f, c, isa, cf_type_by_id(id)->name, product_of, id);
                 rate_line(f, c, isa, one, single_of, id);
                 rate_line(f, c, isa, few, few_of, id);

@@ -4,6 +4,7 @@
 #include <math.h>
 
 #include "node/engine/memory/kv.h"
+#include "node/engine/rate.h"
 
 /* The roles that an instruction reads, up to CF_ROLES. */
 static const enum cf_role qkv_roles[] = {CF_W_Q, CF_W_K, CF_W_V, CF_W_Q_A, CF_W_Q_B, CF_W_KV_A, CF_W_K_B, CF_ROLES};
@@ -38,9 +39,9 @@ static void add_work(struct cf_cost_work *w, const struct cf_rank_info *info, ui
     if (one < many) one = many;
     double slope = many, rest = many;
     if (few > 0) {
-        slope = fmin(fmax((CF_COST_FEW * few - one) / (CF_COST_FEW - 1), 0), one);
-        double at_few = one + (CF_COST_FEW - 1) * slope;
-        rest = fmax((CF_COST_MANY * many - at_few) / (CF_COST_MANY - CF_COST_FEW), 0);
+        slope = fmin(fmax((CF_FEW_ROWS * few - one) / (CF_FEW_ROWS - 1), 0), one);
+        double at_few = one + (CF_FEW_ROWS - 1) * slope;
+        rest = fmax((CF_MANY_ROWS * many - at_few) / (CF_MANY_ROWS - CF_FEW_ROWS), 0);
     }
     w->unpacking += one - slope;
     w->few += CF_COST_STREAMED * slope, w->more += CF_COST_STREAMED * rest, w->many += CF_COST_STREAMED * many;
@@ -48,7 +49,7 @@ static void add_work(struct cf_cost_work *w, const struct cf_rank_info *info, ui
 
 /* Of so many rows, but for the unpacking. */
 static double work_seconds(const struct cf_cost_work *w, double rows) {
-    double few = fmin(rows, CF_COST_FEW), more = fmin(rows, CF_COST_MANY) - few;
+    double few = fmin(rows, CF_FEW_ROWS), more = fmin(rows, CF_MANY_ROWS) - few;
     return few * w->few + more * w->more + (rows - few - more) * w->many;
 }
 

@@ -11,11 +11,10 @@
 struct cf_kv;
 
 /* Seconds that products with some weights take, weights in cache: once for any number of rows, then for each row up to
- * CF_COST_FEW, for each one more up to CF_COST_MANY, and for each one beyond. */
+ * CF_FEW_ROWS (node/engine/rate.h), for each one more up to CF_MANY_ROWS, and for each one beyond. */
 struct cf_cost_work {
     double unpacking, few, more, many;
 };
-enum { CF_COST_FEW = 8, CF_COST_MANY = 64 };
 
 struct cf_cost {
     double bytes; /* weights that are streamed once, for any number of rows */

@@ -31,7 +31,7 @@ struct cf_rank_info {
     double bandwidth;             /* bytes/s read by its threads, 0 unknown */
     double rates[CF_TYPE_LIMIT];  /* multiply-adds/s of its kernels with each type of weights, from cache; 0 unknown */
     double single[CF_TYPE_LIMIT]; /* the same with one row at a time, which unpacks all weights for itself */
-    double few[CF_TYPE_LIMIT];    /* the same with eight rows at a time */
+    double few[CF_TYPE_LIMIT];    /* the same with CF_FEW_ROWS (node/engine/rate.h) at a time */
     double attention;             /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
      * ascending: who else is on the machine. 0: unknown, none. */
@@ -96,7 +96,7 @@ double cf_figures_apart(const struct cf_figures *f, const struct cf_link *l, dou
  * be enough; the less of two, for the quicker of unlike ranks also waits for the other) to what is left of it without
  * the message, of so many bytes a row, and without the wait for the slower of two ranks as their `noise` foretells it
  * for pieces of so many seconds: the mean over all pairs that have rehearsed, for all. */
-void cf_figures_settle(struct cf_figures *f, double bytes, double piece);
+void cf_figures_settle(struct cf_figures *f, double row_bytes, double piece);
 
 /* Ranks that share cores measure themselves by the time that they had one: turns their rates and bandwidths into what
  * they do while all of these work. */
