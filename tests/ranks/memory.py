@@ -81,8 +81,19 @@ def direct_leaves_nothing(a, model):
     if in_cache(model) > 0.01 * size:
         print("the page cache does not let go of the file here: not tested")
         return
-    _, _, plain, _ = run(a, model, 1)
-    assert in_cache(model) > 0.95 * size, "without --direct the file should stay in the page cache"
+    for _ in range(3):
+        _, _, plain, _ = run(a, model, 1)
+        stays = in_cache(model)
+        if stays > 0.95 * size:
+            break
+    else:
+        # The kernel gives pages away where memory is short. Whose doing it was says a reader who holds as much himself.
+        with open(model, "rb") as f:
+            held = [f.read(), b"x" * (128 << 20)]
+        here = in_cache(model)
+        del held
+        assert here <= 0.95 * size, f"without --direct the file should stay in the page cache: {stays} of {size} bytes did"
+        print(f"of {size} bytes that were read the page cache keeps {here} here: what stays without --direct is not tested")
     for ranks in (1, 3):  # three cut the columns of matrices: those go through the cache
         drop(model)
         _, _, answer, text = run(a, model, ranks, "--direct-io" if ranks == 1 else "-dio", "--layout", "tensor")
