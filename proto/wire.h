@@ -26,7 +26,7 @@
 #include "proto/error.h"
 
 enum {
-    CF_PROTOCOL_VERSION = 10,      /* raised with every change of a message's meaning */
+    CF_PROTOCOL_VERSION = 11,      /* raised with every change of a message's meaning */
     CF_FRAME_PREFIX = 16,          /* bytes in front of a packed envelope */
     CF_FRAME_ALIGN = 16,           /* alignment of an inline payload within its frame */
     CF_HEAD_MOST = 48,             /* most bytes of a packed head */

@@ -143,6 +143,40 @@ double cf_team_few_rate(
     return product_rate(team, kernels, type, CF_FEW_ROWS, seconds);
 }
 
+/* Results of one product on their way into the next: stored tile by tile, gated, normed, rounded, added. */
+static void pass_on(struct cf_team *team, uint32_t thread, void *ctx) {
+    struct bench *b = ctx;
+    const struct cf_kernels *k = b->kernels;
+    const size_t all = (size_t)CF_MANY_ROWS * STRIDE;
+    float *y = (float *)(void *)b->room[thread], *out = y + CF_MANY_ROWS * CF_TILE, *up = out + all, *h = up + all;
+    float *w = h + all, *d = w + STRIDE;
+    int16_t *sum = (int16_t *)(void *)(d + all / 32);
+    int8_t *q = (int8_t *)(sum + all / 16);
+    fill(b->room[thread], 1, CF_MANY_ROWS * CF_TILE + 3 * all + STRIDE);
+    uint64_t start = thread_ns();
+    for (uint32_t i = 0; i < b->rounds; i++) {
+        for (size_t t = 0; t < COLUMNS; t += CF_TILE)
+            for (size_t r = 0; r < CF_MANY_ROWS; r++)
+                memcpy(out + r * STRIDE + t, y + r * CF_TILE, CF_TILE * sizeof *y);
+        for (size_t r = 0, at = 0; r < CF_MANY_ROWS; r++, at += STRIDE) {
+            k->gate_mul(CF_ACT_SILU, out + at, out + at, up + at, COLUMNS);
+            k->add(h + at, out + at, COLUMNS);
+            k->rms_norm(out + at, h + at, w, COLUMNS, 1e-5f);
+            k->quantise(out + at, COLUMNS, q + at, d + at / 32, sum + at / 16);
+        }
+        cf_team_breathe(team, thread);
+    }
+    b->ns += thread_ns() - start;
+}
+
+double cf_team_between_rate(struct cf_team *team, const struct cf_kernels *kernels, double seconds) {
+    struct bench b = {.kernels = kernels};
+    const size_t all = (size_t)CF_MANY_ROWS * STRIDE;
+    size_t bytes =
+        sizeof(float) * (CF_MANY_ROWS * CF_TILE + 3 * all + STRIDE + all / 32) + sizeof(int16_t) * all / 16 + all;
+    return in_rooms(&b, team, bytes, pass_on, 2.0 * CF_MANY_ROWS * COLUMNS, seconds);
+}
+
 static void look(struct cf_team *team, uint32_t thread, void *ctx) {
     struct bench *b = ctx;
     uint64_t start = thread_ns();

@@ -27,6 +27,10 @@ double cf_team_few_rate(
 double cf_team_attention_rate(
     struct cf_team *team, const struct cf_kernels *kernels, uint32_t d_k, uint32_t d_v, uint32_t heads, double seconds);
 
+/* Floats per second that go into products and come out of them, beside the products: CF_MANY_ROWS rows of results are
+ * stored tile by tile, gated, added, normed and rounded, by all threads; the best of about ten passes. */
+double cf_team_between_rate(struct cf_team *team, const struct cf_kernels *kernels, double seconds);
+
 /* Seconds that the threads of the team need to meet once, with nothing to do between: the median of many, or of
  * those that 20 ms have room for. */
 double cf_team_round_seconds(struct cf_team *team);

@@ -41,6 +41,7 @@ class Calibrate(unittest.TestCase):
         self.assertEqual(r["huge_page"] % 4096, 0)
         for k in r["kernels"]:
             self.assertGreater(k["attention"], 1e6)
+            self.assertGreater(k["between"], 1e6)
             for t in TYPES:
                 self.assertGreater(k["rates"][t], 1e6, (k["isa"], t))
                 self.assertTrue(1e5 < k["one_row"][t], (k["isa"], t))
@@ -128,6 +129,8 @@ class Calibrate(unittest.TestCase):
                 best = max(x["kernels"][0][key][t] for x in r["ranks"])
                 self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}, {rows}"] / best, 1, places=5)
         self.assertEqual(len([name for name in kept if "attention" in name]), 1)
+        best = max(x["kernels"][0]["between"] for x in r["ranks"])
+        self.assertAlmostEqual(kept[f"{isa}, 1 threads, between products"] / best, 1, places=5)
 
     def test_all_tables(self):
         r = json.loads(self.calibrate("--json", "--isa", "all", "-t", "1", seconds="0.001"))
@@ -160,6 +163,7 @@ class Calibrate(unittest.TestCase):
         for t in TYPES:
             self.assertRegex(out, rf"\| {t} \| \d+\.\d\d \| \d+\.\d\d \|")
         self.assertRegex(out, r"\| attention \| \d")
+        self.assertRegex(out, r"\| floats between products \| \d")
 
     def test_wrong_lines(self):
         for words, says in ((["--isa", "avx9"], "--isa avx9 is unknown"), (["more"], "unexpected argument more"), (["--map", "left=x"], "left"),

@@ -54,7 +54,7 @@ static void equal_hosts(void **state) {
     near(cf_figures_link(&f, 0, 1)->seconds[2], 3e-6 + 1048576 / 8e9);
     near(cf_figures_link(&f, 0, 7)->seconds[2], 30e-6 + 1048576 / (25 * 117e6));
     assert_int_equal(assumed, CF_ASSUMED_MEMORY | CF_ASSUMED_RATES | CF_ASSUMED_ATTENTION | CF_ASSUMED_STEP |
-                                  CF_ASSUMED_QUIET | CF_ASSUMED_FEWER);
+                                  CF_ASSUMED_QUIET | CF_ASSUMED_FEWER | CF_ASSUMED_BETWEEN);
     cf_figures_free(&f);
     cf_cluster_free(&c);
 }

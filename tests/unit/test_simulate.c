@@ -101,6 +101,32 @@ static void few_rows_have_their_own_rate(void **state) {
     tear_down(&x);
 }
 
+/* Floats that rows take into products and out of them: of each matrix its columns and its rows, for every row. */
+static void rows_pass_between_products(void **state) {
+    (void)state;
+    struct fixture x;
+    set_up(&x, 1);
+    const struct cf_model *m = &x.s.model;
+    double floats = 0, seconds[2];
+    for (uint32_t l = 0; l < m->n_layers; l++)
+        for (int role = CF_FIRST_LAYER_ROLE; role < CF_ROLES; role++) {
+            struct cf_shape s = cf_model_shape(m, (enum cf_role)role);
+            if (cf_tensor_specs[role].vector || !cf_model_tensor(m, x.s.gguf, (enum cf_role)role, l)) continue;
+            floats += ((double)s.columns + (double)s.rows) * (double)s.parts;
+        }
+    floats += (double)m->n_embd + (double)m->n_vocab;
+    for (uint32_t rows = 1; rows <= 16; rows *= 4) {
+        for (int i = 0; i < 2; i++) {
+            x.f.ranks[0].between = i ? 1e6 : 0;
+            struct cf_forecast f = run(&x, CF_LAYOUT_TENSOR, (struct cf_workload){.generate = 1, .sequences = rows});
+            seconds[i] = f.seconds;
+            cf_forecast_free(&f);
+        }
+        near(seconds[1] - seconds[0], CF_COST_STREAMED * rows * floats / 1e6, 1e-3);
+    }
+    tear_down(&x);
+}
+
 static void layers_pay_with_more_sequences(void **state) {
     (void)state;
     struct fixture x;
@@ -443,6 +469,7 @@ int main(void) {
         cmocka_unit_test(one_rank_reads_its_bytes),
         cmocka_unit_test(weights_are_unpacked_once),
         cmocka_unit_test(few_rows_have_their_own_rate),
+        cmocka_unit_test(rows_pass_between_products),
         cmocka_unit_test(layers_pay_with_more_sequences),
         cmocka_unit_test(tensor_counts_its_messages),
         cmocka_unit_test(both_ways_at_once),

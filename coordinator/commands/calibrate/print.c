@@ -65,6 +65,11 @@ static double attention_of(const Cf__Checkup *k, const char *isa, uint32_t type)
     (void)type;
     return t ? t->attention : 0;
 }
+static double between_of(const Cf__Checkup *k, const char *isa, uint32_t type) {
+    const Cf__CheckupTable *t = table_of(k, isa);
+    (void)type;
+    return t ? t->between : 0;
+}
 
 /* One line: each rank's figure while there are few, else the least and the most. */
 static void rate_line(
@@ -96,7 +101,7 @@ static bool is_first(const struct cf__calibrate *c, uint32_t rank, const char *i
 
 static void rates_table(FILE *f, const struct cf__calibrate *c) {
     uint32_t columns = c->n_ranks <= MOST_COLUMNS ? c->n_ranks : 2;
-    fprintf(f, "\n10^9 multiply-adds/s of all threads of a rank:\n\n| kernels | weights |");
+    fprintf(f, "\n10^9 multiply-adds/s of all threads of a rank, and floats/s:\n\n| kernels | weights |");
     for (uint32_t i = 0; i < columns; i++)
         if (c->n_ranks <= MOST_COLUMNS)
             fprintf(f, " rank %u |", i);
@@ -120,6 +125,7 @@ static void rates_table(FILE *f, const struct cf__calibrate *c) {
                 rate_line(f, c, isa, few, few_of, id);
             }
             rate_line(f, c, isa, "attention", attention_of, 0);
+            rate_line(f, c, isa, "floats " CF_RATES_BETWEEN, between_of, 0);
         }
 }
 
@@ -199,8 +205,8 @@ static json_t *json_table(const Cf__CheckupTable *t) {
         json_object_set_new(single, type->name, json_real(t->single_rates[i]));
         json_object_set_new(few, type->name, json_real(t->few_rates[i]));
     }
-    return json_pack("{s:o,s:f,s:o,s:o,s:o}", "isa", text_of(t->isa), "attention", t->attention, "rates", rates,
-        "one_row", single, "eight_rows", few);
+    return json_pack("{s:o,s:f,s:f,s:o,s:o,s:o}", "isa", text_of(t->isa), "attention", t->attention, "between",
+        t->between, "rates", rates, "one_row", single, "eight_rows", few);
 }
 
 static json_t *json_rank(const struct cf__calibrate *c, uint32_t r) {

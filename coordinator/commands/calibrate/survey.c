@@ -83,6 +83,7 @@ static int measure_table(struct survey *s, const struct cf_kernels *k, struct ta
     t->message.isa = cf_wire_text(k->isa);
     uint32_t heads = m->n_head_kv ? m->n_head / m->n_head_kv : 1;
     t->message.attention = cf_team_attention_rate(s->job->team, k, m->d_k, m->d_v, heads, s->c->seconds);
+    t->message.between = cf_team_between_rate(s->job->team, k, s->c->seconds);
     s->table_list[s->facts.n_tables++] = &t->message;
     return 0;
 }
@@ -134,6 +135,8 @@ static int renew_file(struct survey *s, struct cf_error *e) {
             snprintf(name, sizeof name, "%s, %u threads, attention %u+%u of %u", table->isa, threads, j->model.d_k,
                 j->model.d_v, heads);
             keep_best(&s->file, name, table->attention);
+            snprintf(name, sizeof name, "%s, %u threads, " CF_RATES_BETWEEN, table->isa, threads);
+            keep_best(&s->file, name, table->between);
         }
         cf_rates_close(&s->file);
     }

@@ -44,7 +44,7 @@ static void imagine(struct cf_rank_info *r, const struct cf__machines *k, const 
     for (int id = 0; id < CF_TYPE_LIMIT; id++)
         r->rates[id] = here->rates[id] * share, r->single[id] = here->single[id] * share,
         r->few[id] = here->few[id] * share;
-    r->attention = here->attention * share, r->step = here->step;
+    r->attention = here->attention * share, r->between = here->between * share, r->step = here->step;
     memcpy(r->noise, here->noise, sizeof r->noise);
     r->seat = node * CF_MAX_CORES + (crowded ? local / m->n_nodes % cores : 0);
     if (shares) share_node(r, here, rank - local + node);

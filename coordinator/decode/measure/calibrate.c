@@ -101,19 +101,21 @@ static void keep_best(struct cf_rates_file *f, const char *name, double now, dou
     cf_rates_set(f, name, now);
 }
 
-/* What products of a type do, from the file or at a longer look; *rate that is there stays. */
+/* What products of a type do: *rate that is there (measured in earnest), or a look, or what the file has if that is
+ * better. */
 typedef double product_fn(struct cf_team *, const struct cf_kernels *, const struct cf_type *, double seconds);
 static void look_at_product(struct cf_rates_file *f, struct cf_team *team, const struct cf_kernels *kernels,
     uint32_t type, const char *how, product_fn *measure, double *rate) {
     char name[96];
-    if (*rate > 0) return;
+    double now = *rate;
     const struct cf_type *t = cf_type_by_id(type);
     snprintf(name, sizeof name, "%s, %u threads, %s%s", kernels->isa, cf_team_size(team), t->name, how);
+    *rate = 0;
     bool known = cf_rates_get(f, name, rate);
-    keep_best(f, name, measure(team, kernels, t, known ? GLANCE : LOOK), rate);
+    keep_best(f, name, now > 0 ? now : measure(team, kernels, t, known ? GLANCE : LOOK), rate);
 }
 
-/* Rates and attention of *to that are not known, for the types of the model's matrices. */
+/* All rates of *to that are not known, of products for the types of the model's matrices. */
 static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kernels, const struct cf_model *m,
     const struct cf_gguf *g, struct cf_rank_info *to) {
     struct cf_rates_file file;
@@ -131,6 +133,9 @@ static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kerne
     bool known = cf_rates_get(&file, name, &to->attention);
     keep_best(&file, name, cf_team_attention_rate(team, kernels, m->d_k, m->d_v, heads, known ? GLANCE : LOOK),
         &to->attention);
+    snprintf(name, sizeof name, "%s, %u threads, " CF_RATES_BETWEEN, kernels->isa, threads);
+    known = cf_rates_get(&file, name, &to->between);
+    keep_best(&file, name, cf_team_between_rate(team, kernels, known ? GLANCE : LOOK), &to->between);
     cf_rates_close(&file);
     to->step = cf_team_round_seconds(team);
 }
@@ -274,7 +279,7 @@ int cf_calibrate_tell(const struct cf_job *j, Cf__Hello *h, struct cf_calibrate_
     room->links = calloc(n + 1, sizeof *room->links);
     if (!room->links) return cf_fail(e, CF_ERR_MEMORY, "out of memory");
     h->bandwidth = j->own.bandwidth, h->attention = j->own.attention, h->step = j->own.step, h->wake = j->own.wake;
-    h->alone = j->own.alone;
+    h->alone = j->own.alone, h->between = j->own.between;
     tell_fewer(&j->own, h, room);
     if (j->own.noise[0] > 0) memcpy(room->noise, j->own.noise, sizeof room->noise), h->n_noise = CF_NOISE;
     h->noise = room->noise, h->rate_types = room->types, h->rates = room->rates, h->single_rates = room->single,
@@ -313,7 +318,7 @@ static int hear_one(struct cf_job *j, int rank, const Cf__Hello *h, struct cf_er
             "rank %d: a hello with %zu, %zu and %zu rates of %zu types and %zu figures of links", rank, h->n_rates,
             h->n_single_rates, h->n_few_rates, h->n_rate_types, h->n_links);
     info->bandwidth = h->bandwidth, info->attention = h->attention, info->step = h->step, info->wake = h->wake;
-    info->alone = h->alone;
+    info->alone = h->alone, info->between = h->between;
     if (h->n_noise == CF_NOISE) memcpy(info->noise, h->noise, sizeof info->noise);
     if (hear_fewer(info, rank, h, e)) return -1;
     for (size_t i = 0; i < h->n_rates; i++)

@@ -12,6 +12,7 @@ struct json_t;
 
 #define CF_RATES_SINGLE ", one row" /* behind the name of a product's rate: that with one row at a time */
 #define CF_RATES_FEW ", 8 rows"     /* that with CF_FEW_ROWS (node/engine/rate.h) at a time */
+#define CF_RATES_BETWEEN "between products"
 
 struct cf_rates_file {
     char path[4096];      /* "": none */

@@ -81,6 +81,7 @@ enum cf_assumed {
     CF_ASSUMED_INSIDE = 1 << 8,
     CF_ASSUMED_QUIET = 1 << 9,
     CF_ASSUMED_FEWER = 1 << 10,
+    CF_ASSUMED_BETWEEN = 1 << 11,
 };
 
 /* One rank for every node with cores, hosts in the order of the file. */

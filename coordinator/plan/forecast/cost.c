@@ -63,6 +63,9 @@ static void add_role(struct cf_cost *c, const struct cf_model *m, const struct c
     double elements = (double)(s.part1 - s.part0) * (s.row1 - s.row0) * (s.c1 - s.c0);
     double bytes = whole * elements / ((double)all.columns * (double)all.rows * (double)all.parts);
     bool experts = role == CF_W_GATE_EXPS || role == CF_W_UP_EXPS || role == CF_W_DOWN_EXPS;
+    double floats = (double)(s.part1 - s.part0) * ((s.row1 - s.row0) + (s.c1 - s.c0));
+    if (experts) floats *= (double)m->experts.used / m->experts.n;
+    if (info->between > 0) c->row_seconds += CF_COST_STREAMED * floats / info->between;
     if (experts)
         c->expert_bytes += bytes, c->chosen = (double)m->experts.used / m->experts.n;
     else
@@ -122,5 +125,6 @@ double cf_cost_seconds(
     double seen = keys - (r->rows / r->sequences - 1) / 2;
     bytes += c->key_bytes * keys * r->sequences;
     return together(fmax(bytes / bandwidth, unpacking), multiply + r->rows * c->key_seconds * (seen > 1 ? seen : 1)) +
-           c->rounds * info->step + (c->rounds > 0 && info->step > 0 ? CF_COST_INSTRUCTION : 0);
+           r->rows * c->row_seconds + c->rounds * info->step +
+           (c->rounds > 0 && info->step > 0 ? CF_COST_INSTRUCTION : 0);
 }

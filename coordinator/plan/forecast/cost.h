@@ -22,6 +22,7 @@ struct cf_cost {
     double expert_bytes;             /* all experts of which this rank holds a part, its part; rows choose among them */
     struct cf_cost_work expert_work; /* of all of them, as if every row went through every one */
     double chosen;                   /* share of the experts that one row chooses */
+    double row_seconds;              /* of what a row takes into products and out of them */
     double key_bytes;                /* of the cache, per key that a sequence has */
     double key_seconds;              /* scores and values of one row and key, cache in cache */
     uint32_t window;                 /* keys that a row sees at most, 0: all */

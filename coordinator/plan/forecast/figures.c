@@ -129,6 +129,7 @@ void cf_figures_crowd(struct cf_figures *f) {
             info->rates[t] *= (double)fair / all, info->single[t] *= (double)fair / all,
                 info->few[t] *= (double)fair / all;
         info->attention *= (double)fair / all;
+        info->between *= (double)fair / all;
         info->bandwidth *= (double)fair / all;
     }
 }
@@ -146,7 +147,7 @@ static void halve(struct cf_rank_info *r, uint32_t times) {
     double share = (double)to->threads / r->threads;
     for (uint32_t t = 0; t < CF_TYPE_LIMIT; t++)
         r->rates[t] *= share, r->single[t] *= share, r->few[t] *= share;
-    r->attention *= share;
+    r->attention *= share, r->between *= share;
     /* What they read alone is at most their part of what all did. */
     if (r->alone > 0 && to->bandwidth > 0) {
         double alone = r->alone * r->bandwidth * share / to->bandwidth;

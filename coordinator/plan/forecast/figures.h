@@ -33,6 +33,7 @@ struct cf_rank_info {
     double single[CF_TYPE_LIMIT]; /* the same with one row at a time, which unpacks all weights for itself */
     double few[CF_TYPE_LIMIT];    /* the same with CF_FEW_ROWS (node/engine/rate.h) at a time */
     double attention;             /* multiply-adds/s of scores and values over an f16 cache, from cache; 0 unknown */
+    double between;               /* floats/s into and out of products, see cf_team_between_rate(); 0 unknown */
     /* Pieces of work of the length of a step take so many times as long as at best, each figure an eighth of them,
      * ascending: who else is on the machine. 0: unknown, none. */
     double noise[CF_NOISE];
