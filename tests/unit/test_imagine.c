@@ -22,7 +22,8 @@ static struct cf_figures imagined(int64_t ranks, int64_t hosts, int64_t threads)
     for (int i = 0; i < NODES; i++)
         nodes[i] = (struct cf_numa_node){.os_index = (uint32_t)i, .n_cores = CORES, .memory_free = 1 << 30};
     const struct cf_machine m = {.n_nodes = NODES, .nodes = nodes};
-    struct cf_rank_info here = {.bandwidth = 60e9, .threads = CORES, .attention = 6e12, .step = 1e-6, .n_fewer = 2};
+    struct cf_rank_info here = {
+        .bandwidth = 60e9, .threads = CORES, .attention = 6e12, .between = 6e9, .step = 1e-6, .n_fewer = 2};
     here.rates[Q8_0] = 12e12, here.single[Q8_0] = 3e12;
     here.fewer[0] = (struct cf_fewer){3, 50e9, 1e-6}, here.fewer[1] = (struct cf_fewer){1, 20e9, 1e-6};
     const struct cf__machines k = {.ranks = ranks, .hosts = hosts, .threads = threads};
@@ -37,14 +38,16 @@ static void nobody_has_more_than_there_is(void **state) {
     static const int64_t cases[] = {1, 2, 4, 6, 12, 13, 16, 48};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
         struct cf_figures f = imagined(cases[c], 1, 0);
-        double rates[NODES] = {0}, single[NODES] = {0}, attention[NODES] = {0}, reads[NODES] = {0}, memory[NODES] = {0};
+        double rates[NODES] = {0}, single[NODES] = {0}, attention[NODES] = {0}, between[NODES] = {0},
+               reads[NODES] = {0}, memory[NODES] = {0};
         uint32_t n[NODES] = {0}, on[NODES][CORES] = {{0}};
         for (uint32_t r = 0; r < f.n_ranks; r++) {
             const struct cf_rank_info *i = &f.ranks[r];
             int at = i->node;
             assert_in_range(at, 0, NODES - 1);
             assert_int_equal(at, (int)r % NODES);
-            rates[at] += i->rates[Q8_0], single[at] += i->single[Q8_0], attention[at] += i->attention;
+            rates[at] += i->rates[Q8_0], single[at] += i->single[Q8_0], attention[at] += i->attention,
+                between[at] += i->between;
             reads[at] += i->bandwidth, memory[at] += (double)i->memory_free;
             n[at]++;
             if (i->seat_cores) on[at][i->seat % CF_MAX_CORES]++;
@@ -53,7 +56,8 @@ static void nobody_has_more_than_there_is(void **state) {
         for (int at = 0; at < NODES; at++) {
             if (!n[at]) continue;
             double used = n[at] >= CORES ? 1 : n[at] * floor((double)CORES / n[at]) / CORES;
-            near(rates[at], 12e12 * used), near(single[at], 3e12 * used), near(attention[at], 6e12 * used);
+            near(rates[at], 12e12 * used), near(single[at], 3e12 * used), near(attention[at], 6e12 * used),
+                near(between[at], 6e9 * used);
             near(reads[at], 60e9);
             assert_true(memory[at] <= 1 << 30);
             for (int core = 0; n[at] > CORES && core < CORES; core++) /* dealt evenly */

@@ -323,12 +323,13 @@ static void ranks_at_one_core(void **state) {
     for (int r = 0; r < 3; r++) {
         struct cf_rank_info *i = &x.f.ranks[r];
         i->host_index = i->node = 0, i->threads = i->seat_cores = 1, i->seat = (uint32_t)r % 2;
-        i->rates[8] = 1e12, i->attention = 1e11, i->bandwidth = BANDWIDTH;
+        i->rates[8] = 1e12, i->attention = 1e11, i->between = 1e9, i->bandwidth = BANDWIDTH;
     }
     cf_figures_crowd(&x.f);
     for (int r = 0; r < 3; r++) {
         near(x.f.ranks[r].rates[8], r == 1 ? 1e12 : 5e11, 1e-9);
         near(x.f.ranks[r].attention, r == 1 ? 1e11 : 5e10, 1e-9);
+        near(x.f.ranks[r].between, r == 1 ? 1e9 : 5e8, 1e-9);
         near(x.f.ranks[r].bandwidth, r == 1 ? BANDWIDTH : 0.5 * BANDWIDTH, 1e-9);
     }
     double rate[2];
