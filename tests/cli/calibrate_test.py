@@ -122,15 +122,37 @@ class Calibrate(unittest.TestCase):
         with open(path) as f:
             kept = json.load(f)
         self.assertNotIn("scalar, 99 threads, Q4_0", kept)
-        for t in TYPES:
-            best = max(x["kernels"][0]["rates"][t] for x in r["ranks"])
-            self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}"] / best, 1, places=5)
-            for key, rows in (("one_row", "one row"), ("eight_rows", "8 rows")):
-                best = max(x["kernels"][0][key][t] for x in r["ranks"])
-                self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}, {rows}"] / best, 1, places=5)
-        self.assertEqual(len([name for name in kept if "attention" in name]), 1)
-        best = max(x["kernels"][0]["between"] for x in r["ranks"])
-        self.assertAlmostEqual(kept[f"{isa}, 1 threads, between products"] / best, 1, places=5)
+        tables = [x["kernels"][0] for x in r["ranks"]]
+        for isa in {k["isa"] for k in tables}:  # ranks may choose other tables, where AMX has lost against AVX-512 for some type
+            same = [k for k in tables if k["isa"] == isa]
+            for t in TYPES:
+                for key, rows in (("rates", ""), ("one_row", ", one row"), ("eight_rows", ", 8 rows")):
+                    best = max(k[key][t] for k in same)
+                    self.assertAlmostEqual(kept[f"{isa}, 1 threads, {t}{rows}"] / best, 1, places=5)
+            self.assertEqual(len([name for name in kept if name.startswith(f"{isa}, 1 threads, attention")]), 1)
+            best = max(k["between"] for k in same)
+            self.assertAlmostEqual(kept[f"{isa}, 1 threads, between products"] / best, 1, places=5)
+        self.assertFalse([name for name in kept if kept[name] == 1e17], kept)
+
+    def test_bench_keeps_the_best(self):
+        """What bench measures of products lies in the file, unless something better does: that then counts."""
+        path = self.dir + "/bench.json"
+
+        def bench():
+            p = subprocess.run([coffer, "bench", "-m", self.model, "--ranks", "1", "-t", "1", "-p", "64", "-n", "0", "-r", "1", "-o", "json"],
+                               capture_output=True, text=True, timeout=120, env={**env, "COFFER_CALIBRATION": path, "COFFER_ISA": "scalar"}, stdin=subprocess.DEVNULL)
+            self.assertEqual(p.returncode, 0, p.stderr)
+            with open(path) as f:
+                return json.loads(p.stdout)["tests"][0]["tps_predicted"], json.load(f)
+        _, kept = bench()
+        many = {name: rate for name, rate in kept.items() if any(name.endswith(", " + t) for t in TYPES)}
+        self.assertTrue(many, kept)
+        slow, _ = bench()
+        with open(path, "w") as f:
+            json.dump({**kept, **{name: 1e17 for name in many}}, f)
+        fast, kept = bench()
+        self.assertTrue(all(kept[name] == 1e17 for name in many), kept)
+        self.assertGreater(fast, 1.5 * slow)
 
     def test_all_tables(self):
         r = json.loads(self.calibrate("--json", "--isa", "all", "-t", "1", seconds="0.001"))

@@ -109,7 +109,7 @@ static int renew_file(struct survey *s, struct cf_error *e) {
     struct cf_job *j = s->job;
     int turn = cf_transport_local_rank(j->transport), most = 0;
     uint32_t threads = cf_team_size(j->team), heads = j->model.n_head_kv ? j->model.n_head / j->model.n_head_kv : 1;
-    char name[96];
+    char name[CF_RATES_NAME];
     for (int h = 0; h < (int)j->figures.n_hosts; h++) {
         int n = 0;
         for (int r = 0; r < (int)j->n_ranks; r++)

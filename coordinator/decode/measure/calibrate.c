@@ -106,7 +106,7 @@ static void keep_best(struct cf_rates_file *f, const char *name, double now, dou
 typedef double product_fn(struct cf_team *, const struct cf_kernels *, const struct cf_type *, double seconds);
 static void look_at_product(struct cf_rates_file *f, struct cf_team *team, const struct cf_kernels *kernels,
     uint32_t type, const char *how, product_fn *measure, double *rate) {
-    char name[96];
+    char name[CF_RATES_NAME];
     double now = *rate;
     const struct cf_type *t = cf_type_by_id(type);
     snprintf(name, sizeof name, "%s, %u threads, %s%s", kernels->isa, cf_team_size(team), t->name, how);
@@ -119,7 +119,7 @@ static void look_at_product(struct cf_rates_file *f, struct cf_team *team, const
 static void look_at_kernels(struct cf_team *team, const struct cf_kernels *kernels, const struct cf_model *m,
     const struct cf_gguf *g, struct cf_rank_info *to) {
     struct cf_rates_file file;
-    char name[96];
+    char name[CF_RATES_NAME];
     uint32_t threads = cf_team_size(team), heads = m->n_head_kv ? m->n_head / m->n_head_kv : 1;
     cf_rates_open(&file);
     for (size_t i = 0; i < cf_gguf_n_tensors(g); i++) {

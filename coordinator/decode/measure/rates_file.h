@@ -14,6 +14,10 @@ struct json_t;
 #define CF_RATES_FEW ", 8 rows"     /* that with CF_FEW_ROWS (node/engine/rate.h) at a time */
 #define CF_RATES_BETWEEN "between products"
 
+enum {
+    CF_RATES_NAME = 512
+}; /* room for a rate's name: a table that lacks types of another one names all that it has */
+
 struct cf_rates_file {
     char path[4096];      /* "": none */
     struct json_t *rates; /* name: rate; NULL: no memory */
