@@ -35,7 +35,8 @@ static const struct rate {
     {CF_TYPE_IQ2_XXS, 2.66, 9.43},
 };
 static const double block = 512e9; /* weights, in nanoseconds per second */
-/* A float between products, likewise, as coffer calibrate has it on a Granite Rapids. */
+/* Seconds of a float between products, of one core of a Granite Rapids: `coffer calibrate --isa all -t 1` has 0.39 to
+ * 0.42 and 0.58 to 0.63 ns. */
 static const double between_avx512 = 0.42e-9, between_avx2 = 0.62e-9;
 
 static const double core_bandwidth = 17e9, node_bandwidth = 100e9, free_share = 0.95, meeting = 1e-6;
