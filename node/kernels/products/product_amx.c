@@ -40,43 +40,26 @@ static void configure(uint32_t rows, uint32_t columns) {
     if (memcmp(&have, &want, sizeof have) != 0) __asm__ volatile("ldtilecfg %0" : : "m"(want));
 }
 
-/* What the tile instructions take next: two dots. Everything lies in memory, and code that has to be quick reads it
- * from there: GCC keeps numbers that find no general register in a vector or mask register, and what comes from there
- * waits for the port that the adding fills. */
-struct lead {
-    const int8_t *volatile w, *volatile q; /* of the first dot */
-    volatile size_t w_second, q_second;    /* from there to the second; 0: there is none, and the first comes again */
-    size_t stride;                         /* of q */
-};
-
-/* Register set `set` = activations x weights of dot `set`. */
-INLINE void multiply(const struct lead *l, const uint32_t set) {
+/* Register set `set` = the activations at q, rows `stride` bytes apart, x the weights at w. */
+INLINE void multiply(const uint32_t set, const int8_t *w, const int8_t *q, size_t stride) {
     if (set == 0)
         __asm__ volatile("movl $64, %%eax\n\t"
-                         "movq %0, %%rcx\n\t"
-                         "tileloadd (%%rcx,%%rax,1), %%tmm4\n\t"
-                         "movq %1, %%rcx\n\t"
-                         "movq %2, %%rax\n\t"
-                         "tileloadd (%%rcx,%%rax,1), %%tmm2\n\t"
+                         "tileloadd (%0,%%rax,1), %%tmm4\n\t"
+                         "tileloadd (%1,%2,1), %%tmm2\n\t"
                          "tilezero %%tmm0\n\t"
                          "tdpbssd %%tmm4, %%tmm2, %%tmm0"
                          :
-                         : "m"(l->w), "m"(l->q), "m"(l->stride)
-                         : "rax", "rcx", "memory");
+                         : "r"(w), "r"(q), "r"(stride)
+                         : "rax", "memory");
     else
         __asm__ volatile("movl $64, %%eax\n\t"
-                         "movq %0, %%rcx\n\t"
-                         "addq %1, %%rcx\n\t"
-                         "tileloadd (%%rcx,%%rax,1), %%tmm5\n\t"
-                         "movq %2, %%rcx\n\t"
-                         "addq %3, %%rcx\n\t"
-                         "movq %4, %%rax\n\t"
-                         "tileloadd (%%rcx,%%rax,1), %%tmm3\n\t"
+                         "tileloadd (%0,%%rax,1), %%tmm5\n\t"
+                         "tileloadd (%1,%2,1), %%tmm3\n\t"
                          "tilezero %%tmm1\n\t"
                          "tdpbssd %%tmm5, %%tmm3, %%tmm1"
                          :
-                         : "m"(l->w), "m"(l->w_second), "m"(l->q), "m"(l->q_second), "m"(l->stride)
-                         : "rax", "rcx", "memory");
+                         : "r"(w), "r"(q), "r"(stride)
+                         : "rax", "memory");
 }
 
 INLINE void store(const uint32_t set, int32_t dots[CF_TILE][CF_TILE]) {
@@ -96,9 +79,6 @@ struct panel {
 };
 
 struct work {
-    struct lead lead;
-    const float *volatile d;                           /* the scale of the first activation row that is added */
-    size_t d_stride;                                   /* to the next row's, in bytes */
     uint32_t turn;                                     /* of the pair that is added */
     struct panel panel[2];                             /* the one in use, and the one being filled */
     _Alignas(64) int32_t dots[2][2][CF_TILE][CF_TILE]; /* [pair][dot][activation row][weight row] */
@@ -183,28 +163,27 @@ INLINE void fill_some(enum kind kind, struct filling *f) {
     __asm__ volatile("" : : "r"(f) : "memory"); /* it does not know that loading a tile reads memory, either */
 }
 
-/* sum += scale * d * dot for four rows; rcx: where the first one's d lies, rax and rdx: one stride and three. */
+/* sum += scale * d * dot for four rows; rcx: where the first one's d lies, rdx: three strides. */
 #define FOUR(sum0, sum1, sum2, sum3, at)                                                                               \
     "vcvtdq2ps " at "(%[dots]), %%zmm28\n\t"                                                                           \
     "vmulps (%%rcx)%{1to16%}, %[scale], %%zmm24\n\t"                                                                   \
     "vcvtdq2ps 64+" at "(%[dots]), %%zmm29\n\t"                                                                        \
-    "vmulps (%%rcx,%%rax,1)%{1to16%}, %[scale], %%zmm25\n\t"                                                           \
+    "vmulps (%%rcx,%[stride],1)%{1to16%}, %[scale], %%zmm25\n\t"                                                       \
     "vcvtdq2ps 128+" at "(%[dots]), %%zmm30\n\t"                                                                       \
-    "vmulps (%%rcx,%%rax,2)%{1to16%}, %[scale], %%zmm26\n\t"                                                           \
+    "vmulps (%%rcx,%[stride],2)%{1to16%}, %[scale], %%zmm26\n\t"                                                       \
     "vcvtdq2ps 192+" at "(%[dots]), %%zmm31\n\t"                                                                       \
     "vmulps (%%rcx,%%rdx,1)%{1to16%}, %[scale], %%zmm27\n\t"                                                           \
-    "leaq (%%rcx,%%rax,4), %%rcx\n\t"                                                                                  \
+    "leaq (%%rcx,%[stride],4), %%rcx\n\t"                                                                              \
     "vfmadd231ps %%zmm28, %%zmm24, " sum0 "\n\t"                                                                       \
     "vfmadd231ps %%zmm29, %%zmm25, " sum1 "\n\t"                                                                       \
     "vfmadd231ps %%zmm30, %%zmm26, " sum2 "\n\t"                                                                       \
     "vfmadd231ps %%zmm31, %%zmm27, " sum3 "\n\t"
 #define BEGIN                                                                                                          \
     "movq %[d], %%rcx\n\t"                                                                                             \
-    "movq %[stride], %%rax\n\t"                                                                                        \
-    "leaq (%%rax,%%rax,2), %%rdx\n\t"
-#define TO_ROW_8 "leaq (%%rcx,%%rax,8), %%rcx\n\t"
+    "leaq (%[stride],%[stride],2), %%rdx\n\t"
+#define TO_ROW_8 "leaq (%%rcx,%[stride],8), %%rcx\n\t"
 #define SUMS(r) "+v"(acc[r]), "+v"(acc[r + 1]), "+v"(acc[r + 2]), "+v"(acc[r + 3])
-#define READ [dots] "r"(dots), [scale] "v"(scale), [d] "m"(work->d), [stride] "m"(work->d_stride)
+#define READ [dots] "r"(dots), [scale] "v"(scale), [d] "r"(d), [stride] "r"(d_stride)
 /* sum -= min * sum_x, of which those of a dot lie 32 bytes apart. */
 _Static_assert(sizeof(((struct panel *)0)->sum_x[0]) == 32, "MIN_FOUR");
 #define MIN_FOUR(sum0, sum1, sum2, sum3, at)                                                                           \
@@ -213,11 +192,11 @@ _Static_assert(sizeof(((struct panel *)0)->sum_x[0]) == 32, "MIN_FOUR");
     "vfnmadd231ps 64+" at "(%[sum_x])%{1to16%}, %[min], " sum2 "\n\t"                                                  \
     "vfnmadd231ps 96+" at "(%[sum_x])%{1to16%}, %[min], " sum3 "\n\t"
 #define READ_MIN [min] "v"(min), [sum_x] "r"(sum_x), "m"(panel->sum_x)
-#define CHANGE "rax", "rcx", "rdx", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "memory"
+#define CHANGE "rcx", "rdx", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "memory"
 
-/* acc += one dot of each of `rows` rows from `row` on, whose scales begin at work->d. */
+/* acc += one dot of each of `rows` rows from `row` on, whose scales begin at d, d_stride bytes apart. */
 INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *panel, uint32_t row, uint32_t dot,
-    const int32_t dots[CF_TILE][CF_TILE], const struct work *work, __m512 acc[]) {
+    const int32_t dots[CF_TILE][CF_TILE], const float *d, size_t d_stride, __m512 acc[]) {
     const __m512 scale = _mm512_load_ps(panel->scale[dot]);
     __asm__ volatile(BEGIN FOUR("%0", "%1", "%2", "%3", "0") FOUR("%4", "%5", "%6", "%7", "256")
                      : SUMS(0), SUMS(4)
@@ -273,47 +252,55 @@ struct unit {
     const struct panel *panel;
 };
 
-/* To the first dots of a unit. */
-INLINE void lead_to(enum kind kind, struct lead *l, const struct unit *u, const int8_t *q) {
-    const uint32_t columns = dot_columns(kind), second = u->n > 1;
-    l->w = u->panel->w;
-    l->q = q + u->row * l->stride + u->dot * columns;
-    l->w_second = second * columns * CF_TILE;
-    l->q_second = second * columns;
+/* What the units of a product have in common. */
+struct rows {
+    const int8_t *q; /* of row i0 */
+    const float *d;
+    size_t q_stride, d_stride; /* in bytes */
+    struct work *work;
+    struct filling *filling;
+};
+
+/* Adds dots i and i + 1 of a unit, of which more than i there are, from pair `turn` of work->dots; the tile
+ * instructions make the two behind them, the last two of a unit those of `next`. A dot is stored after the product of
+ * the one behind it, for a store waits for its product, and no tile instruction passes another. */
+INLINE void add_pair(enum kind kind, const uint32_t rows, const struct unit *u, const uint32_t n, const uint32_t i,
+    const uint32_t turn, const struct unit *next, const struct rows *of, struct target *t, uint32_t *end,
+    uint32_t column, __m512 acc[]) {
+    const uint32_t columns = dot_columns(kind), per_block = dots_per_block(kind);
+    const bool last = i + 2 >= n;
+    const struct unit *v = last ? next : u;
+    const uint32_t first = last ? 0 : i + 2, second = first + (first + 1 < (last ? next->n : n));
+    const int8_t *q = of->q + v->row * of->q_stride + v->dot * columns;
+    const float *d = (const float *)((const char *)of->d + u->row * of->d_stride) + u->dot / per_block + i / per_block;
+    int32_t(*now)[CF_TILE][CF_TILE] = of->work->dots[turn], (*then)[CF_TILE][CF_TILE] = of->work->dots[1 - turn];
+
+    multiply(0, v->panel->w + first * columns * CF_TILE, q + first * columns, of->q_stride);
+    store(1, now[1]);
+    add_dots(kind, rows, u->panel, u->row, i, now[0], d, of->d_stride, acc);
+    if (i + 1 == *end) close_sums(rows, t, acc), *end = dots_to_end(kind, t, column);
+    multiply(1, v->panel->w + second * columns * CF_TILE, q + second * columns, of->q_stride);
+    store(0, then[0]);
+    fill_some(kind, of->filling);
+    if (i + 1 == n) return;
+    add_dots(kind, rows, u->panel, u->row, i + 1, now[1], has_halves(kind) ? d : d + 1, of->d_stride, acc);
+    if (i + 2 == *end) close_sums(rows, t, acc), *end = dots_to_end(kind, t, column);
 }
 
-/* Adds a unit. Two dots ahead of the adding, tile instructions make the dots, the last two of them those of `next`; a
- * dot is stored after the product of the one behind it, for a store waits for its product, and no tile instruction
- * passes another. */
+/* Adds a unit. All but the last ones of a product have PANEL dots, an even number of pairs, so that their places are
+ * known beforehand. */
 INLINE void add_unit(enum kind kind, const uint32_t rows, const struct unit *u, const struct unit *next,
-    const int8_t *q, struct work *work, struct filling *f, struct target *t, uint32_t column, __m512 acc[]) {
-    const uint32_t columns = dot_columns(kind);
-    struct lead *lead = &work->lead;
+    const struct rows *of, struct target *t, uint32_t column, __m512 acc[]) {
     uint32_t end = dots_to_end(kind, t, column);
-    for (uint32_t i = 0; i < u->n; i += 2) {
-        int32_t(*now)[CF_TILE][CF_TILE] = work->dots[work->turn];
-        int32_t(*then)[CF_TILE][CF_TILE] = work->dots[1 - work->turn];
-        work->turn = 1 - work->turn;
-        if (i + 2 < u->n) {
-            lead->w += 2 * columns * CF_TILE;
-            lead->q += 2 * columns;
-            if (i + 3 == u->n) lead->w_second = lead->q_second = 0;
-        } else {
-            lead_to(kind, lead, next, q);
-        }
-        multiply(lead, 0);
-        store(1, now[1]);
-        add_dots(kind, rows, u->panel, u->row, i, now[0], work, acc);
-        if (!has_halves(kind)) work->d++;
-        if (i + 1 == end) close_sums(rows, t, acc), end = dots_to_end(kind, t, column);
-        multiply(lead, 1);
-        store(0, then[0]);
-        fill_some(kind, f);
-        if (i + 1 == u->n) break;
-        add_dots(kind, rows, u->panel, u->row, i + 1, now[1], work, acc);
-        work->d++;
-        if (i + 2 == end) close_sums(rows, t, acc), end = dots_to_end(kind, t, column);
+    if (u->n == PANEL) {
+#pragma GCC unroll 4
+        for (uint32_t i = 0; i < PANEL; i += 2)
+            add_pair(kind, rows, u, PANEL, i, i / 2 % 2, next, of, t, &end, column, acc);
+        return;
     }
+#pragma GCC unroll 1
+    for (uint32_t i = 0; i < u->n; i += 2, of->work->turn = 1 - of->work->turn)
+        add_pair(kind, rows, u, u->n, i, of->work->turn, next, of, t, &end, column, acc);
 }
 
 /* Rows [i0, i0 + n) of the product, n <= PASS, in groups of `rows` <= n: group after group, panel after panel. The
@@ -321,15 +308,14 @@ INLINE void add_unit(enum kind kind, const uint32_t rows, const struct unit *u, 
 INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const uint32_t rows, const enum kind kind) {
     const uint32_t columns = dot_columns(kind), n_dots = (p->c1 - p->c0) / columns, whole[] = {p->c0, p->c1};
     const uint32_t groups = (n + rows - 1) / rows, pairs = groups * (PANEL / 2) - 1; /* before the last of a panel */
-    const int8_t *q = cf__row_q(p, i0);
     struct target t = {p->y + (size_t)i0 * CF_TILE, (size_t)p->n * CF_TILE, (p->n_chunks ? p->cut : whole) + 1,
         p->n_chunks ? p->cut + p->n_chunks : whole + 1}; /* at the begin of the panel, of row i0 */
     struct filling f = {
         .p = p, .k = first_block(kind, p), .i0 = i0, .n_rows = n, .blocks_at_once = PANEL, .rows_at_once = n};
     struct work work;
+    const struct rows of = {
+        cf__row_q(p, i0), cf__row_d(p, i0), p->x->q_stride, p->x->q_stride / 32 * sizeof(float), &work, &f};
     work.turn = 0;
-    work.lead.stride = p->x->q_stride;
-    work.d_stride = p->x->q_stride / 32 * sizeof(float);
 
     configure(rows, columns);
     fill_next(&f, &work, n_dots);
@@ -337,9 +323,9 @@ INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const 
     f.blocks_at_once = (PANEL / dots_per_block(kind) + pairs - 1) / pairs;
     f.rows_at_once = (n + pairs - 1) / pairs;
     struct unit next = {.dot = 0, .n = f.n, .panel = &work.panel[0]};
-    lead_to(kind, &work.lead, &next, q);
-    multiply(&work.lead, 0);
-    multiply(&work.lead, 1);
+    const uint32_t second = next.n > 1 ? columns : 0;
+    multiply(0, next.panel->w, of.q, of.q_stride);
+    multiply(1, next.panel->w + second * CF_TILE, of.q + second, of.q_stride);
     store(0, work.dots[0][0]);
     for (uint32_t dot = 0; dot < n_dots; dot += PANEL) {
         struct target of_group = t;
@@ -354,11 +340,10 @@ INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const 
                 next = (struct unit){.dot = f.dot, .n = f.n, .panel = f.to};
             of_group = t;
             of_group.y += u.row * CF_TILE;
-            work.d = cf__row_d(p, i0 + u.row) + dot / dots_per_block(kind);
 #pragma GCC unroll 16
             for (uint32_t i = 0; i < rows; i++)
                 acc[i] = dot ? _mm512_load_ps(sums[i]) : _mm512_setzero_ps();
-            add_unit(kind, rows, &u, &next, q, &work, &f, &of_group, p->c0 + dot * columns, acc);
+            add_unit(kind, rows, &u, &next, &of, &of_group, p->c0 + dot * columns, acc);
 #pragma GCC unroll 16
             for (uint32_t i = 0; i < rows; i++)
                 _mm512_store_ps(sums[i], acc[i]);
