@@ -64,6 +64,7 @@ static void multiply(struct cf_team *team, uint32_t thread, void *ctx) {
         char *d = x + (size_t)CF_MANY_ROWS * STRIDE, *sum = d + CF_MANY_ROWS * STRIDE / 32 * sizeof(float);
         rows.q = (const int8_t *)x, rows.d = (const float *)(const void *)d;
         rows.sum = (const int16_t *)(const void *)sum;
+        rows.scaled = rows.d; /* as many floats */
         fill(d, 0.01f, CF_MANY_ROWS * STRIDE / 32);
     } else {
         rows.f = (const float *)(const void *)x;

@@ -39,6 +39,7 @@ struct cf_activation {
     int8_t *q;
     float *d;
     int16_t *sum;
+    float *scaled; /* filled where the kernels read it */
     size_t stride;
 };
 

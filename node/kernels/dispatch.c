@@ -26,8 +26,8 @@
 #define CHUNKS_OF(chunks, lower, upper) [CF_TYPE_##upper] = (chunks),
 
 /* Of which instruction set the quantised products are, all other products, the functions that are worth lanes, and the
- * rest; whether the quantised products take several chunks. */
-#define TABLE_OF(isa_, quantised_, products_, lanes_, rest_, chunks_)                                                  \
+ * rest; whether the quantised products take several chunks, and whether they read scaled sums. */
+#define TABLE_OF(isa_, quantised_, products_, lanes_, rest_, chunks_, scaled_)                                         \
     {                                                                                                                  \
         .isa = #isa_,                                                                                                  \
         .product = {CF__QUANTISED(PRODUCT_OF, quantised_)[CF_TYPE_F32] = cf__product_f32_##products_,                  \
@@ -36,10 +36,10 @@
         .rms_norm = cf__rms_norm_##lanes_, .gate_mul = cf__gate_mul_##lanes_, .add_scaled = cf__add_scaled_##lanes_,   \
         .attend_page = cf__attend_page_##lanes_, .tree_sum = cf__tree_sum_##rest_, .add = cf__add_##rest_,             \
         .rope = cf__rope_##rest_, .attend_merge = cf__attend_merge_##rest_,                                            \
-        .attend_finish = cf__attend_finish_##rest_, .to_f16 = cf__to_f16_##rest_                                       \
+        .attend_finish = cf__attend_finish_##rest_, .to_f16 = cf__to_f16_##rest_, .scaled_sums = (scaled_)             \
     }
-#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_, false)
-#define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar, false)
+#define TABLE(isa_) TABLE_OF(isa_, isa_, isa_, isa_, isa_, false, false)
+#define TABLE_128(isa_) TABLE_OF(isa_, isa_, isa_, isa_, scalar, false, false)
 
 /* From the slowest to the best. */
 static const struct cf_kernels tables[] = {
@@ -48,12 +48,12 @@ static const struct cf_kernels tables[] = {
     TABLE_128(sse41),
     TABLE_128(avx),
     TABLE(avx2),
-    TABLE_OF(avx2_vnni, avx2_vnni, avx2, avx2, avx2, false),
-    TABLE_OF(avx512, avx512, avx512, avx512, avx512, true),
-    TABLE_OF(amx, amx, avx512, avx512, avx512, true),
+    TABLE_OF(avx2_vnni, avx2_vnni, avx2, avx2, avx2, false, false),
+    TABLE_OF(avx512, avx512, avx512, avx512, avx512, true, false),
+    TABLE_OF(amx, amx, avx512, avx512, avx512, true, true),
 #elif defined(__aarch64__)
     TABLE_128(neon),
-    TABLE_OF(neon_dot, neon_dot, neon, neon, scalar, false),
+    TABLE_OF(neon_dot, neon_dot, neon, neon, scalar, false, false),
 #elif defined(__powerpc64__) && defined(__LITTLE_ENDIAN__)
     TABLE_128(vsx),
 #endif
@@ -181,6 +181,11 @@ const struct cf_kernels *cf_kernels_choose(const char *isa_or_null) {
     for (size_t i = 0; i < n; i++)
         if (strcmp(all[i]->isa, isa) == 0) return all[i];
     return NULL;
+}
+
+void cf_scaled_sums(const float *d, const int16_t *sum, size_t n, float *scaled) {
+    for (size_t b = 0; b < n / 32; b++)
+        scaled[b] = d[b] * (float)(sum[2 * b] + sum[2 * b + 1]);
 }
 
 void cf__each_chunk(const struct cf_product *p, const struct cf_type *type, cf_product_fn fn) {

@@ -25,7 +25,12 @@ struct cf_rows {
     const float *d;     /* [rows][q_stride / 32]: scale of each block of 32 columns */
     const int16_t *sum; /* [rows][q_stride / 16]: sum of q over each 16 columns */
     size_t q_stride;    /* a multiple of 32 */
+    /* [rows][q_stride / 32]: cf_scaled_sums() of d and sum, or NULL. Products may need it to be quick: cf_kernels. */
+    const float *scaled;
 };
+
+/* scaled[n / 32]: d times the sum of q of each block of 32 columns, what minima are multiplied by. */
+void cf_scaled_sums(const float *d, const int16_t *sum, size_t n, float *scaled);
 
 /* y[i][lane] for rows row0 <= row0 + i < row0 + n: the product of one tile, columns [c0, c1) (a chunk, or the whole
  * width), with activation row row0 + i, accumulated in f32 from 0 block after block (quantised) or column after column
@@ -78,6 +83,7 @@ struct cf_kernels {
     const char *isa;                      /* "scalar", "avx2", ...: what COFFER_ISA says */
     cf_product_fn product[CF_TYPE_LIMIT]; /* by type id; NULL where the type is not supported */
     bool by_chunks[CF_TYPE_LIMIT];        /* whether that product takes several chunks */
+    bool scaled_sums;                     /* whether products of types with minima read cf_rows.scaled */
 
     /* Rounds x[n] (n a multiple of 32) to q[n], d[n/32], sum[n/16] as DESIGN.md says: d = absmax/127, q =
      * rint(x * (127/absmax)), absmax < 2^-100 gives zeros. Returns 0, or -1 if x holds a non-finite value. */

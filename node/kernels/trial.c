@@ -23,7 +23,7 @@ static const struct cf__layout *const layouts[CF_TYPE_LIMIT] = {CF__QUANTISED(LA
 struct data {
     _Alignas(64) uint8_t tiles[TILES][COLUMNS * CF_TILE + COLUMNS * 8]; /* room for any type */
     int8_t q[ROWS][COLUMNS];
-    float d[ROWS][BLOCKS];
+    float d[ROWS][BLOCKS], scaled[ROWS][BLOCKS];
     int16_t sum[ROWS][2 * BLOCKS];
     float y[2][ROWS][CF_TILE];
     struct cf_rows x;
@@ -64,7 +64,14 @@ static void fill_rows(struct data *t) {
             t->sum[r][c / 16] = (int16_t)(t->sum[r][c / 16] + t->q[r][c]);
             t->d[r][c / 32] = (float)(1 + (random32(t) & 0xffff)) * 0x1p-16f;
         }
-    t->x = (struct cf_rows){.c0 = 0, .c1 = COLUMNS, .q = t->q[0], .d = t->d[0], .sum = t->sum[0], .q_stride = COLUMNS};
+    cf_scaled_sums(t->d[0], t->sum[0], (size_t)ROWS * COLUMNS, t->scaled[0]);
+    t->x = (struct cf_rows){.c0 = 0,
+        .c1 = COLUMNS,
+        .q = t->q[0],
+        .d = t->d[0],
+        .sum = t->sum[0],
+        .q_stride = COLUMNS,
+        .scaled = t->scaled[0]};
 }
 
 static void multiply(struct data *t, cf_product_fn fn, int tile, uint32_t row0, uint32_t n, int to) {
@@ -112,6 +119,7 @@ static bool faster(struct data *t, cf_product_fn known, cf_product_fn candidate)
 
 int cf__trial(struct cf_kernels *chosen, const struct cf_kernels *known, const struct cf_kernels *candidate) {
     *chosen = *known;
+    chosen->scaled_sums = candidate->scaled_sums;
     struct data *t = aligned_alloc(64, (sizeof *t + 63) / 64 * 64);
     if (!t) return -1;
     memset(t, 0, sizeof *t);

@@ -87,9 +87,9 @@ static void *work(void *arg) {
     char *tiles = mmap(NULL, stream_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     float *x = malloc(sizeof *x * MOST_ROWS * STRIDE), *y = aligned_alloc(64, sizeof *y * MOST_ROWS * CF_TILE);
     int8_t *q = aligned_alloc(64, MOST_ROWS * STRIDE);
-    float *d = malloc(sizeof *d * MOST_ROWS * STRIDE / 32);
+    float *d = malloc(sizeof *d * MOST_ROWS * STRIDE / 32), *scaled = malloc(sizeof *d * MOST_ROWS * STRIDE / 32);
     int16_t *sum = malloc(sizeof *sum * MOST_ROWS * STRIDE / 16);
-    if (tiles == MAP_FAILED || !x || !y || !q || !d || !sum) abort();
+    if (tiles == MAP_FAILED || !x || !y || !q || !d || !scaled || !sum) abort();
     madvise(tiles, stream_bytes, MADV_HUGEPAGE);
     for (size_t i = 0; i < MOST_ROWS * STRIDE; i++)
         x[i] = (float)(int32_t)cf_random32(&seed) * 0x1p-31f;
@@ -99,7 +99,8 @@ static void *work(void *arg) {
             pack_tile(j->type, &seed, tiles + t * tile_bytes);
         else
             memcpy(tiles + t * tile_bytes, tiles + t % 8 * tile_bytes, tile_bytes);
-    struct cf_rows rows = {0, COLUMNS, x, STRIDE, q, d, sum, STRIDE};
+    cf_scaled_sums(d, sum, MOST_ROWS * STRIDE, scaled);
+    struct cf_rows rows = {0, COLUMNS, x, STRIDE, q, d, sum, STRIDE, scaled};
 
     for (int pass = 0; pass < PASSES; pass++) {
         double start = meet(j);
@@ -121,7 +122,7 @@ static void *work(void *arg) {
         }
     }
     munmap(tiles, stream_bytes);
-    free(x), free(y), free(q), free(d), free(sum);
+    free(x), free(y), free(q), free(d), free(scaled), free(sum);
     return NULL;
 }
 

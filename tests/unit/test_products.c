@@ -83,6 +83,7 @@ struct bench {
     int8_t *q;     /* [MAX_ROWS][WIDTH] */
     float *d;      /* [MAX_ROWS][WIDTH / 32] */
     int16_t *sum;  /* [MAX_ROWS][WIDTH / 16] */
+    float *scaled; /* [MAX_ROWS][WIDTH / 32] */
 };
 
 static struct bench bench_new(uint32_t id) {
@@ -96,12 +97,14 @@ static struct bench bench_new(uint32_t id) {
     b.q = malloc(MAX_ROWS * WIDTH);
     b.d = malloc(sizeof *b.d * MAX_ROWS * (WIDTH / 32));
     b.sum = malloc(sizeof *b.sum * MAX_ROWS * (WIDTH / 16));
+    b.scaled = malloc(sizeof *b.scaled * MAX_ROWS * (WIDTH / 32));
     for (uint32_t r = 0; r < CF_TILE; r++) {
         fill_weights(b.type, b.file + r * b.row_bytes);
         b.type->decode(b.file + r * b.row_bytes, b.values + r * WIDTH, WIDTH);
     }
     fill_activations(b.x, MAX_ROWS * WIDTH);
     assert_int_equal(all[0]->quantise(b.x, MAX_ROWS * WIDTH, b.q, b.d, b.sum), 0);
+    cf_scaled_sums(b.d, b.sum, MAX_ROWS * WIDTH, b.scaled);
     return b;
 }
 
@@ -112,6 +115,7 @@ static void bench_free(struct bench *b) {
     free(b->q);
     free(b->d);
     free(b->sum);
+    free(b->scaled);
 }
 
 static float expected(const struct bench *b, uint32_t lane, uint32_t i, uint32_t c0, uint32_t c1) {
@@ -136,7 +140,8 @@ static void check_product(const struct bench *b, uint32_t n_lanes, uint32_t t0, 
     uint32_t row0 = below(MAX_ROWS - n + 1);
     struct cf_rows x = {.c0 = x0, .c1 = WIDTH};
     if (t->quantised)
-        x.q = b->q + x0, x.d = b->d + x0 / 32, x.sum = b->sum + x0 / 16, x.q_stride = WIDTH;
+        x.q = b->q + x0, x.d = b->d + x0 / 32, x.sum = b->sum + x0 / 16, x.q_stride = WIDTH,
+        x.scaled = below(4) ? b->scaled + x0 / 32 : NULL; /* without them a product is slower, and the same */
     else
         x.f = b->x + x0, x.f_stride = WIDTH;
     float *want = malloc(sizeof *want * n * CF_TILE), *got = malloc(sizeof *got * n * CF_TILE);
@@ -172,7 +177,7 @@ static void check_chunks(const struct bench *b, uint32_t first, uint32_t last, u
         rows[r] = b->file + r * b->row_bytes;
     uint8_t *tile = aligned_alloc(64, t->tile_bytes(0, WIDTH));
     t->pack(tile, rows, 0, WIDTH);
-    struct cf_rows x = {.c1 = WIDTH, .q = b->q, .d = b->d, .sum = b->sum, .q_stride = WIDTH};
+    struct cf_rows x = {.c1 = WIDTH, .q = b->q, .d = b->d, .sum = b->sum, .q_stride = WIDTH, .scaled = b->scaled};
     if (!t->quantised) x = (struct cf_rows){.c1 = WIDTH, .f = b->x, .f_stride = WIDTH};
     size_t floats = (size_t)n_chunks * n * CF_TILE;
     float *want = malloc(sizeof *want * floats), *got = malloc(sizeof *got * floats);

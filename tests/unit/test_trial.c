@@ -44,6 +44,7 @@ static void slow_q4_0(const struct cf_product *p) {
 static void test_taken(void **state) {
     (void)state;
     struct cf_kernels known = *scalar, candidate = *scalar, chosen;
+    candidate.scaled_sums = true;            /* what its products read is made for all */
     known.product[CF_TYPE_Q8_0] = slow_q8_0; /* candidate equal and faster */
     known.product[CF_TYPE_Q4_0] = slow_q4_0; /* candidate faster but wrong */
     candidate.product[CF_TYPE_Q4_0] = wrong_q4_0;
@@ -53,6 +54,7 @@ static void test_taken(void **state) {
     while (cf__trial_types[n_types] != CF_TYPE_LIMIT)
         n_types++;
     assert_true(taken >= 1 && taken < n_types - 1); /* the other types are the same function: chance */
+    assert_true(chosen.scaled_sums);
     assert_ptr_equal(chosen.product[CF_TYPE_Q8_0], scalar->product[CF_TYPE_Q8_0]);
     assert_ptr_equal(chosen.product[CF_TYPE_Q4_0], slow_q4_0);
     assert_ptr_equal(chosen.product[CF_TYPE_Q4_K], scalar->product[CF_TYPE_Q4_K]);

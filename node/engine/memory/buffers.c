@@ -68,6 +68,7 @@ static struct cf_activation take_activation(struct taker *t, uint32_t rows, uint
     a.q = take(t, rows * stride);
     a.d = take(t, rows * stride / 32 * sizeof(float));
     a.sum = take(t, rows * stride / 16 * sizeof(int16_t));
+    a.scaled = take(t, rows * stride / 32 * sizeof(float));
     return a;
 }
 

@@ -107,6 +107,7 @@ static void gather_pair(struct cf__job *j, uint32_t pair) {
     memcpy(to->q + pair * to->stride, x->q + row * n, n);
     memcpy(to->d + pair * (to->stride / 32), x->d + row * (n / 32), n / 32 * sizeof(float));
     memcpy(to->sum + pair * (to->stride / 16), x->sum + row * (n / 16), n / 16 * sizeof(int16_t));
+    memcpy(to->scaled + pair * (to->stride / 32), x->scaled + row * (n / 32), n / 32 * sizeof(float));
 }
 
 /* One tile of gate and up of one expert, or of the shared one (part 0), over rows [row0, row1) of x -> the same rows of

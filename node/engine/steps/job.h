@@ -50,6 +50,8 @@ void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread);
 /* Round over pieces of rows of a.f: rounds them for a quantised product. Items: rows x cf__pieces(columns). */
 void cf__quantise_rows(
     struct cf__job *j, struct cf_team *team, uint32_t thread, const struct cf_activation *a, uint32_t columns);
+/* Columns [at, at + n) of a, counted from its first row's: rounds what lies there. */
+void cf__quantise(struct cf__job *j, const struct cf_activation *a, size_t at, size_t n);
 void cf__quantise_piece(struct cf__job *j, const struct cf_activation *a, uint32_t columns, uint32_t item);
 static inline uint32_t cf__pieces(uint32_t columns) {
     return (columns + CF_PIECE_COLUMNS - 1) / CF_PIECE_COLUMNS;

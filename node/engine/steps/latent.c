@@ -19,7 +19,7 @@ static void tile_rows(const struct cf__job *j, const struct cf_weight *w, uint32
 
 /* Columns [c0, c0 + n) of an activation as rows that begin with column 0; c0 is a multiple of 32. */
 static struct cf_rows columns_of(const struct cf_activation *a, uint32_t c0, uint32_t n) {
-    struct cf_activation at = {a->f + c0, a->q + c0, a->d + c0 / 32, a->sum + c0 / 16, a->stride};
+    struct cf_activation at = {a->f + c0, a->q + c0, a->d + c0 / 32, a->sum + c0 / 16, a->scaled + c0 / 32, a->stride};
     return cf__rows_of(&at, 0, n);
 }
 
@@ -38,9 +38,7 @@ static void finish_row(struct cf__job *j, uint32_t row) {
     if (!l->query) return;
     float *f = query->f + row * query->stride;
     k->rms_norm(f, f, cf_weight_of(&g->weights, CF_W_Q_A_NORM, j->i->layer)->vector, l->query, m->rms_eps);
-    if (q_b->type->quantised && k->quantise(f, l->query, query->q + row * query->stride,
-                                    query->d + row * (query->stride / 32), query->sum + row * (query->stride / 16)))
-        j->not_finite = true;
+    if (q_b->type->quantised) cf__quantise(j, query, row * query->stride, l->query);
 }
 
 /* One head of one row: the rotated part to its place behind the latent one, the plain part on its way to there. */
@@ -56,8 +54,7 @@ static void split_query(struct cf__job *j, uint32_t row, uint32_t head, uint32_t
     g->o.kernels->rope(rot, cf__angles(j, row), m->rope.n_dims, m->a->neox);
     memset(p->f + at, 0, wide * sizeof(float));
     memcpy(p->f + at, q, l->plain * sizeof(float));
-    if (quantise && g->o.kernels->quantise(p->f + at, wide, p->q + at, p->d + at / 32, p->sum + at / 16))
-        j->not_finite = true;
+    if (quantise) cf__quantise(j, p, at, wide);
 }
 
 void cf__latent_qkv_thread(struct cf_team *team, uint32_t thread, void *ctx) {

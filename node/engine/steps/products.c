@@ -85,7 +85,7 @@ void cf__ahead_of_next(const struct cf__job *j, struct cf_team *team, uint32_t t
 }
 
 struct cf_rows cf__rows_of(const struct cf_activation *a, uint32_t c0, uint32_t c1) {
-    return (struct cf_rows){c0, c1, a->f, a->stride, a->q, a->d, a->sum, a->stride};
+    return (struct cf_rows){c0, c1, a->f, a->stride, a->q, a->d, a->sum, a->stride, a->scaled};
 }
 
 void cf__expect_tile(float *out, size_t stride, uint32_t tile, uint32_t row0, uint32_t n) {
@@ -110,6 +110,14 @@ float *cf__scratch_of(const struct cf_engine *g, uint32_t thread) {
     return g->thread_scratch + thread * g->thread_floats;
 }
 
+void cf__quantise(struct cf__job *j, const struct cf_activation *a, size_t at, size_t n) {
+    float *d = a->d + at / 32;
+    int16_t *sum = a->sum + at / 16;
+    const struct cf_kernels *k = j->g->o.kernels;
+    if (k->quantise(a->f + at, n, a->q + at, d, sum)) j->not_finite = true;
+    if (k->scaled_sums) cf_scaled_sums(d, sum, n, a->scaled + at / 32);
+}
+
 /* Round over rows: x = norm(source), rounded if a quantised matrix follows. */
 void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread) {
     struct cf_engine *g = j->g;
@@ -118,9 +126,7 @@ void cf__norm_rows(struct cf__job *j, struct cf_team *team, uint32_t thread) {
     while (cf_team_next(team, thread, 1, &first, &last)) {
         float *f = g->x.f + first * g->x.stride;
         k->rms_norm(f, j->source + (size_t)first * n, j->norm->vector, n, g->o.model->rms_eps);
-        if (j->quantise && k->quantise(f, n, g->x.q + first * g->x.stride, g->x.d + first * (g->x.stride / 32),
-                               g->x.sum + first * (g->x.stride / 16)))
-            j->not_finite = true;
+        if (j->quantise) cf__quantise(j, &g->x, first * g->x.stride, n);
     }
 }
 
@@ -128,7 +134,7 @@ void cf__quantise_piece(struct cf__job *j, const struct cf_activation *a, uint32
     uint32_t pieces = cf__pieces(columns);
     size_t row = item / pieces, c0 = (item % pieces) * (size_t)CF_PIECE_COLUMNS;
     size_t n = columns - c0 < CF_PIECE_COLUMNS ? columns - c0 : CF_PIECE_COLUMNS, at = row * a->stride + c0;
-    if (j->g->o.kernels->quantise(a->f + at, n, a->q + at, a->d + at / 32, a->sum + at / 16)) j->not_finite = true;
+    cf__quantise(j, a, at, n);
 }
 
 void cf__quantise_rows(

@@ -40,6 +40,9 @@ static inline const int8_t *cf__row_q(const struct cf_product *p, uint32_t i) {
 static inline const float *cf__row_d(const struct cf_product *p, uint32_t i) {
     return p->x->d + (size_t)(p->row0 + i) * (p->x->q_stride / 32) + (p->c0 - p->x->c0) / 32;
 }
+static inline const float *cf__row_scaled(const struct cf_product *p, uint32_t i) {
+    return p->x->scaled + (size_t)(p->row0 + i) * (p->x->q_stride / 32) + (p->c0 - p->x->c0) / 32;
+}
 static inline const int16_t *cf__row_sum(const struct cf_product *p, uint32_t i) {
     return p->x->sum + (size_t)(p->row0 + i) * (p->x->q_stride / 16) + (p->c0 - p->x->c0) / 16;
 }

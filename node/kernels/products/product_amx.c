@@ -75,7 +75,7 @@ struct panel {
     _Alignas(64) int8_t w[PANEL * CF_BLOCK * CF_TILE]; /* [dot][group of 4 columns][4 * row + column % 4] */
     float scale[PANEL][CF_TILE];
     float min[PANEL][CF_TILE];
-    float sum_x[PASS][PANEL]; /* [activation row][dot] d * sum(q), for types with a minimum */
+    float sum_x[PASS][PANEL]; /* [activation row][dot] d * sum(q), for types with a minimum of each 16 columns */
 };
 
 struct work {
@@ -130,23 +130,21 @@ INLINE void fill_block(enum kind kind, struct filling *f) {
     next_block(kind, &f->k);
 }
 
+/* Whether a panel has sums of its rows; for minima of 32 columns they lie beside the rows. */
+INLINE bool has_sums(enum kind kind) {
+    return has_min(kind) && has_halves(kind);
+}
+
 /* The sums of the next rows, up to `last`. */
-INLINE void fill_rows(enum kind kind, struct filling *f, uint32_t last) {
-    const uint32_t per_block = dots_per_block(kind);
-    const __mmask8 blocks = (__mmask8)((1u << f->n / per_block) - 1);
-    const __mmask16 halves = (__mmask16)((1u << f->n * 2 / per_block) - 1);
+INLINE void fill_rows(struct filling *f, uint32_t last) {
+    const __mmask8 blocks = (__mmask8)((1u << f->n / 2) - 1), halves = (__mmask8)((1u << f->n) - 1);
     const size_t d_stride = f->p->x->q_stride / 32, sum_stride = f->p->x->q_stride / 16;
-    const float *d = cf__row_d(f->p, f->i0 + f->row) + f->dot / per_block;
-    const int16_t *sum = cf__row_sum(f->p, f->i0 + f->row) + f->dot * 2 / per_block;
+    const float *d = cf__row_d(f->p, f->i0 + f->row) + f->dot / 2;
+    const int16_t *sum = cf__row_sum(f->p, f->i0 + f->row) + f->dot;
     for (uint32_t row = f->row; row < last; row++, d += d_stride, sum += sum_stride) {
-        __m256 scale = _mm256_maskz_loadu_ps(blocks, d);
-        __m256i sums = _mm256_maskz_loadu_epi16(halves, sum);
-        if (has_halves(kind)) {
-            scale = _mm256_permutevar8x32_ps(scale, _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
-            sums = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(sums));
-        } else {
-            sums = _mm256_madd_epi16(sums, _mm256_set1_epi16(1));
-        }
+        const __m256 scale =
+            _mm256_permutevar8x32_ps(_mm256_maskz_loadu_ps(blocks, d), _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3));
+        const __m256i sums = _mm256_cvtepi16_epi32(_mm_maskz_loadu_epi16(halves, sum));
         _mm256_storeu_ps(f->to->sum_x[row], _mm256_mul_ps(scale, _mm256_cvtepi32_ps(sums)));
     }
     f->row = last;
@@ -159,7 +157,7 @@ INLINE void fill_some(enum kind kind, struct filling *f) {
     for (uint32_t left = f->blocks_at_once; left > 0 && f->at < f->n; left--)
         fill_block(kind, f);
     const uint32_t rows = f->n_rows - f->row;
-    if (has_min(kind) && rows > 0) fill_rows(kind, f, f->row + (rows < f->rows_at_once ? rows : f->rows_at_once));
+    if (has_sums(kind) && rows > 0) fill_rows(f, f->row + (rows < f->rows_at_once ? rows : f->rows_at_once));
     __asm__ volatile("" : : "r"(f) : "memory"); /* it does not know that loading a tile reads memory, either */
 }
 
@@ -184,19 +182,21 @@ INLINE void fill_some(enum kind kind, struct filling *f) {
 #define TO_ROW_8 "leaq (%%rcx,%[stride],8), %%rcx\n\t"
 #define SUMS(r) "+v"(acc[r]), "+v"(acc[r + 1]), "+v"(acc[r + 2]), "+v"(acc[r + 3])
 #define READ [dots] "r"(dots), [scale] "v"(scale), [d] "r"(d), [stride] "r"(d_stride)
-/* sum -= min * sum_x, of which those of a dot lie 32 bytes apart. */
-_Static_assert(sizeof(((struct panel *)0)->sum_x[0]) == 32, "MIN_FOUR");
-#define MIN_FOUR(sum0, sum1, sum2, sum3, at)                                                                           \
-    "vfnmadd231ps " at "(%[sum_x])%{1to16%}, %[min], " sum0 "\n\t"                                                     \
-    "vfnmadd231ps 32+" at "(%[sum_x])%{1to16%}, %[min], " sum1 "\n\t"                                                  \
-    "vfnmadd231ps 64+" at "(%[sum_x])%{1to16%}, %[min], " sum2 "\n\t"                                                  \
-    "vfnmadd231ps 96+" at "(%[sum_x])%{1to16%}, %[min], " sum3 "\n\t"
-#define READ_MIN [min] "v"(min), [sum_x] "r"(sum_x), "m"(panel->sum_x)
+/* sum -= min * sum_x for four rows; rcx, rdx: as above. */
+#define MIN_FOUR(sum0, sum1, sum2, sum3)                                                                               \
+    "vfnmadd231ps (%%rcx)%{1to16%}, %[min], " sum0 "\n\t"                                                              \
+    "vfnmadd231ps (%%rcx,%[stride],1)%{1to16%}, %[min], " sum1 "\n\t"                                                  \
+    "vfnmadd231ps (%%rcx,%[stride],2)%{1to16%}, %[min], " sum2 "\n\t"                                                  \
+    "vfnmadd231ps (%%rcx,%%rdx,1)%{1to16%}, %[min], " sum3 "\n\t"                                                      \
+    "leaq (%%rcx,%[stride],4), %%rcx\n\t"
+#define READ_MIN [min] "v"(min), [d] "r"(sum_x), [stride] "r"(sum_stride), "m"(panel->sum_x)
+#define CHANGE_MIN "rcx", "rdx", "memory"
 #define CHANGE "rcx", "rdx", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31", "memory"
 
-/* acc += one dot of each of `rows` rows from `row` on, whose scales begin at d, d_stride bytes apart. */
-INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *panel, uint32_t row, uint32_t dot,
-    const int32_t dots[CF_TILE][CF_TILE], const float *d, size_t d_stride, __m512 acc[]) {
+/* acc += one dot of each of `rows` rows, whose scales begin at d, d_stride bytes apart, and whose sums, for a type with
+ * minima, at sum_x. */
+INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *panel, uint32_t dot,
+    const int32_t dots[CF_TILE][CF_TILE], const float *d, size_t d_stride, const float *sum_x, __m512 acc[]) {
     const __m512 scale = _mm512_load_ps(panel->scale[dot]);
     __asm__ volatile(BEGIN FOUR("%0", "%1", "%2", "%3", "0") FOUR("%4", "%5", "%6", "%7", "256")
                      : SUMS(0), SUMS(4)
@@ -211,16 +211,18 @@ INLINE void add_dots(enum kind kind, const uint32_t rows, const struct panel *pa
         __asm__ volatile(BEGIN TO_ROW_8 FOUR("%0", "%1", "%2", "%3", "512") : SUMS(8) : READ : CHANGE);
     if (!has_min(kind)) return;
     const __m512 min = _mm512_load_ps(panel->min[dot]);
-    const float *sum_x = &panel->sum_x[row][dot];
-    __asm__ volatile(MIN_FOUR("%0", "%1", "%2", "%3", "0") MIN_FOUR("%4", "%5", "%6", "%7", "128")
+    const size_t sum_stride = has_sums(kind) ? sizeof panel->sum_x[0] : d_stride;
+    __asm__ volatile(BEGIN MIN_FOUR("%0", "%1", "%2", "%3") MIN_FOUR("%4", "%5", "%6", "%7")
                      : SUMS(0), SUMS(4)
-                     : READ_MIN);
+                     : READ_MIN
+                     : CHANGE_MIN);
     if (rows == 16)
-        __asm__ volatile(MIN_FOUR("%0", "%1", "%2", "%3", "256") MIN_FOUR("%4", "%5", "%6", "%7", "384")
+        __asm__ volatile(BEGIN TO_ROW_8 MIN_FOUR("%0", "%1", "%2", "%3") MIN_FOUR("%4", "%5", "%6", "%7")
                          : SUMS(8), SUMS(12)
-                         : READ_MIN);
+                         : READ_MIN
+                         : CHANGE_MIN);
     else if (rows == 12)
-        __asm__ volatile(MIN_FOUR("%0", "%1", "%2", "%3", "256") : SUMS(8) : READ_MIN);
+        __asm__ volatile(BEGIN TO_ROW_8 MIN_FOUR("%0", "%1", "%2", "%3") : SUMS(8) : READ_MIN : CHANGE_MIN);
 }
 
 /* Where the sums of a group of rows go. */
@@ -255,8 +257,8 @@ struct unit {
 /* What the units of a product have in common. */
 struct rows {
     const int8_t *q; /* of row i0 */
-    const float *d;
-    size_t q_stride, d_stride; /* in bytes */
+    const float *d, *scaled;
+    size_t q_stride, d_stride; /* in bytes; that of d is that of scaled */
     struct work *work;
     struct filling *filling;
 };
@@ -272,18 +274,21 @@ INLINE void add_pair(enum kind kind, const uint32_t rows, const struct unit *u, 
     const struct unit *v = last ? next : u;
     const uint32_t first = last ? 0 : i + 2, second = first + (first + 1 < (last ? next->n : n));
     const int8_t *q = of->q + v->row * of->q_stride + v->dot * columns;
-    const float *d = (const float *)((const char *)of->d + u->row * of->d_stride) + u->dot / per_block + i / per_block;
+    const size_t block = u->row * (of->d_stride / sizeof(float)) + (u->dot + i) / per_block;
+    const float *d = of->d + block, *sum_x = NULL;
+    if (has_min(kind)) sum_x = has_sums(kind) ? &u->panel->sum_x[u->row][i] : of->scaled + block;
     int32_t(*now)[CF_TILE][CF_TILE] = of->work->dots[turn], (*then)[CF_TILE][CF_TILE] = of->work->dots[1 - turn];
 
     multiply(0, v->panel->w + first * columns * CF_TILE, q + first * columns, of->q_stride);
     store(1, now[1]);
-    add_dots(kind, rows, u->panel, u->row, i, now[0], d, of->d_stride, acc);
+    add_dots(kind, rows, u->panel, i, now[0], d, of->d_stride, sum_x, acc);
     if (i + 1 == *end) close_sums(rows, t, acc), *end = dots_to_end(kind, t, column);
     multiply(1, v->panel->w + second * columns * CF_TILE, q + second * columns, of->q_stride);
     store(0, then[0]);
     fill_some(kind, of->filling);
     if (i + 1 == n) return;
-    add_dots(kind, rows, u->panel, u->row, i + 1, now[1], has_halves(kind) ? d : d + 1, of->d_stride, acc);
+    add_dots(kind, rows, u->panel, i + 1, now[1], has_halves(kind) ? d : d + 1, of->d_stride,
+        has_min(kind) ? sum_x + 1 : NULL, acc);
     if (i + 2 == *end) close_sums(rows, t, acc), *end = dots_to_end(kind, t, column);
 }
 
@@ -313,8 +318,13 @@ INLINE void amx_rows(const struct cf_product *p, uint32_t i0, uint32_t n, const 
     struct filling f = {
         .p = p, .k = first_block(kind, p), .i0 = i0, .n_rows = n, .blocks_at_once = PANEL, .rows_at_once = n};
     struct work work;
-    const struct rows of = {
-        cf__row_q(p, i0), cf__row_d(p, i0), p->x->q_stride, p->x->q_stride / 32 * sizeof(float), &work, &f};
+    const struct rows of = {.q = cf__row_q(p, i0),
+        .d = cf__row_d(p, i0),
+        .scaled = has_min(kind) && !has_sums(kind) ? cf__row_scaled(p, i0) : NULL,
+        .q_stride = p->x->q_stride,
+        .d_stride = p->x->q_stride / 32 * sizeof(float),
+        .work = &work,
+        .filling = &f};
     work.turn = 0;
 
     configure(rows, columns);
@@ -365,6 +375,10 @@ static uint32_t rows_per_group(uint32_t n) {
 }
 
 INLINE void by_passes(const struct cf_product *p, const enum kind kind, cf_product_fn few) {
+    if (has_min(kind) && !has_sums(kind) && !p->x->scaled) {
+        few(p);
+        return;
+    }
     const uint32_t passes = (p->n + PASS - 1) / PASS, most = passes ? (p->n + passes - 1) / passes : 0;
     for (uint32_t i0 = 0; i0 < p->n; i0 += most) {
         const uint32_t n = p->n - i0 < most ? p->n - i0 : most, rows = rows_per_group(n);
