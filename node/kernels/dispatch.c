@@ -160,12 +160,8 @@ static const struct cf_kernels *try_amx(const struct cf_kernels *avx512, const s
     static int taken = -1;
     if (taken < 0) taken = cf__trial(&chosen, avx512, amx);
     if (taken <= 0) return avx512;
-    static char name[256]; /* "amx", or "amx:Q8_0+Q4_0" where it pays for some types only */
-    size_t at = (size_t)snprintf(name, sizeof name, "%s", amx->isa), first = at;
-    for (const uint32_t *type = cf__trial_types; cf__trial_types[taken] != CF_TYPE_LIMIT && *type < CF_TYPE_LIMIT;
-         type++)
-        if (chosen.product[*type] == amx->product[*type])
-            at += (size_t)snprintf(name + at, sizeof name - at, "%c%s", at == first ? ':' : '+', cf_type_name(*type));
+    static char name[CF_ISA_NAME];
+    cf__trial_name(name, sizeof name, amx->isa, &chosen, amx);
     chosen.isa = name;
     return &chosen;
 }

@@ -79,8 +79,10 @@ struct cf_attention_page {
     const void *next; /* where the next page (k, then v) will be read, to be prefetched; NULL: unknown. A hint only */
 };
 
+enum { CF_ISA_NAME = 256 }; /* bytes that the name of any table fits into */
+
 struct cf_kernels {
-    const char *isa;                      /* "scalar", "avx2", ...: what COFFER_ISA says */
+    const char *isa; /* "scalar", "avx2", ...: what COFFER_ISA says; or what a trial left of a table: "amx-Q2_K" */
     cf_product_fn product[CF_TYPE_LIMIT]; /* by type id; NULL where the type is not supported */
     bool by_chunks[CF_TYPE_LIMIT];        /* whether that product takes several chunks */
     bool scaled_sums;                     /* whether products of types with minima read cf_rows.scaled */

@@ -14,6 +14,11 @@
  * some milliseconds. */
 int cf__trial(struct cf_kernels *chosen, const struct cf_kernels *known, const struct cf_kernels *candidate);
 
+/* What came out, as a name: isa ("amx") where all types of the candidate were taken, "amx-Q2_K-Q3_K" where all but a
+ * few, "amx:Q8_0+Q4_0" where a few. name[size]; CF_ISA_NAME is room for any. */
+void cf__trial_name(
+    char *name, size_t size, const char *isa, const struct cf_kernels *chosen, const struct cf_kernels *candidate);
+
 /* The types that a trial tries, ending in CF_TYPE_LIMIT. */
 extern const uint32_t cf__trial_types[];
 

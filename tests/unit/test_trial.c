@@ -61,6 +61,39 @@ static void test_taken(void **state) {
     assert_ptr_equal(chosen.product[CF_TYPE_F32], scalar->product[CF_TYPE_F32]);
 }
 
+static void other(const struct cf_product *p) {
+    (void)p;
+}
+
+/* The name tells few from most, and any fits. */
+static void test_name(void **state) {
+    (void)state;
+    struct cf_kernels candidate = *scalar, chosen = *scalar;
+    char name[CF_ISA_NAME];
+    size_t n = 0, longest = 0;
+    cf__trial_name(name, sizeof name, "amx", &chosen, &candidate);
+    assert_string_equal(name, "amx");
+    chosen.product[CF_TYPE_Q2_K] = other;
+    cf__trial_name(name, sizeof name, "amx", &chosen, &candidate);
+    assert_string_equal(name, "amx-Q2_K");
+    chosen.product[CF_TYPE_Q8_0] = other;
+    cf__trial_name(name, sizeof name, "amx", &chosen, &candidate);
+    assert_string_equal(name, "amx-Q8_0-Q2_K");
+    for (const uint32_t *type = cf__trial_types; *type < CF_TYPE_LIMIT; type++, n++)
+        chosen.product[*type] = other;
+    chosen.product[CF_TYPE_Q8_0] = chosen.product[CF_TYPE_Q4_0] = scalar->product[CF_TYPE_Q8_0];
+    candidate.product[CF_TYPE_Q4_0] = candidate.product[CF_TYPE_Q8_0];
+    cf__trial_name(name, sizeof name, "amx", &chosen, &candidate);
+    assert_string_equal(name, "amx:Q8_0+Q4_0");
+    for (size_t out = 0; out <= n; out++) { /* so many left out */
+        for (size_t i = 0; i < n; i++)
+            chosen.product[cf__trial_types[i]] = i < out ? other : candidate.product[cf__trial_types[i]];
+        cf__trial_name(name, sizeof name, "amx", &chosen, &candidate);
+        if (strlen(name) > longest) longest = strlen(name);
+    }
+    assert_true(longest > 40 && longest < sizeof name - 1);
+}
+
 /* The tables of this machine are equal on the data of the trial, which holds no infinities: each type of a table that
  * is as fast as can be is taken from it. */
 static void test_tables(void **state) {
@@ -81,6 +114,7 @@ int main(void) {
     const struct cf_kernels *all[8];
     cf_kernels_all(all);
     scalar = all[0];
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_taken), cmocka_unit_test(test_tables)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_taken), cmocka_unit_test(test_name), cmocka_unit_test(test_tables)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include "coordinator/commands/shared/numbers.h"
 #include "coordinator/decode/job.h"
+#include "node/kernels/kernels.h"
 
 enum { CF__BENCH_REPETITIONS = 100 };
 
@@ -85,7 +86,7 @@ struct cf__bench {
     struct cf__bench_test *tests; /* [n_tests] owned */
     uint32_t n_tests;
     uint64_t model_bytes;
-    char isa[16];
+    char isa[CF_ISA_NAME];
     double row_seconds, head_seconds;  /* at the measured rates, per prompt token and per row of logits; 0 unknown */
     struct cf__synth_tensors *weights; /* of a model without a file; owned */
     int status;                        /* 130 after Ctrl-C: the tests that are there are whole */

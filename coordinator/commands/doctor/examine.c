@@ -23,7 +23,7 @@ struct self {
     bool seated;
     struct cf_check_host host;
     char mpi[CF_CHECK_TEXT];
-    char isa[16];
+    char isa[CF_ISA_NAME];
     struct cf_error error, model_error;
     Cf__Error error_message, model_error_message;
     Cf__Checkup facts;
