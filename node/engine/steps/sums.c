@@ -35,6 +35,9 @@ void cf__sum_tiles(struct cf__job *j, struct cf_team *team, uint32_t thread, con
                 cf_team_breathe(team, thread);
                 uint32_t lanes = w->rows - tile * CF_TILE < CF_TILE ? w->rows - tile * CF_TILE : CF_TILE;
                 const char *base = w->tiles + tile * w->tile_bytes;
+                for (uint32_t v = 0; v < r->n_own; v++)
+                    for (uint32_t i = 0; i < n; i++)
+                        __builtin_prefetch(cf__sum_place(j, v, row + i, tile * CF_TILE), 1);
                 cf_product_run(g->o.kernels, w->type,
                     &(struct cf_product){.tile = base + w->type->tile_bytes(w->c0, cut[0]),
                         .tile_c0 = w->c0,
